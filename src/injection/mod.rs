@@ -1,1 +1,232 @@
-//! injection.
+//! What is added to a pod, decided purely: pod, namespace defaults and settings in, a JSON patch out.
+//!
+//! [`inject`] reads like the story: what does the pod ask for ([`request`]); can it have it; what does each sidecar need
+//! (`vnc`, `file_sync`, `guacamole`); what of that is missing and what stands in the way ([`plan`]); which operations add
+//! it ([`patch`]); and what must be remembered to undo it ([`record`]).
+
+mod build;
+mod digest;
+mod file_sync;
+mod guacamole;
+mod merge;
+mod mesh;
+mod patch;
+mod plan;
+mod pod;
+mod record;
+mod request;
+mod settings;
+mod sidecar;
+mod uninject;
+mod vnc;
+
+pub use patch::{Operation, segment};
+pub use pod::Pod;
+pub use record::{Added, Before, Merged, Record};
+pub use request::NamespaceDefaults;
+pub use settings::{Resources, Settings, SettingsError, SidecarSettings};
+pub use uninject::uninject;
+
+use crate::api::annotations::{STATUS, SidecarKind};
+
+use build::Builder;
+use pod::Spec;
+use request::Request;
+
+/// What is known beside the pod.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The annotations of the pod's namespace, if it is labelled to give defaults.
+    pub defaults: Option<&'a NamespaceDefaults>,
+    /// The installation's settings.
+    pub settings: &'a Settings,
+    /// Whether this is a manifest, which no API server has completed yet.
+    pub offline: bool,
+}
+
+/// What was decided about a pod.
+#[derive(Debug)]
+pub struct Decision {
+    /// The decision.
+    pub outcome: Outcome,
+    /// What the pod's author should know, each a short sentence.
+    pub warnings: Vec<String>,
+}
+
+/// The decisions there are.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The pod asks for nothing.
+    NotAsked,
+    /// The pod asked, and can't have it.
+    Skipped {
+        /// Why not.
+        reason: SkipReason,
+        /// What writes that on the pod; empty where it is written already, or can't be.
+        operations: Vec<Operation>,
+    },
+    /// The pod has all it asked for.
+    Unchanged,
+    /// The pod was injected under other settings, and stays as it is.
+    LeftAsIs,
+    /// The pod gets what it asked for.
+    Injected {
+        /// Which sidecars it has then.
+        sidecars: Vec<SidecarKind>,
+        /// How.
+        operations: Vec<Operation>,
+    },
+    /// The pod is refused: something must be changed first.
+    Denied(Vec<Denial>),
+}
+
+/// Why a pod that asked gets nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    /// The X socket and ports would be its node's.
+    HostNetwork,
+    /// Our images are Linux images.
+    Windows,
+    /// A mirror pod shows a static pod: its node has started it already.
+    MirrorPod,
+}
+
+impl SkipReason {
+    /// The reason in one sentence.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::HostNetwork => "the pod uses its node's network, where sidecars would open their ports and sockets to everybody",
+            Self::Windows => "the pod runs on Windows, and the sidecars' images are for Linux",
+            Self::MirrorPod => "the pod mirrors a static pod that its node has started already",
+        }
+    }
+
+    /// The reason as a metric's label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::HostNetwork => "host_network",
+            Self::Windows => "windows",
+            Self::MirrorPod => "mirror_pod",
+        }
+    }
+}
+
+/// One thing that must be changed before a pod can have what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The annotation it is about, if it is about one.
+    pub key: Option<&'static str>,
+    /// What is wrong, and the way out.
+    pub message: String,
+}
+
+/// Why a pod could not be decided about.
+#[derive(Debug, thiserror::Error)]
+pub enum InjectionError {
+    /// The JSON is no pod.
+    #[error("the pod can't be read")]
+    NotAPod(#[source] serde_json::Error),
+    /// The record is not one that Outrigger wrote.
+    #[error("the annotation {STATUS} can't be read")]
+    UnreadableStatus(#[source] serde_json::Error),
+    /// An addition could not be written as JSON.
+    #[error("the patch can't be written")]
+    Patch(#[from] serde_json::Error),
+}
+
+/// Decides about a pod from its JSON text. `source` must be the text `pod` was read from.
+pub fn inject(source: &str, pod: &Pod<'_>, context: Context<'_>) -> Result<Decision, InjectionError> {
+    let request = match request::read(pod, context.defaults) {
+        Ok(request) => request,
+        Err(denials) => return Ok(Decision { outcome: Outcome::Denied(denials), warnings: Vec::new() }),
+    };
+    if request.sidecars.is_empty() {
+        return Ok(Decision { outcome: Outcome::NotAsked, warnings: Vec::new() });
+    }
+    let Request { annotations, sidecars, mut warnings } = request;
+    let empty = Spec::default();
+    let spec = pod.spec.value().unwrap_or(&empty);
+    let mut record = fresh_record(&annotations, &sidecars, context.settings);
+
+    if let Some(reason) = skip_reason(pod, spec) {
+        let operations = plan::skip(pod, &sidecars, reason, record)?;
+        warnings.push(format!("no sidecar was added: {}", reason.sentence()));
+        return Ok(Decision { outcome: Outcome::Skipped { reason, operations }, warnings });
+    }
+    let earlier = match pod.annotation(STATUS).map(Record::parse).transpose() {
+        Ok(earlier) => earlier,
+        Err(error) => return Ok(Decision { outcome: Outcome::Denied(vec![unreadable_status(&error)]), warnings }),
+    };
+    if let Some(earlier) = &earlier {
+        if earlier.settings != record.settings {
+            warnings.push(digest::difference(earlier, &record));
+            return Ok(Decision { outcome: Outcome::LeftAsIs, warnings });
+        }
+        record.added = earlier.added.clone();
+    }
+
+    let (style, warning) = build::style(&annotations, spec);
+    warnings.extend(warning);
+    let builder = Builder { annotations: &annotations, settings: context.settings, spec, style };
+    let rigs = match rigs(&builder, &sidecars) {
+        Ok(rigs) => rigs,
+        Err(denials) => return Ok(Decision { outcome: Outcome::Denied(denials), warnings }),
+    };
+    let outcome = match plan::plan(source, pod, spec, rigs, context, record, earlier.is_some())? {
+        Ok(operations) if operations.is_empty() => Outcome::Unchanged,
+        Ok(operations) => Outcome::Injected { sidecars, operations },
+        Err(denials) => Outcome::Denied(denials),
+    };
+    Ok(Decision { outcome, warnings })
+}
+
+/// A record with everything but the additions.
+fn fresh_record(annotations: &crate::api::annotations::Annotations<'_>, sidecars: &[SidecarKind], settings: &Settings) -> Record {
+    Record {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: digest::settings(annotations, sidecars, settings),
+        injected: sidecars.iter().map(|kind| kind.as_str().to_owned()).collect(),
+        annotations: annotations.iter().map(|setting| (setting.key.name.to_owned(), setting.value.to_string())).collect(),
+        ..Record::default()
+    }
+}
+
+fn skip_reason(pod: &Pod<'_>, spec: &Spec<'_>) -> Option<SkipReason> {
+    // The kubelet marks the pods it reports for static ones: "Static Pods", Kubernetes documentation.
+    if pod.annotation("kubernetes.io/config.mirror").is_some() {
+        Some(SkipReason::MirrorPod)
+    } else if spec.os.as_ref().is_some_and(|os| &*os.name == "windows") {
+        Some(SkipReason::Windows)
+    } else if spec.host_network == Some(true) {
+        Some(SkipReason::HostNetwork)
+    } else {
+        None
+    }
+}
+
+fn unreadable_status(error: &serde_json::Error) -> Denial {
+    Denial {
+        key: Some(STATUS),
+        message: format!("{STATUS} is written by Outrigger and can't be read ({error}): remove it from the manifest"),
+    }
+}
+
+/// What every sidecar asks of the pod, or all that is missing to know.
+fn rigs(builder: &Builder<'_>, sidecars: &[SidecarKind]) -> Result<Vec<sidecar::Rig>, Vec<Denial>> {
+    let mut rigs = Vec::with_capacity(sidecars.len());
+    let mut denials: Vec<Denial> = sidecars.iter().filter_map(|kind| build::request_above_limit(builder.annotations, *kind)).collect();
+    for kind in sidecars {
+        let rig = match kind {
+            SidecarKind::Vnc => vnc::rig(builder),
+            SidecarKind::FileSync => file_sync::rig(builder),
+            SidecarKind::Guacamole => guacamole::rig(builder),
+        };
+        match rig {
+            Ok(rig) => rigs.push(rig),
+            Err(denial) => denials.push(denial),
+        }
+    }
+    if denials.is_empty() { Ok(rigs) } else { Err(denials) }
+}

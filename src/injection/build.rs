@@ -1,0 +1,299 @@
+//! What all sidecars' containers have in common.
+
+use std::collections::BTreeMap;
+
+use crate::api::{
+    annotations::{self, Annotations, Key, SidecarKind, TABLE, ValueKind},
+    duration,
+    quantity::Quantity,
+};
+
+use super::{
+    mesh,
+    pod::{Container as PodContainer, Spec},
+    settings::Settings,
+    sidecar::{Container, Exec, Handler, HttpGet, Lifecycle, Mount, Placement, Port, Probe, Resources, SecurityContext, Variable},
+};
+
+/// The user sidecars run as where nothing says otherwise.
+pub(crate) const DEFAULT_USER: i64 = 1000;
+
+/// The keys that every sidecar has under its own prefix.
+struct CommonKeys {
+    image: &'static Key,
+    user_id: &'static Key,
+    health_port: &'static Key,
+    cpu_request: &'static Key,
+    cpu_limit: &'static Key,
+    memory_request: &'static Key,
+    memory_limit: &'static Key,
+}
+
+const fn common_keys(kind: SidecarKind) -> CommonKeys {
+    use annotations as a;
+    match kind {
+        SidecarKind::Vnc => CommonKeys {
+            image: &a::VNC_IMAGE,
+            user_id: &a::VNC_USER_ID,
+            health_port: &a::VNC_HEALTH_PORT,
+            cpu_request: &a::VNC_CPU_REQUEST,
+            cpu_limit: &a::VNC_CPU_LIMIT,
+            memory_request: &a::VNC_MEMORY_REQUEST,
+            memory_limit: &a::VNC_MEMORY_LIMIT,
+        },
+        SidecarKind::FileSync => CommonKeys {
+            image: &a::FILE_SYNC_IMAGE,
+            user_id: &a::FILE_SYNC_USER_ID,
+            health_port: &a::FILE_SYNC_HEALTH_PORT,
+            cpu_request: &a::FILE_SYNC_CPU_REQUEST,
+            cpu_limit: &a::FILE_SYNC_CPU_LIMIT,
+            memory_request: &a::FILE_SYNC_MEMORY_REQUEST,
+            memory_limit: &a::FILE_SYNC_MEMORY_LIMIT,
+        },
+        SidecarKind::Guacamole => CommonKeys {
+            image: &a::GUACAMOLE_IMAGE,
+            user_id: &a::GUACAMOLE_USER_ID,
+            health_port: &a::GUACAMOLE_HEALTH_PORT,
+            cpu_request: &a::GUACAMOLE_CPU_REQUEST,
+            cpu_limit: &a::GUACAMOLE_CPU_LIMIT,
+            memory_request: &a::GUACAMOLE_MEMORY_REQUEST,
+            memory_limit: &a::GUACAMOLE_MEMORY_LIMIT,
+        },
+    }
+}
+
+/// Resources a sidecar gets unless annotations or the installation say otherwise: request and limit of CPU, then memory.
+const fn default_resources(kind: SidecarKind) -> [&'static str; 4] {
+    match kind {
+        SidecarKind::Vnc => ["100m", "1", "128Mi", "512Mi"],
+        SidecarKind::FileSync | SidecarKind::Guacamole => ["10m", "200m", "32Mi", "128Mi"],
+    }
+}
+
+/// The image that `make image` makes for a sidecar.
+fn default_image(kind: SidecarKind) -> String {
+    let name = if kind == SidecarKind::Vnc { "outrigger-desktop" } else { "outrigger" };
+    format!("localhost/{name}:{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// How the sidecars of a pod are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Init containers that keep running.
+    Native,
+    /// Containers before the app's that hold back those after them until they are ready.
+    PlainWaiting,
+    /// Containers that hold nothing back: the network is redirected to a proxy that starts later.
+    Plain,
+}
+
+/// Decides the style for a pod, and says what its author should know about it.
+pub(crate) fn style(annotations: &Annotations<'_>, spec: &Spec<'_>) -> (Style, Option<String>) {
+    let proxy = mesh::plain_proxy(spec);
+    match (annotations.text(&annotations::NATIVE_SIDECAR), proxy) {
+        (Some("true"), Some(proxy)) => (Style::Native, Some(unreachable_network(&proxy, "native sidecars start before it"))),
+        (Some("true" | "auto"), None) => (Style::Native, None),
+        (_, Some(proxy)) if proxy.index.is_none() => (Style::Plain, Some(unreachable_network(&proxy, "the app is not held back"))),
+        _ => (Style::PlainWaiting, None),
+    }
+}
+
+fn unreachable_network(proxy: &mesh::PlainProxy, consequence: &str) -> String {
+    format!("traffic is redirected to {}, which is a plain container that has not started yet: {consequence}", proxy.name)
+}
+
+/// All that is needed to build sidecars for one pod.
+pub(crate) struct Builder<'a> {
+    pub(crate) annotations: &'a Annotations<'a>,
+    pub(crate) settings: &'a Settings,
+    pub(crate) spec: &'a Spec<'a>,
+    pub(crate) style: Style,
+}
+
+/// What differs from sidecar to sidecar.
+pub(crate) struct Parts {
+    pub(crate) command: &'static str,
+    pub(crate) user: i64,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) env: Vec<Variable>,
+    pub(crate) mounts: Vec<Mount>,
+    /// Seconds the sidecar may take to be up before it is started again.
+    pub(crate) startup_seconds: u16,
+    /// Whether it ends before the app starts.
+    pub(crate) ends: bool,
+}
+
+impl Builder<'_> {
+    /// A sidecar's container.
+    pub(crate) fn container(&self, kind: SidecarKind, parts: Parts) -> Container {
+        let port = self.health_port(kind);
+        let probes = !parts.ends;
+        let waits = self.style == Style::PlainWaiting && probes;
+        Container {
+            name: kind.container(),
+            image: self.image(kind),
+            image_pull_policy: self.settings.image_pull_policy.clone(),
+            restart_policy: (self.style == Style::Native && probes).then_some("Always"),
+            command: vec!["outrigger", parts.command],
+            ports: parts.ports,
+            env: parts.env,
+            resources: self.resources(kind),
+            volume_mounts: parts.mounts,
+            startup_probe: probes.then(|| probe("/startupz", port, 1, parts.startup_seconds)),
+            liveness_probe: probes.then(|| probe("/livez", port, 10, 3)),
+            lifecycle: waits
+                .then(|| Lifecycle { post_start: Handler { exec: Exec { command: vec!["outrigger", parts.command, "wait"] } } }),
+            security_context: SecurityContext::restricted(parts.user, self.pod_group().is_some()),
+        }
+    }
+
+    /// Where a sidecar goes that starts before the app's init containers (`early`) or after them.
+    pub(crate) fn placement(&self, early: bool, ends: bool) -> Placement {
+        match (self.style, early) {
+            (Style::Plain | Style::PlainWaiting, _) if !ends => Placement::BesideProxy,
+            (_, true) => Placement::BeforeInit,
+            (_, false) => Placement::AfterInit,
+        }
+    }
+
+    /// The variables of a sidecar that somebody wrote, as the table names them.
+    pub(crate) fn written_variables(&self, kind: SidecarKind) -> Vec<Variable> {
+        let keys = TABLE.iter().copied().filter(|key| key.sidecar() == Some(kind));
+        keys.filter_map(|key| Some(Variable::new(key.variable?, in_program_terms(key, self.annotations.written(key)?)))).collect()
+    }
+
+    /// The port on which the kubelet probes a sidecar.
+    pub(crate) fn health_port(&self, kind: SidecarKind) -> u16 {
+        self.port(common_keys(kind).health_port)
+    }
+
+    /// The key that sets it.
+    pub(crate) const fn health_port_key(kind: SidecarKind) -> &'static Key {
+        common_keys(kind).health_port
+    }
+
+    /// A port's number. Values were checked when the request was read, so the fallback is never used.
+    pub(crate) fn port(&self, key: &'static Key) -> u16 {
+        self.annotations.text(key).and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    /// The user an annotation names for a sidecar.
+    pub(crate) fn written_user(&self, kind: SidecarKind) -> Option<i64> {
+        self.annotations.written(common_keys(kind).user_id).and_then(|text| text.parse().ok())
+    }
+
+    /// The user of a sidecar that shares nothing with the app: the annotation's, the pod's unless that is root, or 1000.
+    pub(crate) fn user(&self, kind: SidecarKind) -> i64 {
+        self.written_user(kind).or_else(|| self.pod_user().filter(|user| *user > 0)).unwrap_or(DEFAULT_USER)
+    }
+
+    /// The user the pod sets for all containers.
+    pub(crate) fn pod_user(&self) -> Option<i64> {
+        self.spec.security_context.and_then(|context| context.run_as_user)
+    }
+
+    fn pod_group(&self) -> Option<i64> {
+        self.spec.security_context.and_then(|context| context.run_as_group)
+    }
+
+    fn image(&self, kind: SidecarKind) -> String {
+        let written = self.annotations.written(common_keys(kind).image).map(str::to_owned);
+        written.or_else(|| self.settings.sidecar(kind).image.clone()).unwrap_or_else(|| default_image(kind))
+    }
+
+    fn resources(&self, kind: SidecarKind) -> Resources {
+        let keys = common_keys(kind);
+        let installed = &self.settings.sidecar(kind).resources;
+        let [cpu_request, cpu_limit, memory_request, memory_limit] = default_resources(kind);
+        let chosen = |key, installed: &Option<String>, built_in| Amount {
+            written: self.annotations.written(key).map(str::to_owned),
+            fallback: installed.clone().unwrap_or_else(|| String::from(built_in)),
+        };
+        let cpu =
+            pair(chosen(keys.cpu_request, &installed.cpu_request, cpu_request), chosen(keys.cpu_limit, &installed.cpu_limit, cpu_limit));
+        let memory = pair(
+            chosen(keys.memory_request, &installed.memory_request, memory_request),
+            chosen(keys.memory_limit, &installed.memory_limit, memory_limit),
+        );
+        Resources {
+            requests: BTreeMap::from([("cpu", cpu.0), ("memory", memory.0)]),
+            limits: BTreeMap::from([("cpu", cpu.1), ("memory", memory.1)]),
+        }
+    }
+}
+
+/// A value as the sidecar's program reads it: durations become whole seconds, rounded up; the rest stays.
+fn in_program_terms(key: &Key, value: &str) -> String {
+    match duration::parse(value) {
+        Ok(duration) if key.kind == ValueKind::Duration => duration.as_secs_f64().ceil().to_string(),
+        _ => value.to_owned(),
+    }
+}
+
+/// An amount somebody wrote, and the one that holds otherwise.
+struct Amount {
+    written: Option<String>,
+    fallback: String,
+}
+
+/// Request and limit. Where only one was written, the other gives way to it.
+fn pair(request: Amount, limit: Amount) -> (String, String) {
+    let exceeds = |request: &str, limit: &str| match (request.parse::<Quantity>(), limit.parse::<Quantity>()) {
+        (Ok(request), Ok(limit)) => request > limit,
+        _ => false,
+    };
+    match (request.written, limit.written) {
+        (Some(request), Some(limit)) => (request, limit),
+        (Some(request), None) if exceeds(&request, &limit.fallback) => (request.clone(), request),
+        (Some(request), None) => (request, limit.fallback),
+        (None, Some(limit)) if exceeds(&request.fallback, &limit) => (limit.clone(), limit),
+        (None, Some(limit)) => (request.fallback, limit),
+        (None, None) => (request.fallback, limit.fallback),
+    }
+}
+
+/// The denial for a written request above a written limit, if that is so.
+pub(crate) fn request_above_limit(annotations: &Annotations<'_>, kind: SidecarKind) -> Option<super::Denial> {
+    let keys = common_keys(kind);
+    [(keys.cpu_request, keys.cpu_limit), (keys.memory_request, keys.memory_limit)].into_iter().find_map(|(request_key, limit_key)| {
+        let (request, limit) = (annotations.written(request_key)?, annotations.written(limit_key)?);
+        (request.parse::<Quantity>().ok()? > limit.parse::<Quantity>().ok()?).then(|| super::Denial {
+            key: Some(request_key.name),
+            message: format!(
+                "{} is {request:?}, more than {} {limit:?}: raise the limit or lower the request",
+                request_key.name, limit_key.name
+            ),
+        })
+    })
+}
+
+fn probe(path: &'static str, port: u16, period_seconds: u16, failure_threshold: u16) -> Probe {
+    Probe { http_get: HttpGet { path, port }, period_seconds, timeout_seconds: 5, failure_threshold }
+}
+
+/// The containers a sidecar serves: those a key names, else all that no injector wrote.
+pub(crate) fn chosen<'a, 'p>(
+    spec: &'a Spec<'p>,
+    annotations: &Annotations<'_>,
+    key: &'static Key,
+    include_init: bool,
+) -> Result<Vec<&'a PodContainer<'p>>, super::Denial> {
+    let apps = spec.containers.items();
+    let inits: &[PodContainer<'p>] = if include_init { spec.init_containers.items() } else { &[] };
+    let Some(names) = annotations.written(key) else {
+        return Ok(inits.iter().chain(apps).filter(|container| !mesh::is_injected(&container.name)).collect());
+    };
+    annotations::items(names)
+        .map(|name| {
+            inits.iter().chain(apps).find(|container| &*container.name == name).ok_or_else(|| no_such_container(key, name, inits, apps))
+        })
+        .collect()
+}
+
+fn no_such_container(key: &'static Key, name: &str, inits: &[PodContainer<'_>], apps: &[PodContainer<'_>]) -> super::Denial {
+    let there: Vec<&str> = inits.iter().chain(apps).map(|container| &*container.name).collect();
+    super::Denial {
+        key: Some(key.name),
+        message: format!("{} names {name:?}, which the pod does not have: it has {}", key.name, there.join(", ")),
+    }
+}

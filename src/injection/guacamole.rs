@@ -1,0 +1,110 @@
+//! The connection provisioner: connections from Secrets, written into Guacamole's PostgreSQL.
+
+use crate::api::annotations::{
+    GUACAMOLE_CONFIGURATION, GUACAMOLE_CONFIGURATION_FOLDER, GUACAMOLE_CONFIGURATION_VOLUME, GUACAMOLE_CONNECTIONS,
+    GUACAMOLE_CONNECTIONS_FOLDER, SidecarKind, items,
+};
+
+use super::{
+    Denial,
+    build::{Builder, Parts},
+    file_sync::missing,
+    sidecar::{BorrowedVolume, Mount, Rig, Volume},
+};
+
+const KIND: SidecarKind = SidecarKind::Guacamole;
+
+const CONFIGURATION_VOLUME: &str = "outrigger-guacamole";
+const CONNECTION_VOLUMES: &str = "outrigger-connection";
+
+/// The process alone must be up: the database may be the app, which starts after us.
+const STARTUP_SECONDS: u16 = 30;
+
+/// What the Guacamole sidecar asks of a pod.
+pub(crate) fn rig(builder: &Builder<'_>) -> Result<Rig, Denial> {
+    let connections =
+        builder.annotations.written(&GUACAMOLE_CONNECTIONS).ok_or_else(|| missing(&GUACAMOLE_CONNECTIONS, "office-pc, build-server"))?;
+    let configuration = Configuration::read(builder)?;
+    let connections_folder = builder.annotations.text(&GUACAMOLE_CONNECTIONS_FOLDER).unwrap_or_default().trim_end_matches('/');
+    let configuration_folder = builder.annotations.text(&GUACAMOLE_CONFIGURATION_FOLDER).unwrap_or_default();
+
+    let mut volumes = Vec::new();
+    let mut mounts = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for secret in items(connections) {
+        if seen.contains(&secret) {
+            continue;
+        }
+        // Names of Secrets may be longer than names of volumes, so the volumes are numbered.
+        let volume = format!("{CONNECTION_VOLUMES}-{}", seen.len());
+        mounts.push(Mount::read_only(volume.clone(), format!("{connections_folder}/{secret}")));
+        volumes.push(Volume::secret(volume, secret));
+        seen.push(secret);
+    }
+    mounts.push(Mount::read_only(configuration.volume_name(), configuration_folder));
+    volumes.extend(configuration.volume());
+
+    let parts = Parts {
+        command: "guacamole-provisioner",
+        user: builder.user(KIND),
+        ports: Vec::new(),
+        env: builder.written_variables(KIND),
+        mounts,
+        startup_seconds: STARTUP_SECONDS,
+        ends: false,
+    };
+    Ok(Rig {
+        kind: KIND,
+        container: builder.container(KIND, parts),
+        placement: builder.placement(false, false),
+        volumes,
+        borrowed_volumes: configuration.borrowed().into_iter().collect(),
+        grants: Vec::new(),
+    })
+}
+
+/// Where guacamole.properties comes from.
+enum Configuration<'a> {
+    Secret(&'a str),
+    Volume(&'a str),
+}
+
+impl<'a> Configuration<'a> {
+    fn read(builder: &'a Builder<'_>) -> Result<Self, Denial> {
+        let secret = builder.annotations.written(&GUACAMOLE_CONFIGURATION);
+        let volume = builder.annotations.written(&GUACAMOLE_CONFIGURATION_VOLUME);
+        match (secret, volume) {
+            (Some(secret), None) => Ok(Self::Secret(secret)),
+            (None, Some(volume)) => Ok(Self::Volume(volume)),
+            (None, None) => Err(missing(&GUACAMOLE_CONFIGURATION, "guacamole-properties")),
+            (Some(_), Some(_)) => Err(Denial {
+                key: Some(GUACAMOLE_CONFIGURATION_VOLUME.name),
+                message: format!(
+                    "{} and {} exclude each other: keep one",
+                    GUACAMOLE_CONFIGURATION.name, GUACAMOLE_CONFIGURATION_VOLUME.name
+                ),
+            }),
+        }
+    }
+
+    const fn volume_name(&self) -> &'a str {
+        match self {
+            Self::Secret(_) => CONFIGURATION_VOLUME,
+            Self::Volume(volume) => volume,
+        }
+    }
+
+    fn volume(&self) -> Option<Volume> {
+        match self {
+            Self::Secret(secret) => Some(Volume::secret(CONFIGURATION_VOLUME.to_owned(), secret)),
+            Self::Volume(_) => None,
+        }
+    }
+
+    fn borrowed(&self) -> Option<BorrowedVolume> {
+        match self {
+            Self::Secret(_) => None,
+            Self::Volume(volume) => Some(BorrowedVolume { name: (*volume).to_owned(), key: GUACAMOLE_CONFIGURATION_VOLUME.name }),
+        }
+    }
+}

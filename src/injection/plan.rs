@@ -1,0 +1,453 @@
+//! Holds what the sidecars need against what the pod has: what is missing is added, what stands in the way is a denial.
+//!
+//! What is there already under our record stays; what is there without it, the user wrote, and it stays, too.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::api::annotations::{STATUS, SidecarKind, VNC_PORT};
+
+use super::{
+    Context, Denial, InjectionError, SkipReason,
+    build::Builder,
+    merge, mesh,
+    patch::{Operation, segment},
+    pod::{Container, Pod, Slot, Spec},
+    record::{Before, Merged, Record},
+    sidecar::{Grant, Mount, Placement, Rig, Variable},
+    vnc,
+};
+
+/// The annotation by which `kubectl logs` and `exec` choose a container.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// The operations that give a pod what is missing; none if nothing is. The inner error is what must be changed first.
+pub(crate) fn plan(
+    source: &str,
+    pod: &Pod<'_>,
+    spec: &Spec<'_>,
+    rigs: Vec<Rig>,
+    context: Context<'_>,
+    record: Record,
+    injected_before: bool,
+) -> Result<Result<Vec<Operation>, Vec<Denial>>, InjectionError> {
+    let mut planner = Planner { source, pod, spec, record, operations: Vec::new(), denials: Vec::new() };
+    planner.check_ports(&rigs);
+    planner.add_volumes(&rigs)?;
+    planner.add_grants(&rigs)?;
+    planner.add_pull_secrets(context)?;
+    planner.add_containers(rigs)?;
+    planner.name_default_container()?;
+    if !planner.denials.is_empty() {
+        return Ok(Err(planner.denials));
+    }
+    if injected_before && planner.operations.is_empty() {
+        return Ok(Ok(Vec::new()));
+    }
+    planner.write_status()?;
+    Ok(Ok(planner.operations))
+}
+
+/// The operations that write on a pod why it gets nothing.
+pub(crate) fn skip(
+    pod: &Pod<'_>,
+    sidecars: &[SidecarKind],
+    reason: SkipReason,
+    mut record: Record,
+) -> Result<Vec<Operation>, InjectionError> {
+    // The kubelet owns a mirror pod and compares what it wrote.
+    if reason == SkipReason::MirrorPod {
+        return Ok(Vec::new());
+    }
+    record.injected.clear();
+    record.skipped = sidecars.iter().map(|kind| (kind.as_str().to_owned(), reason.sentence().to_owned())).collect();
+    if pod.annotation(STATUS).is_some() {
+        return Ok(Vec::new());
+    }
+    let empty = Spec::default();
+    let mut planner = Planner { source: "", pod, spec: &empty, record, operations: Vec::new(), denials: Vec::new() };
+    planner.write_status()?;
+    Ok(planner.operations)
+}
+
+struct Planner<'a, 'p> {
+    source: &'a str,
+    pod: &'a Pod<'p>,
+    spec: &'a Spec<'p>,
+    record: Record,
+    operations: Vec<Operation>,
+    denials: Vec<Denial>,
+}
+
+/// One of the two lists of containers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    Init,
+    App,
+}
+
+impl List {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Init => "initContainers",
+            Self::App => "containers",
+        }
+    }
+}
+
+/// A container that is inserted, and the place in the final list it takes.
+struct Insertion {
+    place: usize,
+    container: Box<RawValue>,
+}
+
+impl<'p> Planner<'_, 'p> {
+    fn deny(&mut self, message: String) {
+        self.denials.push(Denial { key: None, message });
+    }
+
+    /// Our ports must be free: all containers of a pod share one network.
+    fn check_ports(&mut self, rigs: &[Rig]) {
+        let mut taken: BTreeMap<u16, String> = BTreeMap::new();
+        for (_, container) in self.containers() {
+            if self.record.knows_container(&container.name) {
+                continue;
+            }
+            let tcp = container.ports.items().iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+            taken.extend(
+                tcp.filter_map(|port| Some((u16::try_from(port.container_port?).ok()?, format!("container {}", &*container.name)))),
+            );
+        }
+        for rig in rigs {
+            let health = rig.container.startup_probe.as_ref().map(|probe| (probe.http_get.port, Builder::health_port_key(rig.kind).name));
+            let served = rig.container.ports.iter().map(|port| (port.container_port, VNC_PORT.name));
+            for (port, key) in served.chain(health) {
+                match taken.get(&port) {
+                    Some(owner) if owner != rig.container.name => {
+                        self.denials.push(Denial {
+                            key: Some(key),
+                            message: format!("port {port} of {} is taken by {owner}: choose another with {key}", rig.container.name),
+                        });
+                    }
+                    _ => {
+                        taken.insert(port, rig.container.name.to_owned());
+                    }
+                }
+            }
+        }
+    }
+
+    fn containers(&self) -> impl Iterator<Item = (List, &Container<'p>)> {
+        let inits = self.spec.init_containers.items().iter().map(|container| (List::Init, container));
+        inits.chain(self.spec.containers.items().iter().map(|container| (List::App, container)))
+    }
+
+    fn add_volumes(&mut self, rigs: &[Rig]) -> Result<(), InjectionError> {
+        let there: Vec<&str> = self.spec.volumes.items().iter().map(|volume| &*volume.name).collect();
+        let mut missing = Vec::new();
+        for volume in rigs.iter().flat_map(|rig| &rig.volumes) {
+            if !there.contains(&volume.name.as_str()) {
+                missing.push(volume);
+            } else if !self.record.added.volumes.contains(&volume.name) && !merge::same_volume(self.source, volume)? {
+                self.deny(format!("the pod has a volume of its own named {}, which Outrigger needs: rename it", volume.name));
+            }
+        }
+        for borrowed in rigs.iter().flat_map(|rig| &rig.borrowed_volumes) {
+            if !there.contains(&borrowed.name.as_str()) {
+                let message = format!(
+                    "{} names the volume {:?}, which the pod does not have: it has {}",
+                    borrowed.key,
+                    borrowed.name,
+                    listed(&there)
+                );
+                self.denials.push(Denial { key: Some(borrowed.key), message });
+            }
+        }
+        self.record.added.volumes.extend(missing.iter().map(|volume| volume.name.clone()));
+        self.append("/spec/volumes", "/spec/volumes", slot_state(&self.spec.volumes), &missing)
+    }
+
+    /// Mounts and variables for the chosen containers.
+    fn add_grants(&mut self, rigs: &[Rig]) -> Result<(), InjectionError> {
+        let spec = self.spec;
+        for (list, containers) in [(List::Init, spec.init_containers.items()), (List::App, spec.containers.items())] {
+            for (index, container) in containers.iter().enumerate() {
+                let mut mounts: Vec<&Mount> = Vec::new();
+                let mut env: Vec<&Variable> = Vec::new();
+                for rig in rigs {
+                    let grants = rig.grants.iter().filter(|grant| grant.container == *container.name);
+                    for grant in grants {
+                        self.missing_mounts(rig.kind, container, grant, &mut mounts);
+                        self.missing_env(rig.kind, container, grant, &mut env);
+                    }
+                }
+                self.grant(list, index, container, &mounts, &env)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn missing_mounts<'g>(&mut self, kind: SidecarKind, container: &Container<'_>, grant: &'g Grant, missing: &mut Vec<&'g Mount>) {
+        for mount in &grant.mounts {
+            let path = mount.mount_path.trim_end_matches('/');
+            let there = container.volume_mounts.items().iter().find(|there| there.mount_path.trim_end_matches('/') == path);
+            let ours = missing.iter().find(|ours| ours.mount_path.trim_end_matches('/') == path);
+            match (there, ours) {
+                (Some(there), _) => {
+                    let same = *there.name == mount.name && there.sub_path.is_none() && there.read_only.unwrap_or(false) == mount.read_only;
+                    if !same {
+                        self.deny(format!(
+                            "container {} mounts {} at {}, where {} mounts {}: {}",
+                            &*container.name,
+                            &*there.name,
+                            mount.mount_path,
+                            kind.as_str(),
+                            mount.name,
+                            way_out(kind, container, &there.name)
+                        ));
+                    }
+                }
+                (None, Some(ours)) => self
+                    .deny(format!("{} and {} would both be mounted at {}: choose another folder", ours.name, mount.name, mount.mount_path)),
+                (None, None) => missing.push(mount),
+            }
+        }
+    }
+
+    fn missing_env<'g>(&mut self, kind: SidecarKind, container: &Container<'_>, grant: &'g Grant, missing: &mut Vec<&'g Variable>) {
+        for variable in &grant.env {
+            // The kubelet lets the last of several win.
+            match container.env.items().iter().rev().find(|there| &*there.name == variable.name) {
+                None => missing.push(variable),
+                Some(there) if there.value.as_deref() == Some(variable.value.as_str()) => {}
+                Some(there) => {
+                    let value = there.value.as_deref().map_or_else(|| "from elsewhere".to_owned(), |value| format!("to {value:?}"));
+                    self.deny(format!(
+                        "container {} sets {} {value}, where {} sets it to {:?}: remove it, or {}",
+                        &*container.name,
+                        variable.name,
+                        kind.as_str(),
+                        variable.value,
+                        way_out(kind, container, "")
+                    ));
+                }
+            }
+        }
+    }
+
+    fn grant(
+        &mut self,
+        list: List,
+        index: usize,
+        container: &Container<'_>,
+        mounts: &[&Mount],
+        env: &[&Variable],
+    ) -> Result<(), InjectionError> {
+        let name = &*container.name;
+        if !mounts.is_empty() {
+            let paths = self.record.added.mounts.entry(name.to_owned()).or_default();
+            paths.extend(mounts.iter().map(|mount| mount.mount_path.clone()));
+        }
+        if !env.is_empty() {
+            let names = self.record.added.env.entry(name.to_owned()).or_default();
+            names.extend(env.iter().map(|variable| variable.name.to_owned()));
+        }
+        let (at, named) = (format!("/spec/{}/{index}", list.name()), format!("/spec/{}/{}", list.name(), segment(name)));
+        self.append(&format!("{at}/env"), &format!("{named}/env"), slot_state(&container.env), env)?;
+        self.append(&format!("{at}/volumeMounts"), &format!("{named}/volumeMounts"), slot_state(&container.volume_mounts), mounts)
+    }
+
+    /// Appends items to a list, making it if need be.
+    fn append<T: Serialize>(&mut self, path: &str, named: &str, there: Option<Before>, items: &[T]) -> Result<(), InjectionError> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        if let Some(before) = there {
+            self.record.added.parents.insert(named.to_owned(), before);
+            self.operations.push(Operation::add(path, &items)?);
+            return Ok(());
+        }
+        for item in items {
+            self.operations.push(Operation::add(format!("{path}/-"), item)?);
+        }
+        Ok(())
+    }
+
+    fn add_pull_secrets(&mut self, context: Context<'_>) -> Result<(), InjectionError> {
+        let there = self.spec.image_pull_secrets.items();
+        // The first secret in a template would hide those of the ServiceAccount, which only the API server knows.
+        if context.offline && there.is_empty() {
+            return Ok(());
+        }
+        let wanted = context.settings.image_pull_secrets.iter();
+        let missing: Vec<&String> = wanted.filter(|secret| !there.iter().any(|there| *there.name == **secret)).collect();
+        self.record.added.image_pull_secrets.extend(missing.iter().map(|secret| (*secret).clone()));
+        let items: Vec<BTreeMap<&str, &String>> = missing.into_iter().map(|secret| BTreeMap::from([("name", secret)])).collect();
+        self.append("/spec/imagePullSecrets", "/spec/imagePullSecrets", slot_state(&self.spec.image_pull_secrets), &items)
+    }
+
+    /// Inserts the sidecars' containers, merging those the user wrote under our names.
+    fn add_containers(&mut self, rigs: Vec<Rig>) -> Result<(), InjectionError> {
+        let mut moved = Vec::new();
+        let mut added: Vec<(Placement, Box<RawValue>)> = Vec::new();
+        for rig in rigs {
+            let name = rig.container.name;
+            let found = self.position(name);
+            if self.record.knows_container(name) && found.is_some() {
+                continue;
+            }
+            let Some((list, index)) = found else {
+                added.push((rig.placement, serde_json::value::to_raw_value(&rig.container)?));
+                self.remember_container(rig.placement, name);
+                continue;
+            };
+            let original = merge::container_text(self.source, list.name(), index)?;
+            let takes_ours = merge::takes_our_image(&original)?;
+            if takes_ours {
+                added.push((rig.placement, merge::merged(&original, &rig.container)?));
+                moved.push((list, index));
+            } else {
+                let stays_plain = list == List::App;
+                self.operations.extend(merge::additions(
+                    &original,
+                    &rig.container,
+                    stays_plain,
+                    &format!("/spec/{}/{index}", list.name()),
+                )?);
+            }
+            let list = list.name().to_owned();
+            self.record.added.merged.push(Merged { name: name.to_owned(), list, index, moved: takes_ours, original });
+        }
+        self.move_and_insert(&mut moved, added)
+    }
+
+    fn position(&self, name: &str) -> Option<(List, usize)> {
+        let in_list = |containers: &[Container<'_>]| containers.iter().position(|container| &*container.name == name);
+        let init = in_list(self.spec.init_containers.items()).map(|index| (List::Init, index));
+        init.or_else(|| in_list(self.spec.containers.items()).map(|index| (List::App, index)))
+    }
+
+    fn remember_container(&mut self, placement: Placement, name: &str) {
+        let names = if placement.is_init() { &mut self.record.added.init_containers } else { &mut self.record.added.containers };
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+
+    fn move_and_insert(&mut self, moved: &mut [(List, usize)], added: Vec<(Placement, Box<RawValue>)>) -> Result<(), InjectionError> {
+        // From the end, so that no removal shifts the next one.
+        moved.sort_unstable_by_key(|(list, index)| (list.name(), std::cmp::Reverse(*index)));
+        for (list, index) in moved.iter() {
+            self.operations.push(Operation::remove(format!("/spec/{}/{index}", list.name())));
+        }
+        let left_in = |list: List| moved.iter().filter(|(of, _)| *of == list).map(|(_, index)| *index).collect::<Vec<_>>();
+        let (init_gone, app_gone) = (left_in(List::Init), left_in(List::App));
+        let (inits, apps): (Vec<_>, Vec<_>) = added.into_iter().partition(|(placement, _)| placement.is_init());
+        let init_names = remaining(self.spec.init_containers.items(), &init_gone);
+        let app_names = remaining(self.spec.containers.items(), &app_gone);
+        if app_names.is_empty() && apps.is_empty() {
+            self.deny("the pod has no container for a sidecar to stand beside: add one".to_owned());
+        }
+        let inits = places(inits, &init_names);
+        let apps = places(apps, &app_names);
+        self.insert(List::Init, slot_state(&self.spec.init_containers), inits)?;
+        self.insert(List::App, slot_state(&self.spec.containers), apps)
+    }
+
+    fn insert(&mut self, list: List, there: Option<Before>, insertions: Vec<Insertion>) -> Result<(), InjectionError> {
+        let path = format!("/spec/{}", list.name());
+        if there.is_some() {
+            let containers: Vec<_> = insertions.into_iter().map(|insertion| insertion.container).collect();
+            return self.append(&path, &path, there, &containers);
+        }
+        let operations = insertions
+            .into_iter()
+            .map(|insertion| Operation::Add { path: format!("{path}/{}", insertion.place), value: insertion.container });
+        self.operations.extend(operations);
+        Ok(())
+    }
+
+    /// `kubectl logs` and `exec` mean the app, wherever the sidecars stand.
+    fn name_default_container(&mut self) -> Result<(), InjectionError> {
+        if self.pod.annotation(DEFAULT_CONTAINER).is_some() {
+            return Ok(());
+        }
+        let app = self.spec.containers.items().iter().find(|container| !mesh::is_injected(&container.name));
+        if let Some(app) = app {
+            self.record.added.annotations.push(DEFAULT_CONTAINER.to_owned());
+            self.annotate(DEFAULT_CONTAINER, &&*app.name)?;
+        }
+        Ok(())
+    }
+
+    fn write_status(&mut self) -> Result<(), InjectionError> {
+        self.make_annotations()?;
+        let text = serde_json::to_string(&self.record)?;
+        self.annotate(STATUS, &text)
+    }
+
+    /// Makes the maps that hold annotations, first of all operations, and remembers it.
+    fn make_annotations(&mut self) -> Result<(), InjectionError> {
+        let nothing = BTreeMap::<&str, &str>::new();
+        let parents = match &self.pod.metadata {
+            Slot::Present(metadata) => slot_state(&metadata.annotations).map(|before| ("/metadata/annotations", before)),
+            missing => slot_state(missing).map(|before| ("/metadata", before)),
+        };
+        let Some((path, before)) = parents else { return Ok(()) };
+        self.record.added.parents.insert(path.to_owned(), before);
+        let parent = if path == "/metadata" {
+            Operation::add(path, &BTreeMap::from([("annotations", nothing)]))?
+        } else {
+            Operation::add(path, &nothing)?
+        };
+        self.operations.insert(0, parent);
+        Ok(())
+    }
+
+    /// Sets an annotation. On an existing one, `add` replaces (RFC 6902, section 4.1).
+    fn annotate(&mut self, name: &str, value: &impl Serialize) -> Result<(), InjectionError> {
+        self.operations.push(Operation::add(format!("/metadata/annotations/{}", segment(name)), value)?);
+        Ok(())
+    }
+}
+
+/// What stood in a slot that holds no list, or `None` if it holds one.
+fn slot_state<T>(slot: &Slot<T>) -> Option<Before> {
+    match slot {
+        Slot::Absent => Some(Before::Absent),
+        Slot::Null => Some(Before::Null),
+        Slot::Present(_) => None,
+    }
+}
+
+fn remaining<'a>(containers: &'a [Container<'_>], gone: &[usize]) -> Vec<&'a str> {
+    containers.iter().enumerate().filter(|(index, _)| !gone.contains(index)).map(|(_, container)| &*container.name).collect()
+}
+
+/// Gives each new container its place in the final list, in ascending order, so that each insertion finds its place.
+fn places(added: Vec<(Placement, Box<RawValue>)>, there: &[&str]) -> Vec<Insertion> {
+    // Where the containers stand that were in the list when it was read, a sidecar stands behind the mesh's last one.
+    let behind_mesh = there.iter().rposition(|name| mesh::belongs_to_mesh(name)).map_or(0, |index| index + 1);
+    let mut early: Vec<Box<RawValue>> = Vec::new();
+    let mut late: Vec<Box<RawValue>> = Vec::new();
+    for (placement, container) in added {
+        if placement == Placement::AfterInit { late.push(container) } else { early.push(container) }
+    }
+    let late_start = there.len() + early.len();
+    let early = early.into_iter().enumerate().map(|(offset, container)| Insertion { place: behind_mesh + offset, container });
+    let late = late.into_iter().enumerate().map(|(offset, container)| Insertion { place: late_start + offset, container });
+    early.chain(late).collect()
+}
+
+fn way_out(kind: SidecarKind, container: &Container<'_>, volume: &str) -> String {
+    match kind {
+        SidecarKind::FileSync => super::file_sync::way_out(&container.name, volume),
+        SidecarKind::Vnc | SidecarKind::Guacamole => vnc::way_out(&container.name),
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

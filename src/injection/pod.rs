@@ -1,0 +1,269 @@
+//! A pod as the plan needs to know it: a projection that borrows from the review's bytes.
+//!
+//! What is not named here is never decoded, so fields newer than this program survive untouched.
+
+use std::{borrow::Cow, marker::PhantomData, ops::Deref};
+
+use serde::{Deserialize, Deserializer};
+
+/// A member that may be missing, `null`, or there. The difference matters to a patch and to its undoing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Slot<T> {
+    /// The member is not there.
+    #[default]
+    Absent,
+    /// The member is there and says `null`.
+    Null,
+    /// The member has a value.
+    Present(T),
+}
+
+impl<T> Slot<T> {
+    /// The value, if there is one.
+    pub const fn value(&self) -> Option<&T> {
+        match self {
+            Self::Present(value) => Some(value),
+            Self::Absent | Self::Null => None,
+        }
+    }
+}
+
+impl<T> Slot<Vec<T>> {
+    /// The items; none where the list is missing.
+    pub fn items(&self) -> &[T] {
+        self.value().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Slot<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Present))
+    }
+}
+
+/// The parts of a pod, or of a pod template, that decide what is added to it.
+#[derive(Debug, Deserialize)]
+pub struct Pod<'a> {
+    /// Its metadata.
+    #[serde(borrow, default)]
+    pub metadata: Slot<Metadata<'a>>,
+    /// Its specification.
+    #[serde(borrow, default)]
+    pub spec: Slot<Spec<'a>>,
+}
+
+/// The parts of `metadata` we look at.
+#[derive(Debug, Deserialize)]
+pub struct Metadata<'a> {
+    /// Annotations in the order they were written.
+    #[serde(borrow, default)]
+    pub annotations: Slot<Pairs<'a>>,
+}
+
+/// The parts of `spec` we look at.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec<'a> {
+    /// App containers.
+    #[serde(borrow, default)]
+    pub containers: Slot<Vec<Container<'a>>>,
+    /// Init containers, native sidecars among them.
+    #[serde(borrow, default)]
+    pub init_containers: Slot<Vec<Container<'a>>>,
+    /// Volumes, by name.
+    #[serde(borrow, default)]
+    pub volumes: Slot<Vec<Named<'a>>>,
+    /// Pull secrets, by name.
+    #[serde(borrow, default)]
+    pub image_pull_secrets: Slot<Vec<Named<'a>>>,
+    /// Whether the pod lives in its node's network.
+    #[serde(default)]
+    pub host_network: Option<bool>,
+    /// The operating system, if the pod says.
+    #[serde(borrow, default)]
+    pub os: Option<Named<'a>>,
+    /// Users and groups for all containers.
+    #[serde(default)]
+    pub security_context: Option<SecurityContext>,
+}
+
+/// An item known by its name alone.
+#[derive(Debug, Deserialize)]
+pub struct Named<'a> {
+    /// The name; empty where an item has none.
+    #[serde(borrow, default)]
+    pub name: Text<'a>,
+}
+
+/// A container of the pod.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container<'a> {
+    /// Its name, unique among all containers of a pod.
+    #[serde(borrow, default)]
+    pub name: Text<'a>,
+    /// `Always` makes an init container a native sidecar.
+    #[serde(borrow, default)]
+    pub restart_policy: Option<Text<'a>>,
+    /// Environment variables.
+    #[serde(borrow, default)]
+    pub env: Slot<Vec<Variable<'a>>>,
+    /// Declared ports.
+    #[serde(borrow, default)]
+    pub ports: Slot<Vec<Port<'a>>>,
+    /// Mounted volumes.
+    #[serde(borrow, default)]
+    pub volume_mounts: Slot<Vec<Mount<'a>>>,
+    /// Users and groups.
+    #[serde(default)]
+    pub security_context: Option<SecurityContext>,
+}
+
+impl Container<'_> {
+    /// Whether an init container is a native sidecar.
+    #[must_use]
+    pub fn is_native_sidecar(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
+}
+
+/// An environment variable; `value` is missing where it comes from elsewhere.
+#[derive(Debug, Deserialize)]
+pub struct Variable<'a> {
+    /// Its name.
+    #[serde(borrow, default)]
+    pub name: Text<'a>,
+    /// Its literal value.
+    #[serde(borrow, default)]
+    pub value: Option<Text<'a>>,
+}
+
+/// A declared port.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Port<'a> {
+    /// Its name.
+    #[serde(borrow, default)]
+    pub name: Option<Text<'a>>,
+    /// Its number.
+    #[serde(default)]
+    pub container_port: Option<i64>,
+    /// `TCP` unless said.
+    #[serde(borrow, default)]
+    pub protocol: Option<Text<'a>>,
+}
+
+/// A mounted volume.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mount<'a> {
+    /// The volume's name.
+    #[serde(borrow, default)]
+    pub name: Text<'a>,
+    /// Where it is mounted.
+    #[serde(borrow, default)]
+    pub mount_path: Text<'a>,
+    /// Whether it is mounted read-only.
+    #[serde(default)]
+    pub read_only: Option<bool>,
+    /// The part of the volume that is mounted.
+    #[serde(borrow, default)]
+    pub sub_path: Option<Text<'a>>,
+}
+
+/// Users and groups a pod or container asks for.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecurityContext {
+    /// The user.
+    #[serde(default)]
+    pub run_as_user: Option<i64>,
+    /// The group.
+    #[serde(default)]
+    pub run_as_group: Option<i64>,
+}
+
+impl Pod<'_> {
+    /// The value of an annotation.
+    #[must_use]
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// All annotations.
+    pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.metadata.value().and_then(|metadata| metadata.annotations.value());
+        pairs.into_iter().flat_map(|pairs| pairs.0.iter().map(|(key, value)| (&**key, &**value)))
+    }
+}
+
+/// A map of texts, kept as the list it was written as.
+#[derive(Debug, Default)]
+pub struct Pairs<'a>(pub Vec<(Text<'a>, Text<'a>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairsVisitor(PhantomData))
+    }
+}
+
+struct PairsVisitor<'a>(PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> serde::de::Visitor<'de> for PairsVisitor<'a> {
+    type Value = Pairs<'a>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a map of strings")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some((key, value)) = map.next_entry()? {
+            pairs.push((key, value));
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
+/// A text that borrows where it can: inside options and collections, serde's own `Cow` always copies.
+#[derive(Debug, Default, Deserialize)]
+pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_missing_from_null_from_empty() {
+        let pod: Pod<'_> = serde_json::from_str(r#"{"metadata":{"annotations":null},"spec":{"containers":[]}}"#).unwrap();
+        assert!(matches!(pod.metadata.value().unwrap().annotations, Slot::Null));
+        let spec = pod.spec.value().unwrap();
+        assert!(matches!(&spec.containers, Slot::Present(list) if list.is_empty()));
+        assert!(matches!(spec.volumes, Slot::Absent));
+    }
+
+    #[test]
+    fn unknown_fields_and_types_are_passed_over() {
+        let pod: Pod<'_> = serde_json::from_str(
+            r#"{"kind":"Pod","status":{"phase":7},"spec":{"futureKnob":{"deep":[1,2]},"containers":[{"name":"app","resizePolicy":[{"x":1}]}]}}"#,
+        )
+        .unwrap();
+        assert_eq!(&*pod.spec.value().unwrap().containers.items()[0].name, "app");
+    }
+
+    #[test]
+    fn annotations_borrow_where_no_escape_forbids_it() {
+        let pod: Pod<'_> = serde_json::from_str(r#"{"metadata":{"annotations":{"a":"plain","b":"with \"quotes\""}}}"#).unwrap();
+        assert_eq!(pod.annotation("b"), Some("with \"quotes\""));
+        let pairs = pod.metadata.value().unwrap().annotations.value().unwrap();
+        assert!(matches!(pairs.0[0].1.0, Cow::Borrowed("plain")));
+    }
+}

@@ -1,0 +1,137 @@
+//! What a pod asks for: its annotations and its namespace's, read by the table.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use crate::api::annotations::{self, Annotations, INJECT, NONE, Origin, SidecarKind, items};
+
+use super::{Denial, pod::Pod};
+
+/// The annotations of a namespace that are defaults for its pods.
+pub type NamespaceDefaults = BTreeMap<String, String>;
+
+/// What a pod asks for.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    /// The annotations that hold for it.
+    pub(crate) annotations: Annotations<'a>,
+    /// The sidecars it wants, each once.
+    pub(crate) sidecars: Vec<SidecarKind>,
+    /// What its author should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads a request. A pod that asks for nothing has no sidecars; bad values of those it asks for are denials.
+pub(crate) fn read<'a>(pod: &'a Pod<'_>, defaults: Option<&'a NamespaceDefaults>) -> Result<Request<'a>, Vec<Denial>> {
+    let mut request = gather(pod, defaults);
+    if let Some(inject) = request.annotations.written(&INJECT) {
+        INJECT.kind.check(inject).map_err(|allowed| vec![bad_value(&INJECT, inject, &allowed)])?;
+        request.sidecars = sidecars(inject);
+    }
+    if request.sidecars.is_empty() {
+        return Ok(request);
+    }
+    let denials = bad_values(&request);
+    if !denials.is_empty() {
+        return Err(denials);
+    }
+    let idle = idle_keys(&request);
+    request.warnings.extend(idle);
+    Ok(request)
+}
+
+/// Collects annotations, the pod's own before its namespace's.
+fn gather<'a>(pod: &'a Pod<'_>, defaults: Option<&'a NamespaceDefaults>) -> Request<'a> {
+    let mut annotations = Annotations::default();
+    let mut warnings = Vec::new();
+    let own = pod.annotations().map(|(name, value)| (name, value, Origin::Pod));
+    let inherited = defaults.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str(), Origin::Namespace));
+    for (name, value, origin) in own.chain(inherited) {
+        warnings.extend(annotations.add(name, Cow::Borrowed(value), origin));
+    }
+    Request { annotations, sidecars: Vec::new(), warnings }
+}
+
+/// The sidecars a value of `inject` names, in our order and each once.
+fn sidecars(inject: &str) -> Vec<SidecarKind> {
+    if inject == NONE {
+        return Vec::new();
+    }
+    SidecarKind::ALL.into_iter().filter(|kind| items(inject).any(|item| item == kind.as_str())).collect()
+}
+
+fn bad_values(request: &Request<'_>) -> Vec<Denial> {
+    let concerns = |key: &annotations::Key| key.sidecar().is_none_or(|kind| request.sidecars.contains(&kind));
+    let checked = request.annotations.iter().filter(|setting| concerns(setting.key));
+    checked
+        .filter_map(|setting| setting.key.kind.check(&setting.value).err().map(|allowed| bad_value(setting.key, &setting.value, &allowed)))
+        .collect()
+}
+
+fn bad_value(key: &'static annotations::Key, value: &str, allowed: &str) -> Denial {
+    Denial { key: Some(key.name), message: format!("{} is {}: it must be {allowed}", key.name, quoted(value)) }
+}
+
+/// A value as it is shown to its author: quoted, and shortened if it is long.
+fn quoted(value: &str) -> String {
+    const SHOWN: usize = 80;
+    match value.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", value.get(..end).unwrap_or_default()),
+        None => format!("{value:?}"),
+    }
+}
+
+/// Settings the pod itself makes for sidecars it doesn't ask for: most likely a forgotten word in `inject`.
+fn idle_keys(request: &Request<'_>) -> Vec<String> {
+    let own = request.annotations.iter().filter(|setting| setting.origin == Origin::Pod);
+    let idle = own
+        .filter_map(|setting| setting.key.sidecar().filter(|kind| !request.sidecars.contains(kind)).map(|kind| (setting.key.name, kind)));
+    idle.map(|(name, kind)| format!("{name} has no effect: {} does not name {}", INJECT.name, kind.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::annotations::VNC_GEOMETRY;
+
+    fn pod(annotations: &[(&str, &str)]) -> String {
+        let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
+        serde_json::json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "app"}]}}).to_string()
+    }
+
+    fn read_text(text: &str, defaults: Option<&NamespaceDefaults>) -> Result<(Vec<SidecarKind>, Vec<String>), Vec<Denial>> {
+        let pod: Pod<'_> = serde_json::from_str(text).unwrap();
+        read(&pod, defaults).map(|request| (request.sidecars, request.warnings))
+    }
+
+    #[test]
+    fn the_namespace_asks_for_pods_that_say_nothing() {
+        let defaults = NamespaceDefaults::from([(INJECT.name.to_owned(), "vnc".to_owned())]);
+        assert_eq!(read_text(&pod(&[]), Some(&defaults)).unwrap().0, [SidecarKind::Vnc]);
+        assert_eq!(read_text(&pod(&[(INJECT.name, "none")]), Some(&defaults)).unwrap().0, []);
+        assert_eq!(read_text(&pod(&[(INJECT.name, "file-sync")]), Some(&defaults)).unwrap().0, [SidecarKind::FileSync]);
+        assert_eq!(read_text(&pod(&[]), None).unwrap().0, []);
+    }
+
+    #[test]
+    fn a_list_is_read_in_our_order_and_once() {
+        let asked = read_text(&pod(&[(INJECT.name, "guacamole, vnc,vnc , ")]), None).unwrap().0;
+        assert_eq!(asked, [SidecarKind::Vnc, SidecarKind::Guacamole]);
+    }
+
+    #[test]
+    fn a_bad_value_is_a_denial_that_names_key_value_and_what_is_allowed() {
+        let denials = read_text(&pod(&[(INJECT.name, "vnc"), (VNC_GEOMETRY.name, "big")]), None).unwrap_err();
+        assert_eq!(denials.len(), 1);
+        let message = &denials[0].message;
+        assert!(message.contains("vnc.outrigger.dev/geometry is \"big\": it must be WIDTHxHEIGHT"), "{message}");
+        let denials = read_text(&pod(&[(INJECT.name, "desktop")]), None).unwrap_err();
+        assert!(denials[0].message.contains("vnc, file-sync, guacamole"), "{}", denials[0].message);
+    }
+
+    #[test]
+    fn a_bad_value_for_a_sidecar_nobody_asked_for_is_only_a_hint() {
+        let (asked, warnings) = read_text(&pod(&[(INJECT.name, "file-sync"), (VNC_GEOMETRY.name, "big")]), None).unwrap();
+        assert_eq!(asked, [SidecarKind::FileSync]);
+        assert_eq!(warnings, ["vnc.outrigger.dev/geometry has no effect: outrigger.dev/inject does not name vnc"]);
+    }
+}

@@ -1,0 +1,332 @@
+//! The pieces a sidecar is made of, in the form in which they enter a pod.
+//!
+//! They serialise in the order in which people write them, so that offline output reads well.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::api::annotations::SidecarKind;
+
+/// What one sidecar asks of a pod.
+#[derive(Debug)]
+pub(crate) struct Rig {
+    /// Which sidecar.
+    pub(crate) kind: SidecarKind,
+    /// Its container.
+    pub(crate) container: Container,
+    /// Where the container belongs.
+    pub(crate) placement: Placement,
+    /// Volumes it needs in the pod.
+    pub(crate) volumes: Vec<Volume>,
+    /// Volumes of the pod it uses; they must be there already.
+    pub(crate) borrowed_volumes: Vec<BorrowedVolume>,
+    /// What the chosen containers of the pod get.
+    pub(crate) grants: Vec<Grant>,
+}
+
+/// A volume the user names for us to use.
+#[derive(Debug)]
+pub(crate) struct BorrowedVolume {
+    /// Its name.
+    pub(crate) name: String,
+    /// The annotation that names it.
+    pub(crate) key: &'static str,
+}
+
+/// What one container of the pod gets.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    /// The container's name.
+    pub(crate) container: String,
+    /// Volumes mounted into it.
+    pub(crate) mounts: Vec<Mount>,
+    /// Variables set in it.
+    pub(crate) env: Vec<Variable>,
+}
+
+/// Where a sidecar's container stands among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// An init container after a mesh's own and before the app's.
+    BeforeInit,
+    /// An init container after the app's.
+    AfterInit,
+    /// A plain container directly after the mesh's proxy, else first.
+    BesideProxy,
+}
+
+impl Placement {
+    /// Whether the container goes among the init containers.
+    #[must_use]
+    pub(crate) const fn is_init(self) -> bool {
+        matches!(self, Self::BeforeInit | Self::AfterInit)
+    }
+}
+
+/// A container, as `core/v1` has it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Container {
+    pub(crate) name: &'static str,
+    pub(crate) image: String,
+    pub(crate) image_pull_policy: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restart_policy: Option<&'static str>,
+    pub(crate) command: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ports: Vec<Port>,
+    pub(crate) env: Vec<Variable>,
+    pub(crate) resources: Resources,
+    pub(crate) volume_mounts: Vec<Mount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) startup_probe: Option<Probe>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) liveness_probe: Option<Probe>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lifecycle: Option<Lifecycle>,
+    pub(crate) security_context: SecurityContext,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Port {
+    pub(crate) name: &'static str,
+    pub(crate) container_port: u16,
+    pub(crate) protocol: &'static str,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Resources {
+    pub(crate) requests: BTreeMap<&'static str, String>,
+    pub(crate) limits: BTreeMap<&'static str, String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Mount {
+    pub(crate) name: String,
+    pub(crate) mount_path: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) read_only: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Probe {
+    pub(crate) http_get: HttpGet,
+    pub(crate) period_seconds: u16,
+    pub(crate) timeout_seconds: u16,
+    pub(crate) failure_threshold: u16,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct HttpGet {
+    pub(crate) path: &'static str,
+    pub(crate) port: u16,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Lifecycle {
+    pub(crate) post_start: Handler,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Handler {
+    pub(crate) exec: Exec,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Exec {
+    pub(crate) command: Vec<&'static str>,
+}
+
+/// What Pod Security `restricted` asks of a container, and a read-only root besides.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SecurityContext {
+    pub(crate) run_as_user: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) run_as_group: Option<i64>,
+    pub(crate) run_as_non_root: bool,
+    pub(crate) allow_privilege_escalation: bool,
+    pub(crate) read_only_root_filesystem: bool,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) seccomp_profile: SeccompProfile,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Capabilities {
+    pub(crate) drop: [&'static str; 1],
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct SeccompProfile {
+    pub(crate) r#type: &'static str,
+}
+
+impl SecurityContext {
+    /// The context of a sidecar that runs as `user`; the group follows unless the pod sets one.
+    #[must_use]
+    pub(crate) const fn restricted(user: i64, pod_sets_group: bool) -> Self {
+        Self {
+            run_as_user: user,
+            run_as_group: if pod_sets_group { None } else { Some(user) },
+            run_as_non_root: true,
+            allow_privilege_escalation: false,
+            read_only_root_filesystem: true,
+            capabilities: Capabilities { drop: ["ALL"] },
+            seccomp_profile: SeccompProfile { r#type: "RuntimeDefault" },
+        }
+    }
+}
+
+/// A volume of the pod, as `core/v1` has it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Volume {
+    pub(crate) name: String,
+    #[serde(flatten)]
+    pub(crate) source: VolumeSource,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum VolumeSource {
+    EmptyDir(EmptyDir),
+    Secret(SecretVolume),
+    Projected(Projected),
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EmptyDir {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) medium: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size_limit: Option<String>,
+}
+
+/// A mounted Secret. It is optional, so that a missing one doesn't hold the pod back: the sidecar reports it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SecretVolume {
+    pub(crate) secret_name: String,
+    pub(crate) optional: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Projected {
+    pub(crate) sources: Vec<ProjectedSource>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ProjectedSource {
+    ServiceAccountToken(ServiceAccountToken),
+    ConfigMap(ConfigMapItems),
+    #[serde(rename = "downwardAPI")]
+    DownwardApi(DownwardItems),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ServiceAccountToken {
+    pub(crate) path: &'static str,
+    pub(crate) expiration_seconds: u32,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ConfigMapItems {
+    pub(crate) name: &'static str,
+    pub(crate) items: [KeyToPath; 1],
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct KeyToPath {
+    pub(crate) key: &'static str,
+    pub(crate) path: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DownwardItems {
+    pub(crate) items: [DownwardItem; 1],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DownwardItem {
+    pub(crate) path: &'static str,
+    pub(crate) field_ref: FieldRef,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FieldRef {
+    pub(crate) field_path: &'static str,
+}
+
+impl Volume {
+    /// A scratch folder in memory, bounded.
+    #[must_use]
+    pub(crate) fn memory(name: &str, size_limit: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: VolumeSource::EmptyDir(EmptyDir { medium: Some("Memory"), size_limit: Some(size_limit.to_owned()) }),
+        }
+    }
+
+    /// A scratch folder on the node's disk.
+    #[must_use]
+    pub(crate) fn scratch(name: &str) -> Self {
+        Self { name: name.to_owned(), source: VolumeSource::EmptyDir(EmptyDir::default()) }
+    }
+
+    /// A Secret's keys as files.
+    #[must_use]
+    pub(crate) fn secret(name: String, secret: &str) -> Self {
+        Self { name, source: VolumeSource::Secret(SecretVolume { secret_name: secret.to_owned(), optional: true }) }
+    }
+
+    /// What a Kubernetes client needs, from the pod's own ServiceAccount: the volume that the API server's
+    /// ServiceAccount admission would mount, but for one container alone.
+    #[must_use]
+    pub(crate) fn service_account(name: &str) -> Self {
+        let sources = vec![
+            ProjectedSource::ServiceAccountToken(ServiceAccountToken { path: "token", expiration_seconds: 3607 }),
+            ProjectedSource::ConfigMap(ConfigMapItems { name: "kube-root-ca.crt", items: [KeyToPath { key: "ca.crt", path: "ca.crt" }] }),
+            ProjectedSource::DownwardApi(DownwardItems {
+                items: [DownwardItem { path: "namespace", field_ref: FieldRef { field_path: "metadata.namespace" } }],
+            }),
+        ];
+        Self { name: name.to_owned(), source: VolumeSource::Projected(Projected { sources }) }
+    }
+}
+
+impl Mount {
+    /// A mount the container may write to.
+    #[must_use]
+    pub(crate) fn writable(name: impl Into<String>, mount_path: impl Into<String>) -> Self {
+        Self { name: name.into(), mount_path: mount_path.into(), read_only: false }
+    }
+
+    /// A mount the container may only read.
+    #[must_use]
+    pub(crate) fn read_only(name: impl Into<String>, mount_path: impl Into<String>) -> Self {
+        Self { name: name.into(), mount_path: mount_path.into(), read_only: true }
+    }
+}
+
+impl Variable {
+    /// A variable with a literal value.
+    #[must_use]
+    pub(crate) fn new(name: &'static str, value: impl Into<String>) -> Self {
+        Self { name, value: value.into() }
+    }
+}

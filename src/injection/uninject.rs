@@ -1,0 +1,135 @@
+//! Takes away what the record says was added, and nothing else.
+
+use serde_json::value::RawValue;
+
+use crate::api::annotations::STATUS;
+
+use super::{
+    InjectionError,
+    patch::{Operation, segment},
+    pod::{Container, Named, Pod, Slot, Spec},
+    record::{Added, Before, Merged, Record},
+};
+
+/// The operations that undo an injection, or `None` for a pod without a record.
+pub fn uninject(pod: &Pod<'_>) -> Result<Option<Vec<Operation>>, InjectionError> {
+    let Some(text) = pod.annotation(STATUS) else { return Ok(None) };
+    let record = Record::parse(text).map_err(InjectionError::UnreadableStatus)?;
+    let empty = Spec::default();
+    let spec = pod.spec.value().unwrap_or(&empty);
+    let mut undo = Undo { added: &record.added, operations: Vec::new() };
+    undo.containers("initContainers", &spec.init_containers, &record.added.init_containers)?;
+    undo.containers("containers", &spec.containers, &record.added.containers)?;
+    undo.restore_moved(spec)?;
+    undo.named("/spec/volumes", &spec.volumes, &record.added.volumes);
+    undo.named("/spec/imagePullSecrets", &spec.image_pull_secrets, &record.added.image_pull_secrets);
+    undo.annotations(pod);
+    Ok(Some(undo.operations))
+}
+
+struct Undo<'a> {
+    added: &'a Added,
+    operations: Vec<Operation>,
+}
+
+impl Undo<'_> {
+    /// Grants first, while the indices are the pod's; then the containers, from the end.
+    fn containers(&mut self, list: &str, slot: &Slot<Vec<Container<'_>>>, added: &[String]) -> Result<(), InjectionError> {
+        let containers = slot.items();
+        let gone = |container: &Container<'_>| {
+            let moved = self.added.merged.iter().any(|merged| merged.moved && *merged.name == *container.name);
+            moved || added.iter().any(|name| **name == *container.name)
+        };
+        let going: Vec<usize> = containers.iter().enumerate().filter(|(_, container)| gone(container)).map(|(index, _)| index).collect();
+        for (index, container) in containers.iter().enumerate().filter(|(index, _)| !going.contains(index)) {
+            match self.added.merged.iter().find(|merged| !merged.moved && *merged.name == *container.name) {
+                Some(merged) => self.operations.push(Operation::replace(format!("/spec/{list}/{index}"), &merged.original)?),
+                None => self.grants(list, index, container),
+            }
+        }
+        let parent = format!("/spec/{list}");
+        self.remove_items(&parent, &parent, containers.len(), &going);
+        Ok(())
+    }
+
+    /// Mounts and variables of a container that stays.
+    fn grants(&mut self, list: &str, index: usize, container: &Container<'_>) {
+        let (at, named) = (format!("/spec/{list}/{index}"), format!("/spec/{list}/{}", segment(&container.name)));
+        if let Some(names) = self.added.env.get(&*container.name) {
+            let env = container.env.items();
+            let going = positions(&env.iter().map(|variable| &*variable.name).collect::<Vec<_>>(), names);
+            self.remove_items(&format!("{at}/env"), &format!("{named}/env"), env.len(), &going);
+        }
+        if let Some(paths) = self.added.mounts.get(&*container.name) {
+            let mounts = container.volume_mounts.items();
+            let going = positions(&mounts.iter().map(|mount| &*mount.mount_path).collect::<Vec<_>>(), paths);
+            self.remove_items(&format!("{at}/volumeMounts"), &format!("{named}/volumeMounts"), mounts.len(), &going);
+        }
+    }
+
+    fn named(&mut self, parent: &str, slot: &Slot<Vec<Named<'_>>>, added: &[String]) {
+        let going = positions(&slot.items().iter().map(|item| &*item.name).collect::<Vec<_>>(), added);
+        self.remove_items(parent, parent, slot.items().len(), &going);
+    }
+
+    /// Removes items of a list, and the list with them if it was made for them and nothing is left.
+    fn remove_items(&mut self, path: &str, named: &str, length: usize, going: &[usize]) {
+        let made = self.added.parents.get(named).filter(|_| going.len() == length && length > 0);
+        if let Some(before) = made {
+            self.operations.push(unmake(path, *before));
+            return;
+        }
+        self.operations.extend(going.iter().rev().map(|index| Operation::remove(format!("{path}/{index}"))));
+    }
+
+    /// Puts back the containers that were moved, each to its place, the first place first.
+    fn restore_moved(&mut self, spec: &Spec<'_>) -> Result<(), InjectionError> {
+        for list in ["initContainers", "containers"] {
+            let mut moved: Vec<&Merged> = self.added.merged.iter().filter(|merged| merged.moved && merged.list == list).collect();
+            moved.sort_unstable_by_key(|merged| merged.index);
+            let slot = if list == "containers" { &spec.containers } else { &spec.init_containers };
+            for (length, merged) in (self.length_without_ours(slot.items())..).zip(moved) {
+                let at = merged.index.min(length);
+                self.operations.push(Operation::add(format!("/spec/{list}/{at}"), &merged.original)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn length_without_ours(&self, containers: &[Container<'_>]) -> usize {
+        let ours = |name: &str| {
+            let added = self.added.containers.iter().chain(&self.added.init_containers).any(|known| known == name);
+            added || self.added.merged.iter().any(|merged| merged.moved && merged.name == name)
+        };
+        containers.iter().filter(|container| !ours(&container.name)).count()
+    }
+
+    fn annotations(&mut self, pod: &Pod<'_>) {
+        let ours = |name: &str| name == STATUS || self.added.annotations.iter().any(|known| known == name);
+        let all_ours = pod.annotations().all(|(name, _)| ours(name));
+        for parent in ["/metadata", "/metadata/annotations"] {
+            if let (true, Some(before)) = (all_ours, self.added.parents.get(parent)) {
+                self.operations.push(unmake(parent, *before));
+                return;
+            }
+        }
+        let going: Vec<String> = pod.annotations().filter(|(name, _)| ours(name)).map(|(name, _)| segment(name)).collect();
+        self.operations.extend(going.into_iter().map(|name| Operation::remove(format!("/metadata/annotations/{name}"))));
+    }
+}
+
+/// Undoes the making of a parent.
+fn unmake(path: &str, before: Before) -> Operation {
+    match before {
+        Before::Absent => Operation::remove(path),
+        Before::Null => Operation::Replace { path: path.to_owned(), value: RawValue::NULL.to_owned() },
+    }
+}
+
+/// The last place of each known name: additions stand behind what the user wrote.
+fn positions(names: &[&str], known: &[String]) -> Vec<usize> {
+    let mut positions: Vec<usize> = known.iter().filter_map(|known| names.iter().rposition(|name| name == known)).collect();
+    positions.sort_unstable();
+    positions.dedup();
+    positions
+}
