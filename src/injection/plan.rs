@@ -112,7 +112,7 @@ impl<'p> Planner<'_, 'p> {
     fn check_ports(&mut self, rigs: &[Rig]) {
         let mut taken: BTreeMap<u16, String> = BTreeMap::new();
         for (_, container) in self.containers() {
-            if self.record.knows_container(&container.name) {
+            if rigs.iter().any(|rig| rig.container.name == &*container.name) {
                 continue;
             }
             let tcp = container.ports.items().iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));

@@ -125,7 +125,7 @@ mod tests {
         let message = &denials[0].message;
         assert!(message.contains("vnc.outrigger.dev/geometry is \"big\": it must be WIDTHxHEIGHT"), "{message}");
         let denials = read_text(&pod(&[(INJECT.name, "desktop")]), None).unwrap_err();
-        assert!(denials[0].message.contains("vnc, file-sync, guacamole"), "{}", denials[0].message);
+        assert!(denials[0].message.contains("file-sync, vnc, guacamole"), "{}", denials[0].message);
     }
 
     #[test]

@@ -49,8 +49,8 @@ pub enum SidecarKind {
 }
 
 impl SidecarKind {
-    /// All of them, in the order they are reported.
-    pub const ALL: [Self; 3] = [Self::Vnc, Self::FileSync, Self::Guacamole];
+    /// All of them, in the order in which they start.
+    pub const ALL: [Self; 3] = [Self::FileSync, Self::Vnc, Self::Guacamole];
 
     /// The word in `outrigger.dev/inject`.
     #[must_use]
