@@ -11,7 +11,7 @@ pub use reference::reference;
 pub use table::*;
 pub use value::{Geometry, ValueKind};
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// One annotation users may write.
 #[derive(Debug, PartialEq, Eq)]
@@ -155,6 +155,12 @@ impl<'a> Annotations<'a> {
 fn is_ours(name: &str) -> bool {
     let Some((prefix, _)) = name.split_once('/') else { return false };
     prefix.strip_suffix("outrigger.dev").is_some_and(|owner| owner.is_empty() || owner.ends_with('.'))
+}
+
+/// The annotations of an object that stand under our prefixes.
+#[must_use]
+pub fn under_our_prefixes(annotations: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    annotations.iter().filter(|(name, _)| is_ours(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// The table's entry for a key.

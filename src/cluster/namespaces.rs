@@ -1,0 +1,60 @@
+//! Namespaces, as injection needs them: which ones there are, and whose annotations are defaults for their pods.
+
+use std::{collections::HashMap, sync::Arc};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::PartialObjectMeta;
+
+use crate::{
+    api::annotations::{self, DEFAULTS_ENABLED, DEFAULTS_LABEL},
+    injection::NamespaceDefaults,
+};
+
+use super::watch::Projection;
+
+/// Which namespaces there are; those that give defaults, with their annotations.
+pub type Namespaces = HashMap<String, Option<Arc<NamespaceDefaults>>>;
+
+/// Keeps a namespace's name and, where its label says so, its annotations under our prefixes.
+#[derive(Debug)]
+pub struct NamespaceProjection;
+
+impl Projection for NamespaceProjection {
+    type Object = PartialObjectMeta<Namespace>;
+    type Key = String;
+    type Entry = Option<Arc<NamespaceDefaults>>;
+    type View = Namespaces;
+
+    const NAME: &'static str = "namespaces";
+
+    fn project(&self, object: &Self::Object) -> Option<(String, Self::Entry)> {
+        let name = object.metadata.name.clone()?;
+        let labels = object.metadata.labels.as_ref();
+        let gives_defaults = labels.and_then(|labels| labels.get(DEFAULTS_LABEL)).is_some_and(|value| value == DEFAULTS_ENABLED);
+        let annotations = object.metadata.annotations.as_ref().filter(|_| gives_defaults);
+        Some((name, annotations.map(|annotations| Arc::new(annotations::under_our_prefixes(annotations)))))
+    }
+
+    fn view(&self, entries: &HashMap<String, Self::Entry>) -> Namespaces {
+        entries.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(manifest: serde_json::Value) -> Option<Arc<NamespaceDefaults>> {
+        NamespaceProjection.project(&serde_json::from_value(manifest).unwrap()).unwrap().1
+    }
+
+    #[test]
+    fn only_labelled_namespaces_give_defaults_and_only_ours_are_kept() {
+        let annotations = serde_json::json!({"outrigger.dev/inject": "vnc", "example.com/large": "x".repeat(1000)});
+        let labelled = |value| serde_json::json!({"metadata": {"name": "n", "labels": {"outrigger.dev/defaults": value}, "annotations": annotations}});
+        let kept = entry(labelled("enabled")).unwrap();
+        assert_eq!(kept.keys().collect::<Vec<_>>(), ["outrigger.dev/inject"]);
+        assert_eq!(entry(labelled("disabled")), None);
+        assert_eq!(entry(serde_json::json!({"metadata": {"name": "n", "annotations": annotations}})), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! An HTTPS server with a bound on everything a client can hold: connections, handshakes, headers, time.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
+use rustls::{ServerConfig, server::ResolvesServerCert};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    patience::{Limits, Patience},
+    shutdown::Shutdown,
+};
+
+/// Connections held at once. More wait in the kernel's queue until one ends.
+const CONNECTIONS: usize = 1024;
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// Clients keep a connection for 90 s (Go's default): whoever closes first may lose a request, so that is never us.
+const LIMITS: Limits = Limits { idle: Duration::from_secs(120), request: Duration::from_secs(15) };
+/// Room for a head; bodies are read through it piece by piece.
+const BUFFER: usize = 16 * 1024;
+/// After this, connections that still drain are cut.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// A listener without a file descriptor left must not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `router` over TLS until shutdown, then lets requests in progress end.
+///
+/// # Errors
+/// The TLS provider supports no protocol version of ours.
+pub async fn serve(listener: TcpListener, certificate: Arc<dyn ResolvesServerCert>, router: Router, shutdown: Shutdown) -> Result<(), rustls::Error> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls(certificate)?));
+    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
+    let free = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Some((stream, permit)) = next(&listener, &free, &shutdown).await {
+        let watcher = graceful.watcher();
+        let (acceptor, router) = (acceptor.clone(), router.clone());
+        connections.spawn(async move {
+            if let Some(stream) = handshake(&acceptor, stream).await {
+                let service = TowerToHyperService::new(router);
+                let connection = http1::Builder::new()
+                    .max_buf_size(BUFFER)
+                    .header_read_timeout(None)
+                    .serve_connection(TokioIo::new(Patience::new(stream, LIMITS)), service);
+                if let Err(error) = watcher.watch(connection).await {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+                }
+            }
+            drop(permit);
+        });
+    }
+    drain(listener, graceful, connections).await;
+    Ok(())
+}
+
+fn tls(certificate: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(certificate);
+    // The API server speaks nothing else to webhooks.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+    Ok(config)
+}
+
+/// The next connection, when there is room for one; `None` at shutdown.
+async fn next(listener: &TcpListener, free: &Arc<Semaphore>, shutdown: &Shutdown) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    loop {
+        let accepted = async {
+            // The semaphore is never closed, so this only waits.
+            let permit = free.clone().acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, _) = listener.accept().await?;
+            Ok::<_, io::Error>((stream, permit))
+        };
+        let result = tokio::select! {
+            () = shutdown.closing() => return None,
+            result = accepted => result,
+        };
+        match result {
+            Ok((stream, permit)) => {
+                // Answers are one write each; nothing is gained by holding one back. A socket that refuses is closed already.
+                let _ = stream.set_nodelay(true);
+                return Some((stream, permit));
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a connection can't be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a TLS handshake took too long");
+            None
+        }
+    }
+}
+
+/// Refuses new connections, tells the open ones that each answer is their last, and waits for them.
+async fn drain(listener: TcpListener, graceful: GracefulShutdown, connections: TaskTracker) {
+    drop(listener);
+    connections.close();
+    let drained = async {
+        graceful.shutdown().await;
+        connections.wait().await;
+    };
+    if tokio::time::timeout(DRAIN_LIMIT, drained).await.is_err() {
+        tracing::warn!("connections were still busy after {DRAIN_LIMIT:?}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Whether this process may be sent work, and if not, what it waits for.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The gates of a process. It is ready when all are open. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    gates: Arc<Mutex<BTreeMap<String, State>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Open(Option<String>),
+}
+
+/// One thing to wait for.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    name: String,
+    readiness: Readiness,
+}
+
+impl Readiness {
+    /// Adds a closed gate. Add all before the first opens, or the process is ready for a moment.
+    #[must_use]
+    pub fn gate(&self, name: impl Into<String>) -> Gate {
+        let name = name.into();
+        self.lock().insert(name.clone(), State::Waiting);
+        Gate { name, readiness: self.clone() }
+    }
+
+    /// Whether all gates are open.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.lock().values().all(|state| *state != State::Waiting)
+    }
+
+    /// One line for each gate: what is there, what is waited for, and what to know.
+    #[must_use]
+    pub fn report(&self) -> String {
+        self.lock().iter().fold(String::new(), |mut report, (name, state)| {
+            let state = match state {
+                State::Waiting => "waiting",
+                State::Open(None) => "ok",
+                State::Open(Some(note)) => note,
+            };
+            // Writing to a String cannot fail.
+            let _ = writeln!(report, "{name}: {state}");
+            report
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
+        // A map of states is whole after any panic.
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gate {
+    /// What is waited for is there.
+    pub fn open(&self) {
+        self.set(State::Open(None));
+    }
+
+    /// It will not come, and that is no reason to refuse work; the note says so.
+    pub fn open_with(&self, note: impl Into<String>) {
+        self.set(State::Open(Some(note.into())));
+    }
+
+    /// It is gone again.
+    pub fn close(&self) {
+        self.set(State::Waiting);
+    }
+
+    fn set(&self, state: State) {
+        self.readiness.lock().insert(self.name.clone(), state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_every_gate_is_open_and_says_what_it_waits_for() {
+        let readiness = Readiness::default();
+        let (certificate, namespaces) = (readiness.gate("certificate"), readiness.gate("namespaces"));
+        assert!(!readiness.is_ready());
+        certificate.open();
+        assert_eq!(readiness.report(), "certificate: ok\nnamespaces: waiting\n");
+        namespaces.open_with("forbidden; treated as empty");
+        assert!(readiness.is_ready());
+        assert!(readiness.report().contains("namespaces: forbidden"));
+        certificate.close();
+        assert!(!readiness.is_ready());
+    }
+}

@@ -1,0 +1,79 @@
+//! The end of a process: unready at once, serving on until nobody sends work any more, then closed and drained.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::readiness::Gate;
+
+/// The stages of an orderly end. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    /// Cancelled when no new work is taken any more.
+    closing: CancellationToken,
+}
+
+impl Shutdown {
+    /// Completes when no new work is to be taken.
+    pub async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// The token behind [`Self::closing`], for libraries that take one.
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    /// Stops taking new work now.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Waits for SIGTERM or SIGINT, closes `gate` so that endpoints drop this process, and closes after `delay`: they
+    /// take a moment to notice, and until then they send work that must be served.
+    ///
+    /// # Errors
+    /// Signals can't be listened to.
+    pub async fn on_signal(self, gate: Gate, delay: Duration) -> std::io::Result<()> {
+        let mut signals = Signals::listen()?;
+        signals.next().await;
+        tracing::info!(?delay, "shutting down: unready, serving on");
+        gate.close();
+        tokio::select! {
+            () = tokio::time::sleep(delay) => self.close(),
+            // Whoever signals twice will not wait.
+            () = signals.next() => end_now(),
+        }
+        tracing::info!("shutting down: taking no new work");
+        signals.next().await;
+        end_now();
+        Ok(())
+    }
+}
+
+/// Ends the process without a word to anybody: the second signal says that nobody waits for one.
+#[allow(clippy::exit, reason = "a second signal exits at once; nothing here is left to unwind")]
+fn end_now() {
+    tracing::warn!("second signal: ending now");
+    std::process::exit(130);
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
