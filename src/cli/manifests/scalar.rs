@@ -28,13 +28,13 @@ enum Meaning {
 
 /// The value of a scalar that is written plain or quoted, with or without a tag.
 pub(super) fn resolve(text: Cow<'_, str>, plain: bool, tag: Option<&Tag>) -> Result<Node, Problem> {
-    match tag.filter(|tag| !is_non_specific(tag)) {
+    match tag {
         None if plain => to_node(meaning(&text), text),
         None => Ok(Node::String(text.into_owned())),
         Some(tag) => match tag.suffix_in_namespace(YAML_TAGS).as_deref() {
             Some("binary") => decode_binary(&text).map(Node::String),
             Some(kind @ ("null" | "bool" | "int" | "float" | "timestamp")) => tagged(kind, text),
-            // Tags of other programs, and those of collections, say nothing to kubectl.
+            // Any other tag, `!` alone too, makes kubectl take the text as it stands.
             _ => Ok(Node::String(text.into_owned())),
         },
     }
@@ -76,11 +76,6 @@ fn float_key(value: f32) -> String {
         }
         _ => value.to_string(),
     }
-}
-
-/// `!` alone wants no particular type (YAML 1.2 section 6.8.1).
-fn is_non_specific(tag: &Tag) -> bool {
-    tag.parts() == ("", "!")
 }
 
 fn to_node(meaning: Meaning, text: Cow<'_, str>) -> Result<Node, Problem> {
