@@ -3,6 +3,8 @@
 //! `data/yaml_scalars.json` is a table of awkward YAML with the answers of `YAMLToJSON` in sigs.k8s.io/yaml v1.6.0 (with
 //! go.yaml.in/yaml/v2 v2.4.3), the library and the versions in kubectl 1.36.
 
+#![allow(clippy::expect_used, reason = "a test's helpers fail the test")]
+
 use outrigger::cli::manifests::stream::read_bytes;
 use outrigger::cli::manifests::{Node, Number, json, yaml_writer};
 

@@ -190,3 +190,102 @@ fn decode_utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, Syntax
     }
     if odd.is_empty() { Ok(text) } else { Err(SyntaxError { position: json::position(&text, text.len()), problem: Problem::NotUtf16 }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    fn summaries(documents: &[Document]) -> Vec<String> {
+        let summary = |document: &Document| format!("{} {} {}", document.origin, document.origin.index, json::write(&document.root));
+        documents.iter().map(summary).collect()
+    }
+
+    fn read_summaries(text: &str) -> Vec<String> {
+        summaries(&read_bytes("f", text.as_bytes()).expect(text))
+    }
+
+    fn failure(bytes: &[u8]) -> String {
+        read_bytes("f.yaml", bytes).expect_err("it is invalid").to_string()
+    }
+
+    #[test]
+    fn empty_documents_are_skipped() {
+        assert_eq!(read_summaries("---\n# nothing\n---\na: 1\n---\nnull\n---\n- b\n"), ["f:4 1 {\"a\":1}", "f:8 2 [\"b\"]"]);
+        assert!(read_summaries("").is_empty());
+        assert!(read_summaries("# nothing\n").is_empty());
+    }
+
+    #[test]
+    fn json_comes_in_several_ways() {
+        assert_eq!(read_summaries("{\"a\":1}{\"b\":2}\n{\"c\":3}"), ["f:1 1 {\"a\":1}", "f:1 2 {\"b\":2}", "f:2 3 {\"c\":3}"]);
+        assert_eq!(read_summaries("{\"a\":1}\n---\n{\"b\":2}\n"), ["f:1 1 {\"a\":1}", "f:3 2 {\"b\":2}"]);
+        assert_eq!(read_summaries("{a: 1, b: no}\n"), ["f:1 1 {\"a\":1,\"b\":false}"]);
+        assert_eq!(read_summaries("\u{feff}[1]"), ["f:1 1 [1]"]);
+    }
+
+    #[test]
+    fn the_error_of_the_language_that_was_meant_is_told() {
+        assert_eq!(failure(b"{\"a\": 1,\n\"b\": 2,\n\"a\": 3}"), "f.yaml:3:1: duplicate key `a`; remove one of the two");
+        assert_eq!(failure(b"{a: 1,\nb: .inf}"), "f.yaml:2:4: JSON can't hold the number .inf; quote it if it is meant as a string");
+    }
+
+    #[test]
+    fn utf_16_is_read_by_its_mark() {
+        let encode =
+            |mark: [u8; 2], unit: fn(u16) -> [u8; 2]| mark.into_iter().chain("a: é🦀".encode_utf16().flat_map(unit)).collect::<Vec<_>>();
+        let little = encode([0xFF, 0xFE], u16::to_le_bytes);
+        for bytes in [&little, &encode([0xFE, 0xFF], u16::to_be_bytes)] {
+            assert_eq!(summaries(&read_bytes("f", bytes).expect("UTF-16")), ["f:1 1 {\"a\":\"é🦀\"}"]);
+        }
+        let cut = little.split_last().map(|(_, rest)| rest).expect("not empty");
+        assert!(failure(cut).contains("UTF-16"));
+        assert!(failure(&[0xFF, 0xFE, 0x00, 0xD8, 0x41, 0x00]).contains("UTF-16"));
+    }
+
+    #[test]
+    fn other_encodings_are_refused_with_their_place() {
+        assert_eq!(failure(b"a: 1\nb: \xe9\n"), "f.yaml:2:4: byte 8 is not UTF-8; save the file as UTF-8");
+    }
+
+    #[test]
+    fn directories_are_read_as_kubectl_reads_them() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("inner")).expect("a directory");
+        for name in ["b.yml", "a.yaml", "c.json", "readme.md", "inner/d.yaml"] {
+            fs::write(path(name), "[1]").expect("written");
+        }
+        let names = |recursive: bool| {
+            let documents = read(&[directory.path().to_owned()], recursive, &mut io::empty()).expect("readable");
+            let relative = |document: &Document| {
+                Path::new(&*document.origin.name).strip_prefix(directory.path()).expect("inside").display().to_string()
+            };
+            documents.iter().map(relative).collect::<Vec<_>>()
+        };
+        assert_eq!(names(false), ["a.yaml", "b.yml", "c.json"]);
+        assert_eq!(names(true), ["a.yaml", "b.yml", "c.json", "inner/d.yaml"]);
+        let by_name = read(&[path("readme.md")], false, &mut io::empty()).expect("any name will do if the user gives it");
+        assert_eq!(by_name.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let missing = directory.path().join("missing.yaml");
+        let error = read(std::slice::from_ref(&missing), false, &mut io::empty()).expect_err("it is missing");
+        assert_eq!(error.to_string(), format!("can't read {}", missing.display()));
+        assert!(error.source().is_some());
+        let error = read(&[directory.path().to_owned()], true, &mut io::empty()).expect_err("it is empty");
+        assert!(error.to_string().contains("holds no manifests"), "{error}");
+    }
+
+    #[test]
+    fn standard_input_is_bounded() {
+        let documents = read(&["-".into()], false, &mut "a: 1".as_bytes()).expect("valid");
+        assert_eq!(summaries(&documents), ["standard input:1 1 {\"a\":1}"]);
+        let error = read(&["-".into()], false, &mut io::repeat(b'#')).expect_err("endless");
+        assert_eq!(error.to_string(), "standard input is larger than 64 MiB; split it");
+    }
+}

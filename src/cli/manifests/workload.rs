@@ -180,3 +180,100 @@ fn strings(object: &Object<'_>, namespace: &str, field: &'static str) -> Result<
     };
     members.iter().map(entry).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::manifests::yaml_reader;
+
+    fn document(text: &str) -> Node {
+        yaml_reader::read_all(text).expect(text).remove(0).1
+    }
+
+    /// `kind pointer`, for each pod.
+    fn sites(text: &str) -> Vec<String> {
+        pods(&document(text)).iter().map(|site| format!("{} {}", site.kind, site.pointer)).collect()
+    }
+
+    #[test]
+    fn each_workload_has_its_template_found() {
+        let table = [
+            ("{apiVersion: v1, kind: Pod, spec: {}}", "Pod "),
+            ("{apiVersion: v1, kind: PodTemplate, template: {}}", "PodTemplate /template"),
+            ("{apiVersion: v1, kind: ReplicationController, spec: {template: {}}}", "ReplicationController /spec/template"),
+            ("{apiVersion: apps/v1, kind: Deployment, spec: {template: {}}}", "Deployment /spec/template"),
+            ("{apiVersion: apps/v1, kind: ReplicaSet, spec: {template: {}}}", "ReplicaSet /spec/template"),
+            ("{apiVersion: apps/v1, kind: DaemonSet, spec: {template: {}}}", "DaemonSet /spec/template"),
+            ("{apiVersion: apps/v1, kind: StatefulSet, spec: {template: {}}}", "StatefulSet /spec/template"),
+            ("{apiVersion: batch/v1, kind: Job, spec: {template: {}}}", "Job /spec/template"),
+            (
+                "{apiVersion: batch/v1, kind: CronJob, spec: {jobTemplate: {spec: {template: {}}}}}",
+                "CronJob /spec/jobTemplate/spec/template",
+            ),
+            ("{apiVersion: argoproj.io/v1alpha1, kind: Rollout, spec: {template: {}}}", "Rollout /spec/template"),
+            ("{apiVersion: apps.openshift.io/v1, kind: DeploymentConfig, spec: {template: {}}}", "DeploymentConfig /spec/template"),
+        ];
+        assert_eq!(table.len(), POD_PATHS.len());
+        for (text, site) in table {
+            assert_eq!(sites(text), [site]);
+        }
+    }
+
+    #[test]
+    fn other_things_have_no_pods() {
+        for text in [
+            "{apiVersion: v1, kind: ConfigMap, spec: {template: {}}}",
+            "{apiVersion: example.com/v1, kind: Deployment, spec: {template: {}}}",
+            "{apiVersion: argoproj.io/v1alpha1, kind: Rollout, spec: {workloadRef: {}}}",
+            "{apiVersion: apps.openshift.io/v1, kind: DeploymentConfig, spec: {template: null}}",
+            "{kind: Pod, spec: {}}",
+            "{apiVersion: v1, kind: List, items: {}}",
+            "[{apiVersion: v1, kind: Pod}]",
+            "text",
+        ] {
+            assert!(sites(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_are_walked() {
+        let text = "
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Secret}
+- {apiVersion: v1, kind: Pod, metadata: {name: a, namespace: b}}
+- apiVersion: v1
+  kind: PodList
+  items:
+  - {metadata: {generateName: c-}}
+- {apiVersion: apps/v1, kind: DeploymentList, items: [{spec: {template: {}}}]}
+- {apiVersion: outrigger.dev/v1alpha1, kind: UserList, spec: {}}
+";
+        assert_eq!(sites(text), ["Pod /items/1", "Pod /items/2/items/0", "Deployment /items/3/items/0/spec/template"]);
+        let document = document(text);
+        let found = pods(&document);
+        let names: Vec<_> = found.iter().map(|site| (site.name.as_deref(), site.namespace.as_deref())).collect();
+        assert_eq!(names, [(Some("a"), Some("b")), (Some("c-"), None), (None, None)]);
+        assert!(found.iter().all(|site| document.find(&site.pointer).is_some()));
+        assert!(objects(&document).iter().any(|object| object.kind == "UserList" && object.group() == "outrigger.dev"));
+    }
+
+    #[test]
+    fn namespaces_tell_their_labels_and_annotations() {
+        let text = "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {b: c}, annotations: null}}]}";
+        let found = namespaces(&document(text)).expect("valid");
+        let labels = BTreeMap::from([("b".to_owned(), "c".to_owned())]);
+        assert_eq!(found, [NamespaceManifest { name: "a".to_owned(), labels, annotations: BTreeMap::new() }]);
+    }
+
+    #[test]
+    fn namespaces_that_the_api_server_would_refuse_are_refused() {
+        let failure = |metadata: &str| {
+            namespaces(&document(&format!("{{apiVersion: v1, kind: Namespace, metadata: {metadata}}}"))).expect_err(metadata).to_string()
+        };
+        assert_eq!(failure("{name: a, labels: {b: yes}}"), "`b` in metadata.labels of namespace a is a boolean; quote it");
+        assert_eq!(failure("{name: a, annotations: []}"), "metadata.annotations of namespace a is a list; it must be a mapping of strings");
+        assert_eq!(failure("{}"), "the Namespace at `` has no metadata.name");
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, options};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, options};
 
 use super::node::{MappingBuilder, Node};
 use super::scalar;
@@ -19,16 +19,22 @@ const NODE_WEIGHT: usize = 64;
 
 /// Reads a stream of YAML documents, each with the place of its value. A document without a value is null.
 pub fn read_all(text: &str) -> Result<Vec<(Position, Node)>, SyntaxError> {
-    // Our own bound speaks first; the parser's must only not be lower.
-    let options = options! { emit_comments: false, flow_nesting_limit: MAX_DEPTH + 1, block_nesting_limit: MAX_DEPTH + 1 };
+    let options = options! { emit_comments: false, flow_nesting_limit: MAX_DEPTH, block_nesting_limit: MAX_DEPTH };
     let mut builder = Builder::default();
     for event in Parser::new_from_str_with_options(text, options) {
-        let (event, span) =
-            event.map_err(|error| SyntaxError { position: to_position(*error.marker()), problem: Problem::Yaml(error.info()) })?;
+        let (event, span) = event.map_err(|error| parser_error(&error))?;
         let position = to_position(span.start);
         builder.accept(event, position).map_err(|problem| SyntaxError { position, problem })?;
     }
     Ok(builder.documents)
+}
+
+fn parser_error(error: &ScanError) -> SyntaxError {
+    let problem = match error.kind() {
+        ErrorKind::RecursionLimitExceeded => Problem::Depth,
+        _ => Problem::Yaml(error.info()),
+    };
+    SyntaxError { position: to_position(*error.marker()), problem }
 }
 
 fn to_position(marker: Marker) -> Position {
@@ -254,5 +260,93 @@ fn height(node: &Node) -> usize {
         Node::Sequence(items) => 1 + items.iter().map(height).max().unwrap_or(0),
         Node::Mapping(members) => 1 + members.iter().map(|(_, value)| height(value)).max().unwrap_or(0),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::manifests::yaml_writer;
+
+    fn read_one(text: &str) -> Node {
+        let mut documents = read_all(text).expect(text);
+        assert_eq!(documents.len(), 1, "{text}");
+        documents.remove(0).1
+    }
+
+    fn problem(text: &str) -> String {
+        read_all(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn order_is_kept_and_aliases_are_expanded() {
+        let node = read_one("z: &z {b: 1, a: [x]}\na: *z\n");
+        assert_eq!(yaml_writer::write(&node), "z:\n  b: 1\n  a:\n  - x\na:\n  b: 1\n  a:\n  - x\n");
+    }
+
+    #[test]
+    fn merged_members_keep_their_place_and_take_the_last_value() {
+        let node = read_one("<<: [{a: 1, b: 2}, {b: 3, c: 4}]\nb: 5\nd: 6\n");
+        assert_eq!(yaml_writer::write(&node), "b: 5\nc: 4\na: 1\nd: 6\n");
+        assert_eq!(problem("<<: {a: 1}\na: 2\na: 3\n"), "3:1: duplicate key `a`; remove one of the two");
+        assert_eq!(problem("<<: 1\n"), "1:5: a merge key `<<` takes a mapping or a list of mappings");
+    }
+
+    #[test]
+    fn documents_know_their_place() {
+        let documents = read_all("# one\na: 1\n---\n# empty\n---\n\n- b\n...\n--- c\n").expect("valid");
+        let places: Vec<_> = documents.iter().map(|(position, node)| (position.line, node.type_name())).collect();
+        assert_eq!(places, [(2, "a mapping"), (3, "null"), (7, "a list"), (9, "a string")]);
+    }
+
+    #[test]
+    fn errors_name_the_place_and_the_way_out() {
+        assert_eq!(problem("a: 1\nb:\n  c: 1\n  c: 2\n"), "4:3: duplicate key `c`; remove one of the two");
+        assert_eq!(problem("a: .inf\n"), "1:4: JSON can't hold the number .inf; quote it if it is meant as a string");
+        assert_eq!(problem("a: !!int b\n"), "1:10: `b` is not a !!int");
+        assert_eq!(
+            problem("a: !!binary /w==\n"),
+            "1:13: the !!binary value is not the base64 of UTF-8 text; write the base64 itself as a string"
+        );
+        assert_eq!(problem("~: a\n"), "1:1: null can't be a key; quote it if it is meant as a string");
+        assert_eq!(problem("? [a]\n: b\n"), "1:5: a list can't be a key; quote it if it is meant as a string");
+        assert_eq!(problem("a: &a\n- *a\n"), "2:3: the alias refers to a value that contains it");
+        assert!(problem("a: 'b\n").contains("invalid YAML: "), "{}", problem("a: 'b\n"));
+        assert!(problem("a: *b\n").starts_with("1:4: invalid YAML: "), "{}", problem("a: *b\n"));
+    }
+
+    #[test]
+    fn billion_laughs_are_refused() {
+        let level = |number: usize| format!("a{number}: &a{number} [{}]\n", [format!("*a{}", number - 1).as_str(); 9].join(", "));
+        let text: String = std::iter::once("a0: &a0 [lol]\n".to_owned()).chain((1..20).map(level)).collect();
+        assert!(problem(&text).ends_with("aliases expand to more than 16 MiB; write the values out"));
+    }
+
+    #[test]
+    fn depth_is_bounded_however_it_comes_about() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(read_all(&nested(MAX_DEPTH)).is_ok());
+        for text in [
+            nested(MAX_DEPTH + 1),
+            "[".repeat(100_000),
+            "{a: ".repeat(100_000),
+            "- ".repeat(100_000),
+            format!("- &a {}\n- &b {}*a{}\n- {}*b{}\n", nested(100), "[".repeat(100), "]".repeat(100), "[".repeat(100), "]".repeat(100)),
+        ] {
+            assert!(problem(&text).ends_with("collections are nested more than 250 deep"), "{}", problem(&text));
+        }
+    }
+
+    #[test]
+    fn anchors_belong_to_their_document() {
+        assert!(problem("a: &a 1\n---\nb: *a\n").starts_with("3:4: invalid YAML: "));
+        assert_eq!(read_one("a: &a 1\nb: &a 2\nc: *a\n"), Node::from(json!({"a": 1, "b": 2, "c": 2})));
+    }
+
+    #[test]
+    fn line_ends_of_windows_are_line_ends() {
+        assert_eq!(read_one("a: |\r\n  b\r\n  c\r\nd: e\r\n"), Node::from(json!({"a": "b\nc\n", "d": "e"})));
     }
 }
