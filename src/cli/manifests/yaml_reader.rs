@@ -94,8 +94,11 @@ impl Builder {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
-                if self.awaits_key() && scalar::is_merge_key(&text, plain, tag.as_deref()) {
-                    return self.place_key(Key::Merge);
+                if scalar::is_merge_key(&text, plain, tag.as_deref())
+                    && let Some(mapping) = self.mapping_awaiting_key()
+                {
+                    mapping.key = Some(Key::Merge);
+                    return Ok(());
                 }
                 let node = scalar::resolve(text, plain, tag.as_deref())?;
                 self.complete(node, anchor)
@@ -118,6 +121,7 @@ impl Builder {
     }
 
     fn close(&mut self) -> Result<(), Problem> {
+        // The parser only ends what it began.
         let Some(Collection { content, anchor }) = self.open.pop() else {
             return Ok(());
         };
@@ -157,24 +161,17 @@ impl Builder {
         Ok(())
     }
 
-    fn awaits_key(&self) -> bool {
-        matches!(self.open.last(), Some(Collection { content: Content::Mapping(PartialMapping { key: None, .. }), .. }))
-    }
-
-    fn place_key(&mut self, key: Key) -> Result<(), Problem> {
+    fn mapping_awaiting_key(&mut self) -> Option<&mut PartialMapping> {
         match self.open.last_mut() {
-            Some(Collection { content: Content::Mapping(mapping), .. }) => mapping.take_key(key),
-            _ => Ok(()),
+            Some(Collection { content: Content::Mapping(mapping), .. }) if mapping.key.is_none() => Some(mapping),
+            _ => None,
         }
     }
 
     fn place(&mut self, node: Node) -> Result<(), Problem> {
-        if self.awaits_key() {
-            return self.place_key(Key::Member(scalar::key_text(node)?));
-        }
         match self.open.last_mut().map(|collection| &mut collection.content) {
             Some(Content::Sequence(items)) => items.push(node),
-            Some(Content::Mapping(mapping)) => mapping.take_value(node)?,
+            Some(Content::Mapping(mapping)) => mapping.take(node)?,
             None => {
                 let position = self.root_position.take().unwrap_or(Position { line: 1, column: 1 });
                 self.documents.push((position, node));
@@ -185,30 +182,27 @@ impl Builder {
 }
 
 impl PartialMapping {
-    fn take_key(&mut self, key: Key) -> Result<(), Problem> {
-        if let Key::Member(name) = &key
-            && self.members.position(name).is_some_and(|position| !self.merged.contains(&position))
-        {
-            return Err(Problem::DuplicateKey(name.clone()));
+    /// A key if none waits for its value, else that value.
+    fn take(&mut self, node: Node) -> Result<(), Problem> {
+        match self.key.take() {
+            None => self.key = Some(Key::Member(self.new_key(node)?)),
+            Some(Key::Merge) => self.merge(node)?,
+            Some(Key::Member(name)) => match self.members.position(&name) {
+                Some(position) => {
+                    self.merged.remove(&position);
+                    self.members.replace(position, node);
+                }
+                None => self.members.push(name, node),
+            },
         }
-        self.key = Some(key);
         Ok(())
     }
 
-    fn take_value(&mut self, value: Node) -> Result<(), Problem> {
-        match self.key.take() {
-            Some(Key::Member(name)) => {
-                match self.members.position(&name) {
-                    Some(position) => {
-                        self.merged.remove(&position);
-                        self.members.replace(position, value);
-                    }
-                    None => self.members.push(name, value),
-                }
-                Ok(())
-            }
-            Some(Key::Merge) => self.merge(value),
-            None => Ok(()),
+    fn new_key(&self, node: Node) -> Result<String, Problem> {
+        let name = scalar::key_text(node)?;
+        match self.members.position(&name) {
+            Some(position) if !self.merged.contains(&position) => Err(Problem::DuplicateKey(name)),
+            _ => Ok(name),
         }
     }
 

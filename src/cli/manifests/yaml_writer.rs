@@ -342,6 +342,13 @@ mod tests {
         }
     }
 
+    /// A value that looks like YAML became part of the manifest in Istio's injector (istio#58889).
+    #[test]
+    fn istio_58889() {
+        let node = Node::from(json!({"metadata": {"annotations": {"a\n  b: c": "x\"\nspec:\n  hostNetwork: true\n---\nkind: Secret"}}}));
+        assert_stable(&node, &write(&node));
+    }
+
     #[test]
     fn literal_blocks_stand_anywhere_but_at_the_root() {
         let node = Node::from(json!([["a\nb", [" a\nb"]], {"k": [" a\n"], "l": {"m": "a\n\n"}}, "z\nz"]));
