@@ -134,7 +134,9 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..300)) {
-        let _ = read_bytes("bytes", &bytes);
+        if let Err(error) = read_bytes("bytes", &bytes) {
+            prop_assert!(error.to_string().starts_with("bytes:"), "{} names no place", error);
+        }
     }
 
     #[test]
