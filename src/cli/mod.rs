@@ -1,3 +1,26 @@
-//! cli.
+//! The command line: one file for each subcommand.
 
 pub mod manifests;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Rigs Kubernetes pods: desktops, Guacamole connections and live files from a few annotations.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger", version, propagate_version = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Arguments {
+    /// Runs the chosen subcommand. What went wrong is on standard error.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        match self.command {}
+    }
+}

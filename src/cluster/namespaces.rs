@@ -51,7 +51,8 @@ mod tests {
     #[test]
     fn only_labelled_namespaces_give_defaults_and_only_ours_are_kept() {
         let annotations = serde_json::json!({"outrigger.dev/inject": "vnc", "example.com/large": "x".repeat(1000)});
-        let labelled = |value| serde_json::json!({"metadata": {"name": "n", "labels": {"outrigger.dev/defaults": value}, "annotations": annotations}});
+        let labelled =
+            |value| serde_json::json!({"metadata": {"name": "n", "labels": {"outrigger.dev/defaults": value}, "annotations": annotations}});
         let kept = entry(labelled("enabled")).unwrap();
         assert_eq!(kept.keys().collect::<Vec<_>>(), ["outrigger.dev/inject"]);
         assert_eq!(entry(labelled("disabled")), None);

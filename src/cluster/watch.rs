@@ -125,7 +125,9 @@ impl<P: Projection> State<P> {
 /// The HTTP status an API server answered with, if it did.
 fn status_code(error: &watcher::Error) -> Option<u16> {
     match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            Some(status.code)
+        }
         watcher::Error::WatchError(status) => Some(status.code),
         _ => None,
     }

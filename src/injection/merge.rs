@@ -18,15 +18,15 @@ const AUTO: &str = "auto";
 const KEYED_LISTS: &[(&str, &str)] = &[("env", "name"), ("ports", "containerPort"), ("volumeMounts", "mountPath")];
 
 /// Whether the pod has a volume that is just what we would add.
-pub(crate) fn same_volume(source: &str, volume: &Volume) -> Result<bool, InjectionError> {
-    let pod: Value = serde_json::from_str(source).map_err(InjectionError::NotAPod)?;
+pub(crate) fn same_volume(pod: &RawValue, volume: &Volume) -> Result<bool, InjectionError> {
+    let pod: Value = serde_json::from_str(pod.get()).map_err(InjectionError::NotAPod)?;
     let ours = serde_json::to_value(volume)?;
     let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
     Ok(volumes.is_some_and(|volumes| volumes.contains(&ours)))
 }
 
 /// The text of one container of the pod.
-pub(crate) fn container_text(source: &str, list: &str, index: usize) -> Result<Box<RawValue>, InjectionError> {
+pub(crate) fn container_text(pod: &RawValue, list: &str, index: usize) -> Result<Box<RawValue>, InjectionError> {
     #[derive(Deserialize)]
     struct Texts {
         spec: Lists,
@@ -39,7 +39,7 @@ pub(crate) fn container_text(source: &str, list: &str, index: usize) -> Result<B
         #[serde(default)]
         init_containers: Option<Vec<Box<RawValue>>>,
     }
-    let texts: Texts = serde_json::from_str(source).map_err(InjectionError::NotAPod)?;
+    let texts: Texts = serde_json::from_str(pod.get()).map_err(InjectionError::NotAPod)?;
     let containers = if list == "containers" { texts.spec.containers } else { texts.spec.init_containers };
     let found = containers.unwrap_or_default().into_iter().nth(index);
     found.ok_or_else(|| InjectionError::NotAPod(serde::de::Error::custom(format!("there is no {list}[{index}]"))))

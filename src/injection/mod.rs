@@ -27,6 +27,8 @@ pub use request::NamespaceDefaults;
 pub use settings::{Resources, Settings, SettingsError, SidecarSettings};
 pub use uninject::uninject;
 
+use serde_json::value::RawValue;
+
 use crate::api::annotations::{STATUS, SidecarKind};
 
 use build::Builder;
@@ -136,8 +138,18 @@ pub enum InjectionError {
     Patch(#[from] serde_json::Error),
 }
 
-/// Decides about a pod from its JSON text. `source` must be the text `pod` was read from.
-pub fn inject(source: &str, pod: &Pod<'_>, context: Context<'_>) -> Result<Decision, InjectionError> {
+/// Where the pod's own text is found again. Only the rare pod that has containers or volumes of its own under our names
+/// needs it, so whoever holds it inside something larger looks for it only when asked.
+pub type PodText<'a> = &'a dyn Fn() -> Result<&'a RawValue, serde_json::Error>;
+
+/// Decides about a pod, or pod template, from its JSON text.
+pub fn inject(text: &str, context: Context<'_>) -> Result<Decision, InjectionError> {
+    let pod = Pod::read(text)?;
+    inject_pod(&pod, &|| serde_json::from_str(text), context)
+}
+
+/// Decides about a pod that was read already. `text` must find what it was read from.
+pub fn inject_pod(pod: &Pod<'_>, text: PodText<'_>, context: Context<'_>) -> Result<Decision, InjectionError> {
     let request = match request::read(pod, context.defaults) {
         Ok(request) => request,
         Err(denials) => return Ok(Decision { outcome: Outcome::Denied(denials), warnings: Vec::new() }),
@@ -174,7 +186,7 @@ pub fn inject(source: &str, pod: &Pod<'_>, context: Context<'_>) -> Result<Decis
         Ok(rigs) => rigs,
         Err(denials) => return Ok(Decision { outcome: Outcome::Denied(denials), warnings }),
     };
-    let outcome = match plan::plan(source, pod, spec, rigs, context, record, earlier.is_some())? {
+    let outcome = match plan::plan(text, pod, spec, rigs, context, record, earlier.is_some())? {
         Ok(operations) if operations.is_empty() => Outcome::Unchanged,
         Ok(operations) => Outcome::Injected { sidecars, operations },
         Err(denials) => Outcome::Denied(denials),

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::api::annotations::{STATUS, SidecarKind, VNC_PORT};
 
 use super::{
-    Context, Denial, InjectionError, SkipReason,
+    Context, Denial, InjectionError, PodText, SkipReason,
     build::Builder,
     merge, mesh,
     patch::{Operation, segment},
@@ -25,7 +25,7 @@ const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// The operations that give a pod what is missing; none if nothing is. The inner error is what must be changed first.
 pub(crate) fn plan(
-    source: &str,
+    text: PodText<'_>,
     pod: &Pod<'_>,
     spec: &Spec<'_>,
     rigs: Vec<Rig>,
@@ -33,7 +33,7 @@ pub(crate) fn plan(
     record: Record,
     injected_before: bool,
 ) -> Result<Result<Vec<Operation>, Vec<Denial>>, InjectionError> {
-    let mut planner = Planner { source, pod, spec, record, operations: Vec::new(), denials: Vec::new() };
+    let mut planner = Planner { text, pod, spec, record, operations: Vec::new(), denials: Vec::new() };
     planner.check_ports(&rigs);
     planner.add_volumes(&rigs)?;
     planner.add_grants(&rigs)?;
@@ -67,13 +67,13 @@ pub(crate) fn skip(
         return Ok(Vec::new());
     }
     let empty = Spec::default();
-    let mut planner = Planner { source: "", pod, spec: &empty, record, operations: Vec::new(), denials: Vec::new() };
+    let mut planner = Planner { text: &|| Ok(RawValue::NULL), pod, spec: &empty, record, operations: Vec::new(), denials: Vec::new() };
     planner.write_status()?;
     Ok(planner.operations)
 }
 
-struct Planner<'a, 'p> {
-    source: &'a str,
+struct Planner<'a, 'p, 't> {
+    text: PodText<'t>,
     pod: &'a Pod<'p>,
     spec: &'a Spec<'p>,
     record: Record,
@@ -103,7 +103,7 @@ struct Insertion {
     container: Box<RawValue>,
 }
 
-impl<'p> Planner<'_, 'p> {
+impl<'p> Planner<'_, 'p, '_> {
     fn deny(&mut self, message: String) {
         self.denials.push(Denial { key: None, message });
     }
@@ -150,7 +150,9 @@ impl<'p> Planner<'_, 'p> {
         for volume in rigs.iter().flat_map(|rig| &rig.volumes) {
             if !there.contains(&volume.name.as_str()) {
                 missing.push(volume);
-            } else if !self.record.added.volumes.contains(&volume.name) && !merge::same_volume(self.source, volume)? {
+            } else if !self.record.added.volumes.contains(&volume.name)
+                && !merge::same_volume((self.text)().map_err(InjectionError::NotAPod)?, volume)?
+            {
                 self.deny(format!("the pod has a volume of its own named {}, which Outrigger needs: rename it", volume.name));
             }
         }
@@ -303,7 +305,7 @@ impl<'p> Planner<'_, 'p> {
                 self.remember_container(rig.placement, name);
                 continue;
             };
-            let original = merge::container_text(self.source, list.name(), index)?;
+            let original = merge::container_text((self.text)().map_err(InjectionError::NotAPod)?, list.name(), index)?;
             let takes_ours = merge::takes_our_image(&original)?;
             if takes_ours {
                 added.push((rig.placement, merge::merged(&original, &rig.container)?));

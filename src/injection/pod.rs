@@ -6,6 +6,8 @@ use std::{borrow::Cow, marker::PhantomData, ops::Deref};
 
 use serde::{Deserialize, Deserializer};
 
+use super::InjectionError;
+
 /// A member that may be missing, `null`, or there. The difference matters to a patch and to its undoing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Slot<T> {
@@ -183,7 +185,12 @@ pub struct SecurityContext {
     pub run_as_group: Option<i64>,
 }
 
-impl Pod<'_> {
+impl<'a> Pod<'a> {
+    /// Reads a pod, or a pod template, from JSON.
+    pub fn read(text: &'a str) -> Result<Self, InjectionError> {
+        serde_json::from_str(text).map_err(InjectionError::NotAPod)
+    }
+
     /// The value of an annotation.
     #[must_use]
     pub fn annotation(&self, name: &str) -> Option<&str> {

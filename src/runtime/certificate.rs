@@ -240,6 +240,7 @@ fn expiry(certificate: &CertifiedKey) -> Result<i64, CertificateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::client::danger::ServerCertVerifier;
 
     /// Certificate and key in files, as a bring-your-own certificate comes.
     fn write(folder: &Path, name: &str) -> CertificateFiles {
@@ -293,7 +294,6 @@ mod tests {
         let now = rustls::pki_types::UnixTime::now();
         for name in ["localhost", "127.0.0.1"] {
             let name = rustls::pki_types::ServerName::try_from(name).unwrap();
-            use rustls::client::danger::ServerCertVerifier;
             verifier.verify_server_cert(&made.served.cert[0], &[], &name, &[], now).unwrap();
         }
     }

@@ -34,7 +34,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The TLS provider supports no protocol version of ours.
-pub async fn serve(listener: TcpListener, certificate: Arc<dyn ResolvesServerCert>, router: Router, shutdown: Shutdown) -> Result<(), rustls::Error> {
+pub async fn serve(
+    listener: TcpListener,
+    certificate: Arc<dyn ResolvesServerCert>,
+    router: Router,
+    shutdown: Shutdown,
+) -> Result<(), rustls::Error> {
     let acceptor = TlsAcceptor::from(Arc::new(tls(certificate)?));
     let graceful = GracefulShutdown::new();
     let connections = TaskTracker::new();

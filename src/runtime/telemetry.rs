@@ -50,7 +50,7 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// The registry in OpenMetrics text, with its content type.
+/// The registry in `OpenMetrics` text, with its content type.
 ///
 /// # Errors
 /// A metric can't be written, which only a defect in one can cause.

@@ -1,4 +1,5 @@
 //! What the tests of injection share: a pod in, the patched pod out.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use outrigger::injection::{Context, Decision, NamespaceDefaults, Operation, Outcome, Pod, Settings, inject, uninject};
 use serde_json::Value;
@@ -9,9 +10,7 @@ pub(crate) fn decide(pod: &Value, defaults: Option<&NamespaceDefaults>) -> Decis
 }
 
 pub(crate) fn decide_with(pod: &Value, defaults: Option<&NamespaceDefaults>, settings: &Settings, offline: bool) -> Decision {
-    let source = pod.to_string();
-    let read: Pod<'_> = serde_json::from_str(&source).unwrap();
-    inject(&source, &read, Context { defaults, settings, offline }).unwrap()
+    inject(&pod.to_string(), Context { defaults, settings, offline }).unwrap()
 }
 
 /// The operations of a decision; none unless something is injected or written.
@@ -48,8 +47,7 @@ pub(crate) fn denial(pod: &Value) -> String {
 /// A pod after its injection was undone.
 pub(crate) fn restored(pod: &Value) -> Value {
     let source = pod.to_string();
-    let read: Pod<'_> = serde_json::from_str(&source).unwrap();
-    let operations = uninject(&read).unwrap().unwrap_or_default();
+    let operations = uninject(&Pod::read(&source).unwrap()).unwrap().unwrap_or_default();
     patched(pod, &operations)
 }
 
