@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 pub mod manifests;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -15,12 +16,23 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Serve(serve::Serve),
+}
 
 impl Arguments {
     /// Runs the chosen subcommand. What went wrong is on standard error.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        match self.command {}
+        let result = match self.command {
+            Command::Serve(serve) => serve.run(),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
     }
 }

@@ -12,8 +12,42 @@ use crate::{
 
 use super::watch::Projection;
 
-/// Which namespaces there are; those that give defaults, with their annotations.
-pub type Namespaces = HashMap<String, Option<Arc<NamespaceDefaults>>>;
+/// Which namespaces there are, and which of them give defaults.
+#[derive(Debug, Default)]
+pub struct Namespaces {
+    known: HashMap<String, Option<Arc<NamespaceDefaults>>>,
+    /// Whether namespaces can be watched at all. If not, none will ever come.
+    watched: bool,
+}
+
+/// What is known of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Knowledge {
+    /// It is there, with defaults for its pods or without.
+    Known(Option<Arc<NamespaceDefaults>>),
+    /// It is not there yet: its event may arrive any moment.
+    Awaited,
+    /// Namespaces can't be watched, so nothing is known of any.
+    Unwatched,
+}
+
+impl Namespaces {
+    /// Namespaces as a watch would have found them.
+    #[must_use]
+    pub const fn new(known: HashMap<String, Option<Arc<NamespaceDefaults>>>) -> Self {
+        Self { known, watched: true }
+    }
+
+    /// What is known of a namespace.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Knowledge {
+        match self.known.get(name) {
+            Some(defaults) => Knowledge::Known(defaults.clone()),
+            None if self.watched => Knowledge::Awaited,
+            None => Knowledge::Unwatched,
+        }
+    }
+}
 
 /// Keeps a namespace's name and, where its label says so, its annotations under our prefixes.
 #[derive(Debug)]
@@ -36,7 +70,7 @@ impl Projection for NamespaceProjection {
     }
 
     fn view(&self, entries: &HashMap<String, Self::Entry>) -> Namespaces {
-        entries.clone()
+        Namespaces::new(entries.clone())
     }
 }
 

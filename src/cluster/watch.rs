@@ -1,6 +1,6 @@
 //! One watch: from the API server's events to a snapshot.
 
-use std::{collections::HashMap, fmt::Debug, hash::Hash, time::Duration};
+use std::{collections::HashMap, fmt::Debug, hash::Hash};
 
 use futures::{StreamExt, TryStreamExt};
 use kube::{
@@ -25,8 +25,8 @@ pub trait Projection: Send + 'static {
     type Key: Eq + Hash + Clone + Send + Sync + 'static;
     /// What is kept of an object.
     type Entry: Clone + Send + Sync + 'static;
-    /// What readers see.
-    type View: Send + Sync + 'static;
+    /// What readers see. Its default is what they see while the watch is forbidden.
+    type View: Default + Send + Sync + 'static;
 
     /// The kind in the plural, for logs and readiness.
     const NAME: &'static str;
@@ -112,6 +112,8 @@ impl<P: Projection> State<P> {
             _ => None,
         };
         if let Some(note) = note {
+            self.known.clear();
+            self.writer.store(P::View::default());
             self.gate.open_with(note);
         }
         // The watcher tries again by itself, with backoff; the first failure says enough.
@@ -132,6 +134,3 @@ fn status_code(error: &watcher::Error) -> Option<u16> {
         _ => None,
     }
 }
-
-/// How long a request waits for what a watch should bring any moment.
-pub const PATIENCE: Duration = Duration::from_secs(1);
