@@ -235,6 +235,9 @@ impl ControlPlane {
             .arg(flag("cluster-signing-key-file", self.run.path(pki::CA_KEY).display()))
             .arg(flag("service-account-private-key-file", self.run.path(pki::SERVICE_ACCOUNT_KEY).display()))
             .arg("--use-service-account-credentials")
+            // Its controllers start one after the other, and wait for the default limit of 20 requests a second all the while.
+            .arg("--kube-api-qps=1000")
+            .arg("--kube-api-burst=1000")
             .arg("--leader-elect=false")
             .arg("--secure-port=0");
         self.run.start("kube-controller-manager", &manager)
