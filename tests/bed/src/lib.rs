@@ -17,6 +17,7 @@
 //! | `progress` | what a person sees meanwhile |
 
 mod control_plane;
+pub mod gaps;
 mod kubectl;
 mod namespace;
 pub mod obtain;

@@ -1,7 +1,9 @@
 //! Obtains programs: from the machine, the cache, the official release, or source; in this order, and says what it did.
 
 pub mod cache;
+mod cargo_deny;
 pub(crate) mod command;
+mod debian;
 mod download;
 mod go;
 mod packages;
@@ -11,9 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+pub use self::cargo_deny::cargo_deny;
 use self::command::{find, is_program, output};
+use self::debian::Need;
 use self::packages::Package;
 use crate::progress;
 use crate::versions;
@@ -36,6 +40,56 @@ pub fn control_plane() -> Result<ControlPlanePrograms> {
         kube_controller_manager: program(&kubernetes, "kube-controller-manager")?,
         kubectl: program(&kubernetes, "kubectl")?,
     })
+}
+
+/// What a node consists of, besides a control plane.
+pub struct NodePrograms {
+    pub(crate) kube_scheduler: PathBuf,
+    pub(crate) kubelet: PathBuf,
+    pub(crate) kube_proxy: PathBuf,
+    pub(crate) containerd: PathBuf,
+    /// The folder of containerd's shim, which containerd looks for on its `PATH`.
+    pub(crate) containerd_shim: PathBuf,
+    pub(crate) ctr: PathBuf,
+    pub(crate) runc: PathBuf,
+    /// The folder of the CNI plugins.
+    pub(crate) cni_plugins: PathBuf,
+}
+
+/// Obtains the programs of a node. Only root can run one.
+pub fn node() -> Result<NodePrograms> {
+    ensure!(rustix::process::geteuid().is_root(), "a node needs root: namespaces, mounts and control groups are made");
+    debian::install(&NODE_NEEDS)?;
+    let kubernetes = packages::kubernetes(&versions::kubernetes()?);
+    let containerd = packages::containerd();
+    Ok(NodePrograms {
+        kube_scheduler: program(&kubernetes, "kube-scheduler")?,
+        kubelet: program(&kubernetes, "kubelet")?,
+        kube_proxy: program(&kubernetes, "kube-proxy")?,
+        containerd_shim: program(&containerd, "containerd-shim-runc-v2")?,
+        containerd: program(&containerd, "containerd")?,
+        ctr: program(&containerd, "ctr")?,
+        runc: find("runc").context("runc is not on PATH")?,
+        cni_plugins: cni_plugins()?,
+    })
+}
+
+/// Debian's runc is built with seccomp; one built without its library could not run pods with the default seccomp profile.
+const NODE_NEEDS: [Need; 6] = [
+    Need { program: "runc", packages: &["runc"] },
+    Need { program: "nft", packages: &["nftables"] },
+    Need { program: "ip", packages: &["iproute2"] },
+    Need { program: "iptables", packages: &["iptables"] },
+    Need { program: "gcc", packages: &["gcc", "libc6-dev"] },
+    Need { program: "nsenter", packages: &["util-linux"] },
+];
+
+fn cni_plugins() -> Result<PathBuf> {
+    let package = packages::cni_plugins();
+    for (name, _) in package.source.programs {
+        program(&package, name)?;
+    }
+    Ok(cache::folder()?.join(format!("{}/{}", package.name, package.version)))
 }
 
 /// Obtains Helm.

@@ -46,7 +46,7 @@ end_processes() {
     # Names are numbered in the order of starting: the last started ends first.
     records=$(ls -r -d "$run"/processes/* 2>/dev/null)
     signal_processes TERM
-    wait_for_processes 20 || { signal_processes KILL; wait_for_processes 50; }
+    wait_for_processes 10 || { signal_processes KILL; wait_for_processes 50; }
 }
 
 # What a node leaves: container shims in its network namespace, and containers in its control groups.

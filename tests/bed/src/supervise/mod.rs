@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
@@ -25,6 +26,9 @@ const LAUNCH: &str = include_str!("launch.sh");
 const KEPT_LOGS: usize = 10;
 /// How many lines of a log an error shows.
 const SHOWN_LINES: usize = 15;
+/// How long a process may take to vanish after the guardian has killed it.
+const REAP_DEADLINE: Duration = Duration::from_secs(5);
+const REAP_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A directory, the processes that work in it, and the guardian that ends both.
 pub(crate) struct Run {
@@ -137,9 +141,21 @@ impl Drop for Run {
             progress::say(&format!("cannot wait for the guardian of {}: {error}", self.name()));
         }
         for (name, child) in self.processes().iter_mut() {
-            if !matches!(child.try_wait(), Ok(Some(_))) {
+            if !ends_within(child, REAP_DEADLINE) {
                 progress::say(&format!("{name} (process {}) outlived its run", child.id()));
             }
+        }
+    }
+}
+
+/// Waits for a process that has been told to end: its threads may take a moment longer than its main thread.
+fn ends_within(child: &mut Child, deadline: Duration) -> bool {
+    let end = Instant::now() + deadline;
+    loop {
+        match child.try_wait() {
+            Ok(Some(_)) => return true,
+            Ok(None) if Instant::now() < end => std::thread::sleep(REAP_INTERVAL),
+            _ => return false,
         }
     }
 }
