@@ -1,5 +1,7 @@
 //! The first level of the test bed: a control plane that behaves as a stock cluster does.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::Api;
 use kube::api::PostParams;

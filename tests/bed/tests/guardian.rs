@@ -1,5 +1,7 @@
 //! Whatever happens to the program that started a control plane, nothing of it stays behind.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -19,6 +19,7 @@ pub use self::cargo_deny::cargo_deny;
 use self::command::{find, is_program, output};
 use self::debian::Need;
 use self::packages::Package;
+pub(crate) use self::packages::architecture;
 use crate::progress;
 use crate::versions;
 
@@ -134,18 +135,29 @@ fn tells_version(printed: &str, version: &str) -> bool {
 fn fetch(package: &Package, name: &str, place: &Path) -> Result<()> {
     let workshop = cache::workshop(package.name)?;
     let started = std::time::Instant::now();
-    let finished = match download::program(package, name, &workshop) {
-        Ok(file) => file,
-        Err(reason) => {
-            progress::say(&format!("no release download of {name} {}: {reason:#}", package.version));
-            progress::say(&format!("building {name} {} from the Go module proxy ({}, once) ...", package.version, package.source.duration));
-            go::build(package, name, &workshop)?
-        }
+    let finished = match downloaded(package, name, &workshop) {
+        Some(file) => file,
+        None => built(package, name, &workshop)?,
     };
     cache::install(&finished, place)?;
     fs::remove_dir_all(&workshop)?;
     progress::say(&format!("obtained {name} {} in {} s: {}", package.version, started.elapsed().as_secs(), place.display()));
     Ok(())
+}
+
+fn downloaded(package: &Package, name: &str, workshop: &Path) -> Option<PathBuf> {
+    if !download::are_reachable() {
+        return None;
+    }
+    progress::say(&format!("downloading {name} {} ...", package.version));
+    download::program(package, name, workshop)
+        .inspect_err(|reason| progress::say(&format!("no release download of {name} {}: {reason:#}", package.version)))
+        .ok()
+}
+
+fn built(package: &Package, name: &str, workshop: &Path) -> Result<PathBuf> {
+    progress::say(&format!("building {name} {} from the Go module proxy ({}, once) ...", package.version, package.source.duration));
+    go::build(package, name, workshop)
 }
 
 #[cfg(test)]

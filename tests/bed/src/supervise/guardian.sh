@@ -66,6 +66,8 @@ containers() { find /sys/fs/cgroup -path "*/$name/*" -name cgroup.procs -exec ca
 end_node() {
     kill_until_none shims
     kill_until_none containers
+    # containerd keeps the sockets of its shims in one folder for the whole machine.
+    grep -rhoE '/run/containerd/s/[0-9a-f]+' "$run/containerd/state" | sort -u | xargs -r rm -f
     grep -F " $run/" /proc/mounts | cut -d ' ' -f 2 | sort -r | while read -r mount; do umount -l "$mount"; done
     find /sys/fs/cgroup -depth -type d -path "*/$name*" -exec rmdir {} +
     find /var/log/containers -lname "$run/*" -delete
