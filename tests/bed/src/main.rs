@@ -1,14 +1,15 @@
 //! `outrigger-bed`: obtains what the tests need, and starts a control plane to look around in.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use outrigger_bed::{ControlPlane, gaps, obtain};
+use outrigger_bed::{ControlPlane, Node, gaps, obtain};
 use tokio::signal;
 
 const USAGE: &str = "\
 usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny] ...   fetch or build what is missing (default: everything)
-       outrigger-bed up                                                     start a control plane and keep it until Ctrl-C";
+       outrigger-bed up [node]                                              start a control plane, or a whole node, until Ctrl-C";
 
 const PARTS: [&str; 4] = ["control-plane", "node", "helm", "cargo-deny"];
 
@@ -20,6 +21,7 @@ async fn main() -> ExitCode {
         ["obtain"] => obtain_parts(&PARTS),
         ["obtain", parts @ ..] => obtain_parts(parts),
         ["up"] => up().await,
+        ["up", "node"] => up_node().await,
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
@@ -60,8 +62,19 @@ fn obtain_part(part: &str) -> Result<()> {
 }
 
 async fn up() -> Result<()> {
+    let start = Instant::now();
     let cluster = ControlPlane::try_start().await?;
+    keep(&cluster, "control plane", start.elapsed()).await
+}
+
+async fn up_node() -> Result<()> {
+    let start = Instant::now();
+    let node = Node::try_start().await?;
+    keep(node.cluster(), "node", start.elapsed()).await
+}
+
+async fn keep(cluster: &ControlPlane, what: &str, duration: Duration) -> Result<()> {
     println!("export KUBECONFIG={}", cluster.kubeconfig_path().display());
-    eprintln!("the control plane runs at https://{}; Ctrl-C ends it", cluster.address());
+    eprintln!("the {what} was ready after {:.1} s: https://{}; Ctrl-C ends it", duration.as_secs_f64(), cluster.address());
     signal::ctrl_c().await.context("cannot wait for Ctrl-C")
 }

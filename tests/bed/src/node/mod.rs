@@ -40,14 +40,22 @@ impl Node {
     /// # Panics
     /// When it cannot be started, or cannot be had although nothing may be skipped (`CI=true`).
     pub async fn start(name: &str) -> Option<Self> {
-        let programs = tokio::task::spawn_blocking(obtain::node).await;
-        match crate::expect(programs.context("obtaining a node was interrupted"), "cannot obtain a node") {
-            Ok(programs) => Some(crate::expect(Self::try_start(programs).await, "cannot start a node")),
+        match Self::obtain().await {
+            Ok(programs) => Some(crate::expect(Self::start_with(programs).await, "cannot start a node")),
             Err(why) => {
                 crate::expect(gaps::skip(name, &why), "cannot obtain a node");
                 None
             }
         }
+    }
+
+    /// Starts a node, for callers that report errors themselves.
+    pub async fn try_start() -> Result<Self> {
+        Self::start_with(Self::obtain().await?).await
+    }
+
+    async fn obtain() -> Result<NodePrograms> {
+        tokio::task::spawn_blocking(obtain::node).await.context("obtaining a node was interrupted")?
     }
 
     /// The control plane, for clients, namespaces and kubectl.
@@ -85,7 +93,7 @@ impl Node {
         crate::expect(imported.and_then(|result| result), "cannot import an image");
     }
 
-    async fn try_start(programs: NodePrograms) -> Result<Self> {
+    async fn start_with(programs: NodePrograms) -> Result<Self> {
         let run = Run::create()?;
         let network = Network::create(&run)?;
         control_group::create(run.name())?;

@@ -70,6 +70,8 @@ end_node() {
     grep -rhoE '/run/containerd/s/[0-9a-f]+' "$run/containerd/state" | sort -u | xargs -r rm -f
     grep -F " $run/" /proc/mounts | cut -d ' ' -f 2 | sort -r | while read -r mount; do umount -l "$mount"; done
     find /sys/fs/cgroup -depth -type d -path "*/$name*" -exec rmdir {} +
+    # So do CNI with what it remembers of each pod, and the kubelet with its links to logs.
+    rm -f "/var/lib/cni/results/$name-"*
     find /var/log/containers -lname "$run/*" -delete
     ip netns delete "$name"
     ip link delete "$name"
