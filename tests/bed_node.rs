@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -53,6 +55,42 @@ async fn two_nodes_run_pods_side_by_side() {
         pods(&namespace).create(&PostParams::default(), &restricted_pod()).await.unwrap();
         wait_for(&namespace, is_ready()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_node_outlives_it() {
+    let Some(node) = Node::start("nothing_of_a_node_outlives_it").await else { return };
+    let name = node.name().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    node.import_image(&image::answer(folder.path()).unwrap()).await;
+    let namespace = node.cluster().namespace("gone").await;
+    pods(&namespace).create(&PostParams::default(), &restricted_pod()).await.unwrap();
+    wait_for(&namespace, is_ready()).await;
+    assert!(!traces(&name).is_empty(), "a running node can be seen");
+
+    drop(namespace);
+    drop(node);
+    assert_eq!(traces(&name), Vec::<String>::new());
+}
+
+/// Whatever on this machine bears the node's name: processes, mounts, control groups, its network namespace and its link.
+fn traces(name: &str) -> Vec<String> {
+    let mut traces = Vec::new();
+    for process in fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()) {
+        // Processes come and go while we look, and not all folders there are processes.
+        let text = |file: &str| String::from_utf8_lossy(&fs::read(process.join(file)).unwrap_or_default()).into_owned();
+        // A zombie has ended: when its new parent looks is not the guardian's affair.
+        let is_zombie = text("stat").contains(") Z ");
+        if !is_zombie && (text("cmdline").contains(name) || text("cgroup").contains(name)) {
+            traces.push(text("cmdline"));
+        }
+    }
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    traces.extend(mounts.lines().filter(|mount| mount.contains(name)).map(str::to_owned));
+    let groups = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path().join(name));
+    let others = ["/sys/fs/cgroup", "/run/netns", "/sys/class/net"].map(|folder| Path::new(folder).join(name));
+    traces.extend(groups.chain(others).filter(|path| path.exists()).map(|path| path.display().to_string()));
+    traces
 }
 
 fn restricted_pod() -> Pod {

@@ -9,6 +9,7 @@ use tokio::signal;
 
 const USAGE: &str = "\
 usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny] ...   fetch or build what is missing (default: everything)
+       outrigger-bed path PROGRAM                                           print where helm, kubectl or cargo-deny is; obtain it first
        outrigger-bed up [node]                                              start a control plane, or a whole node, until Ctrl-C";
 
 const PARTS: [&str; 4] = ["control-plane", "node", "helm", "cargo-deny"];
@@ -20,6 +21,7 @@ async fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["obtain"] => obtain_parts(&PARTS),
         ["obtain", parts @ ..] => obtain_parts(parts),
+        ["path", program] => print_path(program),
         ["up"] => up().await,
         ["up", "node"] => up_node().await,
         ["help" | "--help" | "-h"] => {
@@ -59,6 +61,17 @@ fn obtain_part(part: &str) -> Result<()> {
         "cargo-deny" => obtain::cargo_deny().map(drop),
         other => bail!("there is no part {other}: choose from {}", PARTS.join(", ")),
     }
+}
+
+fn print_path(program: &str) -> Result<()> {
+    let path = match program {
+        "helm" => obtain::helm()?,
+        "kubectl" => obtain::control_plane()?.kubectl,
+        "cargo-deny" => obtain::cargo_deny()?,
+        other => bail!("there is no program {other}: choose from helm, kubectl, cargo-deny"),
+    };
+    println!("{}", path.display());
+    Ok(())
 }
 
 async fn up() -> Result<()> {

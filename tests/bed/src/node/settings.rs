@@ -75,7 +75,7 @@ SystemdCgroup = false
 pub(crate) fn pod_network(run: &Run, network: &Network) -> Result<PathBuf> {
     let settings = json!({
         "cniVersion": "1.0.0",
-        "name": run.name(),
+        "name": "pods",
         "plugins": [
             {
                 "type": "bridge",

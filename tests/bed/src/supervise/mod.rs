@@ -51,10 +51,9 @@ impl Run {
         let directory = base.join("runs").join(&name);
         let logs = base.join("logs").join(&name);
         private_directory(&directory.join("processes"))?;
-        private_directory(&logs)?;
         let lock = lock(&directory.join("lock"), FlockOperation::LockExclusive)?.context("nobody else knows the new directory")?;
         let guardian =
-            guardian(&directory, &logs).stdin(Stdio::piped()).stdout(lock).spawn().context("cannot start sh as guardian of a run")?;
+            guardian(&directory, &logs)?.stdin(Stdio::piped()).stdout(lock).spawn().context("cannot start sh as guardian of a run")?;
         Ok(Self { directory, logs, guardian, processes: Mutex::default() })
     }
 
@@ -156,8 +155,10 @@ impl Drop for Run {
             self.keep_logs();
         }
         drop(self.guardian.stdin.take());
-        if let Err(error) = self.guardian.wait() {
-            progress::say(&format!("cannot wait for the guardian of {}: {error}", self.name()));
+        match self.guardian.wait() {
+            Ok(status) if status.success() => {}
+            Ok(status) => progress::say(&format!("cannot clean up {} ({status}); see {}", self.name(), self.logs.display())),
+            Err(error) => progress::say(&format!("cannot wait for the guardian of {}: {error}", self.name())),
         }
         for (name, child) in self.processes().iter_mut() {
             if !ends_within(child, REAP_DEADLINE) {
@@ -200,11 +201,13 @@ fn private_directory(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("cannot make {}", path.display()))
 }
 
-fn guardian(run: &Path, logs: &Path) -> Command {
+fn guardian(run: &Path, logs: &Path) -> Result<Command> {
+    private_directory(logs)?;
+    let log = File::create(logs.join("guardian.log")).context("cannot write the log of a guardian")?;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", GUARDIAN, "guardian"]).arg(run).arg(logs);
-    command.process_group(0).stderr(Stdio::null());
-    command
+    command.process_group(0).stderr(log);
+    Ok(command)
 }
 
 /// Ends what killed runs left: a run whose lock nobody holds has neither owner nor guardian.
@@ -215,8 +218,8 @@ fn clean_leftovers(base: &Path) -> Result<()> {
         let name = run.file_name().unwrap_or_default();
         progress::say(&format!("ending what an earlier run left: {}", name.display()));
         let logs = base.join("logs").join(name);
-        let status = guardian(&run, &logs).stdin(Stdio::null()).stdout(lock).status().context("cannot start sh to clean up")?;
-        ensure!(status.success() && !run.exists(), "cannot clean up {}: {status}", run.display());
+        let status = guardian(&run, &logs)?.stdin(Stdio::null()).stdout(lock).status().context("cannot start sh to clean up")?;
+        ensure!(status.success(), "cannot clean up {} ({status}); see {}", run.display(), logs.display());
     }
     Ok(())
 }
