@@ -4,6 +4,7 @@
 mod body;
 mod metrics;
 mod pods;
+pub mod registration;
 mod review;
 mod router;
 

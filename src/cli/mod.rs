@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod export;
 pub mod manifests;
 mod serve;
 
@@ -18,6 +19,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Export(export::Export),
 }
 
 impl Arguments {
@@ -26,6 +28,7 @@ impl Arguments {
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             Command::Serve(serve) => serve.run(),
+            Command::Export(export) => export.run(),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,

@@ -33,7 +33,7 @@ use crate::{
 #[command(after_help = "Examples:
   outrigger serve --tls-cert tls.crt --tls-key tls.key
   outrigger serve --kubeconfig ~/.kube/config --tls-name localhost --ca-out ca.crt   # makes its own certificate")]
-pub struct Serve {
+pub(super) struct Serve {
     /// Which roles this process has.
     #[arg(long, value_delimiter = ',', default_value = "admission", env = "OUTRIGGER_ROLES")]
     roles: Vec<Role>,

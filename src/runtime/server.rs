@@ -27,7 +27,7 @@ use super::{
 const CONNECTIONS: usize = 1024;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// Clients keep a connection for 90 s (Go's default): whoever closes first may lose a request, so that is never us.
-const LIMITS: Limits = Limits { idle: Duration::from_secs(120), request: Duration::from_secs(15) };
+const LIMITS: Limits = Limits { idle: Duration::from_mins(2), request: Duration::from_secs(15) };
 /// Room for a head; bodies are read through it piece by piece.
 const BUFFER: usize = 16 * 1024;
 /// After this, connections that still drain are cut.

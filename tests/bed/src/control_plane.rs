@@ -134,6 +134,21 @@ impl ControlPlane {
         SocketAddr::from((self.placement.address, self.placement.port))
     }
 
+    /// Starts a program of one's own that ends when the control plane does, however that happens. Its output goes to a log
+    /// beside the others.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_beside(&self, name: &str, command: &Command) {
+        crate::expect(self.run.start(name, command), "cannot start a program beside the control plane");
+    }
+
+    /// A path for a file that ends with the control plane.
+    #[must_use]
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.run.path(relative)
+    }
+
     /// Keeps the logs of all components when the run ends, and says where they are.
     pub fn keep_logs(&self) {
         self.run.keep_logs();
@@ -301,7 +316,7 @@ impl Placement {
 }
 
 /// A port that is free now, from below the range (32768 and up) out of which the kernel serves outgoing connections.
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     loop {
         let port = 20_000 + u16::try_from(supervise::random() % 12_000)?;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
