@@ -65,6 +65,11 @@ impl Admission {
         }
     }
 
+    /// The answer to a review of a pod, from bytes to bytes.
+    pub async fn answer_pod(&self, body: &[u8]) -> Result<Vec<u8>, ReviewError> {
+        self.answer(Webhook::Pods, body).await.map(|(answer, _)| answer)
+    }
+
     async fn answer(&self, webhook: Webhook, body: &[u8]) -> Result<(Vec<u8>, Verdict), ReviewError> {
         let text = review::text(body)?;
         match webhook {
