@@ -7,6 +7,8 @@ pub mod duration;
 pub mod finding;
 pub mod inventory;
 mod metadata;
+pub mod nearest;
+pub mod offline;
 pub mod pattern;
 pub mod pg_database;
 pub mod pg_server;

@@ -15,7 +15,7 @@ use super::{
 /// Control characters are legal in PostgreSQL's names, but they only ever get there by mistake or by malice.
 const NO_CONTROL_CHARACTERS: &str = r"^[^\x00-\x1f\x7f]+$";
 /// RFC 1123 subdomain, the name of most Kubernetes objects.
-pub(crate) const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// A key of a Secret's data.
 const DATA_KEY: &str = r"^[-._a-zA-Z0-9]+$";
 /// Width and height in pixels.
@@ -40,6 +40,17 @@ fn postgres_text(rules: &[Rule]) -> Schema {
     json_schema!({
         "type": "string", "minLength": 1, "maxLength": 63, "pattern": NO_CONTROL_CHARACTERS, "x-kubernetes-validations": rules,
     })
+}
+
+/// Whether a text is a name as RFC 1123 has it for subdomains.
+pub(crate) fn is_subdomain(text: &str) -> bool {
+    let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let is_label = |label: &str| {
+        is_edge(label.chars().next())
+            && is_edge(label.chars().last())
+            && label.chars().all(|c| c == '-' || c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 /// The name of a Kubernetes object.

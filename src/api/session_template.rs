@@ -135,7 +135,7 @@ pub(crate) fn default_overrides() -> Vec<Override> {
 #[serde(rename_all = "camelCase")]
 pub struct App {
     /// The container's image. Its program must use DISPLAY and run as user 1000.
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^\s]+$"))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = "^[!-~]+$"))]
     pub image: String,
     /// Always, IfNotPresent or Never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
