@@ -62,15 +62,15 @@ fn tidy(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, CrdEr
 }
 
 /// A null is the same as no value everywhere in Kubernetes: without `nullable`, the API server drops it, and no rule has to
-/// think of it. Formats of Rust's integers mean nothing to it. A description's lines are joined: `kubectl explain` breaks
-/// them itself.
+/// think of it. An integer's format is said by its bounds: they name the field when they are broken, a format doesn't. A
+/// description's lines are joined: `kubectl explain` breaks them itself.
 fn tidy_schema(schema: &mut Value) {
     let Some(keywords) = schema.as_object_mut() else { return };
     keywords.remove("nullable");
     if let Some(Value::Array(allowed)) = keywords.get_mut("enum") {
         allowed.retain(|value| !value.is_null());
     }
-    if keywords.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+    if keywords.get("type").and_then(Value::as_str) == Some("integer") {
         keywords.remove("format");
     }
     if let Some(Value::String(description)) = keywords.get_mut("description") {

@@ -62,7 +62,7 @@ pub struct PgDatabaseSpec {
     pub tablespace: Option<String>,
     /// How many connections there may be at a time; -1 means any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = -1))]
+    #[schemars(range(min = -1, max = 2_147_483_647))]
     pub connection_limit: Option<i32>,
     /// Whether anybody can connect.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -256,8 +256,6 @@ pub struct Server {
     pub name: String,
     /// `spec.allow`.
     pub allow: Vec<Allowance>,
-    /// `spec.defaults.adoptionPolicy`.
-    pub adoption_policy: AdoptionPolicy,
     /// `status.roles`; none if they aren't known.
     pub roles: Option<Vec<String>>,
     /// The major part of `status.version`; none if it isn't known.
@@ -290,8 +288,6 @@ struct Stored {
 struct StoredSpec {
     #[serde(default)]
     allow: Vec<Allowance>,
-    #[serde(default)]
-    defaults: PolicyDefaults,
 }
 
 impl From<Stored> for Server {
@@ -301,7 +297,6 @@ impl From<Stored> for Server {
         Self {
             name: stored.metadata.name,
             allow: stored.spec.allow,
-            adoption_policy: stored.spec.defaults.adoption_policy,
             major_version: status.version.as_deref().and_then(major_version),
             roles: status.roles,
         }

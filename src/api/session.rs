@@ -70,7 +70,7 @@ pub struct SessionSpec {
     pub max_lifetime: Option<String>,
     /// How many seconds the session is kept to be looked at once it is finished. Left out: as the template says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i32>,
     /// With whom the session is shared. Taking an entry away cuts their connection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

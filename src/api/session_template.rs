@@ -93,7 +93,7 @@ pub struct SessionTemplateSpec {
     pub start_deadline: String,
     /// How many seconds a finished session is kept to be looked at. Left out: until somebody deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i32>,
     /// What is done when the application ends. Stop: so does the session. Restart: it is started again.
     #[serde(default)]

@@ -93,28 +93,28 @@ impl<'a> Checker<'a> {
     }
 
     fn check_string(&mut self, path: &str, schema: &Value, string: &str) {
-        let value = Value::from(string);
+        if let Some(message) = self.fault_of_string(schema, string) {
+            self.report(path, &Value::from(string), &message);
+        }
+    }
+
+    fn fault_of_string(&self, schema: &Value, string: &str) -> Option<String> {
         let length = string.chars().count();
         if let Some(least) = bound(schema, "minLength").filter(|least| length < *least) {
-            self.report(path, &value, &format!("must have at least {least} characters"));
+            return Some(if least == 1 { "must not be empty".to_owned() } else { format!("must have at least {least} characters") });
         }
         if let Some(most) = bound(schema, "maxLength").filter(|most| length > *most) {
-            self.report(path, &value, &format!("must have at most {most} characters, and has {length}"));
+            return Some(format!("must have at most {most} characters, and has {length}"));
         }
-        if let Some(pattern) = text(schema, "pattern")
-            && self.patterns.get(pattern).is_some_and(|compiled| !compiled.is_match(string))
-        {
-            self.report(path, &value, &format!("must match {pattern}"));
+        let pattern = text(schema, "pattern");
+        if let Some(pattern) = pattern.filter(|pattern| self.patterns.get(*pattern).is_some_and(|compiled| !compiled.is_match(string))) {
+            return Some(format!("must match {pattern}"));
         }
         if text(schema, "format") == Some("date-time") && string.parse::<jiff::Timestamp>().is_err() {
-            self.report(path, &value, "must be a moment such as 2030-01-31T12:00:00Z");
+            return Some("must be a moment such as 2030-01-31T12:00:00Z".to_owned());
         }
-        if let Some(Value::Array(allowed)) = schema.get("enum")
-            && !allowed.contains(&value)
-        {
-            let words: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
-            self.report(path, &value, &format!("must be one of {}", words.join(", ")));
-        }
+        let allowed: Vec<&str> = schema.get("enum").and_then(Value::as_array)?.iter().filter_map(Value::as_str).collect();
+        (!allowed.contains(&string)).then(|| format!("must be one of {}", allowed.join(", ")))
     }
 
     fn check_number(&mut self, path: &str, schema: &Value, number: &serde_json::Number) {

@@ -212,3 +212,6 @@ fn check_template(claim: &Claim, known: &Inventory, verdict: &mut Verdict) {
         verdict.warn(Finding::of("spec.creation.template", template, message));
     }
 }
+
+#[cfg(test)]
+mod tests;

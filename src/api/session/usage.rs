@@ -274,3 +274,6 @@ fn check_quota(session: &Usage, template: &Template, known: &Inventory, verdict:
         verdict.warn(Finding::of("spec.template", &session.template, message));
     }
 }
+
+#[cfg(test)]
+mod tests;
