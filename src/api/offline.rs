@@ -79,8 +79,7 @@ impl OfflineValidator {
         let mut patterns = HashMap::new();
         for definition in crd::crds()? {
             let kind = definition.spec.names.kind.clone();
-            let versions = definition.spec.versions.into_iter();
-            let schema = versions.filter_map(|version| version.schema?.open_api_v3_schema).next();
+            let schema = definition.spec.versions.into_iter().find_map(|version| version.schema?.open_api_v3_schema);
             let schema = serde_json::to_value(schema).map_err(|source| OfflineError::Schema { kind: kind.clone(), source })?;
             compile_patterns(&schema, &mut patterns)?;
             kinds.insert(kind, Kind { is_namespaced: definition.spec.scope == "Namespaced", schema });

@@ -1,4 +1,5 @@
 //! `PgDatabase`: one database on a [`PgServer`](super::pg_server::PgServer). What needs other objects is in [`claim`].
+#![allow(clippy::doc_markdown, reason = "these comments are what kubectl explain prints: plain text")]
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ mod rules;
 pub(crate) use rules::RULES;
 
 /// One database on a PgServer.
+#[allow(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(
     group = "outrigger.dev",

@@ -1,4 +1,5 @@
 //! `PgServer`: a PostgreSQL server, how to reach it, and who may have databases there.
+#![allow(clippy::doc_markdown, reason = "these comments are what kubectl explain prints: plain text")]
 
 use std::net::IpAddr;
 
@@ -21,6 +22,7 @@ use super::{
 ///
 /// It is cluster-scoped: credentials are only ever sent to the address written here, so only those who administer the cluster
 /// decide where they go.
+#[allow(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(
     group = "outrigger.dev",

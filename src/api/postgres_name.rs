@@ -1,15 +1,15 @@
-//! Names of databases and roles, as PostgreSQL takes them.
+//! Names of databases and roles, as `PostgreSQL` takes them.
 
 use super::rule::Rule;
 
-/// The longest name in bytes: NAMEDATALEN - 1. PostgreSQL cuts a longer one with no more than a notice, so that two long names
+/// The longest name in bytes: NAMEDATALEN - 1. `PostgreSQL` cuts a longer one with no more than a notice, so that two long names
 /// could mean one object.
 pub const MAX_BYTES: usize = 63;
 
 /// Databases that belong to the server itself.
 pub const RESERVED_DATABASES: [&str; 3] = ["postgres", "template0", "template1"];
 
-/// Whether PostgreSQL keeps the name whole.
+/// Whether `PostgreSQL` keeps the name whole.
 #[must_use]
 pub fn fits(name: &str) -> bool {
     name.len() <= MAX_BYTES
@@ -21,7 +21,7 @@ pub fn is_reserved_database(name: &str) -> bool {
     RESERVED_DATABASES.contains(&name)
 }
 
-/// Whether PostgreSQL refuses the name for a role (error 42939) or gives it a meaning of its own.
+/// Whether `PostgreSQL` refuses the name for a role (error 42939) or gives it a meaning of its own.
 #[must_use]
 pub fn is_reserved_role(name: &str) -> bool {
     name.starts_with("pg_") || name == "public" || name == "none"

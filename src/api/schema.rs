@@ -1,4 +1,4 @@
-//! Pieces of the kinds' OpenAPI schemas that several fields share. All have upper bounds: the API server refuses CEL rules
+//! Pieces of the kinds' `OpenAPI` schemas that several fields share. All have upper bounds: the API server refuses CEL rules
 //! whose estimated cost is not bounded.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{
     rule::{Rule, text},
 };
 
-/// Control characters are legal in PostgreSQL's names, but they only ever get there by mistake or by malice.
+/// Control characters are legal in `PostgreSQL`'s names, but they only ever get there by mistake or by malice.
 const NO_CONTROL_CHARACTERS: &str = r"^[^\x00-\x1f\x7f]+$";
 /// RFC 1123 subdomain, the name of most Kubernetes objects.
 const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
@@ -31,7 +31,7 @@ pub(crate) fn role_name(_: &mut SchemaGenerator) -> Schema {
     postgres_text(&[postgres_name::FITS, postgres_name::NOT_RESERVED_ROLE])
 }
 
-/// Any other name inside PostgreSQL: a schema, an extension, a tablespace, a template.
+/// Any other name inside `PostgreSQL`: a schema, an extension, a tablespace, a template.
 pub(crate) fn postgres_name(_: &mut SchemaGenerator) -> Schema {
     postgres_text(&[postgres_name::FITS])
 }

@@ -1,4 +1,5 @@
 //! Label selectors, as the rest of Kubernetes writes them.
+#![allow(clippy::doc_markdown, reason = "these comments are what kubectl explain prints: plain text")]
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
 //! `Session`: one person's desktop. What needs other objects is in [`usage`].
+#![allow(clippy::doc_markdown, reason = "these comments are what kubectl explain prints: plain text")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
@@ -14,6 +15,7 @@ use super::{
 pub mod usage;
 
 /// One person's desktop.
+#[allow(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq)]
 #[kube(
     group = "outrigger.dev",

@@ -1,4 +1,5 @@
 //! `SessionTemplate`: an application that people can open a desktop session of.
+#![allow(clippy::doc_markdown, reason = "these comments are what kubectl explain prints: plain text")]
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub(crate) use rules::RULES;
 ///
 /// Whoever writes templates decides what runs in the namespace, as with a Deployment; whoever opens sessions only chooses
 /// among templates and what they leave open.
+#[allow(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(
     group = "outrigger.dev",

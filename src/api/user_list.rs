@@ -1,4 +1,5 @@
 //! `UserList`: the users of `PgBouncer` instances, gathered from Secrets.
+#![allow(clippy::doc_markdown, reason = "these comments are what kubectl explain prints: plain text")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
@@ -12,6 +13,7 @@ use super::{
 };
 
 /// The users of PgBouncer instances, gathered from Secrets.
+#[allow(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(
     group = "outrigger.dev",

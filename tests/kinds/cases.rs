@@ -1,4 +1,5 @@
 //! Good and bad objects: a table that both the API server and the offline validator are asked about.
+#![allow(clippy::needless_pass_by_value, reason = "a table reads better without a & before each object")]
 
 use serde_json::{Value, json};
 
