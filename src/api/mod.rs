@@ -1,5 +1,6 @@
 //! The words users write: annotations and the kinds of `outrigger.dev/v1alpha1`, with their validators. No I/O.
 
+mod address;
 pub mod condition;
 pub mod container;
 pub mod crd;

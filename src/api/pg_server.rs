@@ -1,8 +1,6 @@
 //! `PgServer`: a PostgreSQL server, how to reach it, and who may have databases there.
 #![allow(clippy::doc_markdown, reason = "these comments are what kubectl explain prints: plain text")]
 
-use std::net::IpAddr;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -10,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    address,
     finding::Finding,
     metadata::Metadata,
     pattern,
@@ -241,7 +240,7 @@ pub(crate) const RULES: &[&[Rule]] = &[&HOST_RULES, &TLS_RULES];
 const HOST_RULES: [Rule; 1] = [Rule::new(
     "isIP(self) || !self.contains(':')",
     "is neither a host name nor an IP address; the port has a field of its own, and an IPv6 address stands without brackets",
-    |host| host.as_str().is_none_or(|host| host.parse::<IpAddr>().is_ok() || !host.contains(':')),
+    |host| host.as_str().is_none_or(|host| address::parse(host).is_some() || !host.contains(':')),
 )];
 
 const TLS_RULES: [Rule; 1] = [Rule::new(

@@ -18,6 +18,9 @@ const NO_CONTROL_CHARACTERS: &str = r"^[^\x00-\x1f\x7f]+$";
 const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// A key of a Secret's data.
 const DATA_KEY: &str = r"^[-._a-zA-Z0-9]+$";
+/// What the format `date-time` allows, less offsets of more than a day, which the types of Kubernetes can't hold.
+const MOMENT: &str =
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
 /// Width and height in pixels.
 const GEOMETRY: &str = r"^[1-9][0-9]{2,3}x[1-9][0-9]{2,3}$";
 
@@ -106,10 +109,12 @@ fn quantity_schema() -> Schema {
     })
 }
 
+/// The API server takes `.` and `Gi` for zero, and anything above 2^63 for 2^63: a mistake must not become an amount.
 const QUANTITY: Rule = Rule::new(
-    "isQuantity(string(self)) && !quantity(string(self)).isLessThan(quantity('0'))",
-    "is not an amount of a resource; write a number that isn't negative with a suffix such as 500m, 2 or 1.5Gi",
-    |value| as_quantity(value).is_some_and(|quantity| !quantity.is_negative()),
+    "isQuantity(string(self)) && string(self).matches('[0-9]') && !quantity(string(self)).isLessThan(quantity('0')) && \
+     !quantity(string(self)).isGreaterThan(quantity('1Ei'))",
+    "is not an amount of a resource; write a number from 0 to 1Ei, with a suffix where it needs one, such as 500m, 2 or 1.5Gi",
+    |value| as_quantity(value).is_some_and(|quantity| !quantity.is_negative() && "1Ei".parse().is_ok_and(|most| quantity <= most)),
 );
 
 /// The amount a field holds, if it holds one.
@@ -141,7 +146,7 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
                     "description": "Why, in one word for programs.",
                 },
                 "message": { "type": "string", "maxLength": 32768, "description": "Why, in a sentence for people." },
-                "lastTransitionTime": { "type": "string", "format": "date-time", "description": "When the status last changed." },
+                "lastTransitionTime": { "type": "string", "format": "date-time", "pattern": MOMENT, "description": "When the status last changed." },
                 "observedGeneration": {
                     "type": "integer", "format": "int64", "minimum": 0,
                     "description": "The metadata.generation the condition speaks of.",
@@ -153,7 +158,7 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
 
 /// A moment (RFC 3339).
 pub(crate) fn time(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "format": "date-time" })
+    json_schema!({ "type": "string", "maxLength": 35, "format": "date-time", "pattern": MOMENT })
 }
 
 /// Labels of an object that we write.

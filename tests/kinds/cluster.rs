@@ -10,7 +10,7 @@ use kube::{
     core::Status,
     runtime::wait::{await_condition, conditions},
 };
-use outrigger::api::crd;
+use outrigger::api::{crd, offline::OfflineValidator};
 use outrigger_bed::{ControlPlane, Namespace};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -101,6 +101,22 @@ async fn the_api_server_judges_the_table() {
         }
     }
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+}
+
+#[tokio::test]
+async fn the_api_server_and_the_offline_validator_agree_on_awkward_values() {
+    let namespace = cluster().await.namespace("awkward").await;
+    let validator = OfflineValidator::new().unwrap();
+    let mut disagreements = Vec::new();
+    for object in cases::awkward() {
+        let online = try_create(&namespace, &object).await;
+        let offline = validator.validate(&object).unwrap();
+        if online.is_ok() != offline.is_allowed() {
+            let message = online.map_or_else(|status| status.message, |_| "accepted".to_owned());
+            disagreements.push(format!("{}: API server: {message}; offline: {:?}", object["spec"], offline.denials));
+        }
+    }
+    assert!(disagreements.is_empty(), "{}", disagreements.join("\n"));
 }
 
 #[tokio::test]

@@ -1,11 +1,10 @@
 //! Single-object rules of `SessionTemplate`.
 
-use std::net::IpAddr;
-
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use crate::api::{
+    address,
     rule::{Rule, has, items, text},
     schema,
 };
@@ -82,7 +81,7 @@ pub(super) fn pod_spec(_: &mut SchemaGenerator) -> Schema {
 }
 
 const CIDR: [Rule; 1] = [Rule::new("isCIDR(self)", "is not a block of addresses; write one such as 10.0.0.0/8 or fd00::/8", |cidr| {
-    cidr.as_str().is_none_or(is_cidr)
+    cidr.as_str().is_none_or(address::is_block)
 })];
 
 /// A block of addresses.
@@ -97,12 +96,4 @@ pub(super) fn cidrs(_: &mut SchemaGenerator) -> Schema {
 
 fn cidr_schema() -> Schema {
     json_schema!({ "type": "string", "minLength": 1, "maxLength": 43, "x-kubernetes-validations": CIDR })
-}
-
-fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
-    let Ok(address) = address.parse::<IpAddr>() else { return false };
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let is_plain_number = bits.chars().all(|c| c.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
-    is_plain_number && bits.parse::<u8>().is_ok_and(|bits| bits <= longest)
 }
