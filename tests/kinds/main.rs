@@ -4,6 +4,7 @@
 
 mod cases;
 mod cluster;
+mod extremes;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
