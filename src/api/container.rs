@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,8 +25,28 @@ pub struct Variable {
     pub value: String,
 }
 
+/// An amount of a resource as its author wrote it: `2`, or `"1.5Gi"`. Numbers may be as large as JSON's in Kubernetes.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Amount {
+    /// A whole number.
+    Number(i64),
+    /// A number with a suffix.
+    Text(String),
+}
+
+impl Amount {
+    /// The amount, for comparisons.
+    pub fn quantity(&self) -> Result<Quantity, QuantityError> {
+        match self {
+            Self::Number(number) => number.to_string().parse(),
+            Self::Text(text) => text.parse(),
+        }
+    }
+}
+
 /// Amounts by the name of a resource: `cpu`, `memory`, `ephemeral-storage`, `nvidia.com/gpu` and so on.
-pub type Amounts = BTreeMap<String, IntOrString>;
+pub type Amounts = BTreeMap<String, Amount>;
 
 /// What a container needs and what it may use, as in a pod.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
@@ -42,14 +61,6 @@ pub struct Resources {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::quantities")]
     pub limits: Amounts,
-}
-
-/// Reads an amount.
-pub fn amount(written: &IntOrString) -> Result<Quantity, QuantityError> {
-    match written {
-        IntOrString::Int(number) => number.to_string().parse(),
-        IntOrString::String(text) => text.parse(),
-    }
 }
 
 /// All rules of containers.

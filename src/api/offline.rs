@@ -115,7 +115,7 @@ impl OfflineValidator {
         verdicts
     }
 
-    /// The object with its defaults, in the namespace it would be created in.
+    /// The object in the namespace it would be created in.
     fn placed(&self, object: &Value, default_namespace: &str) -> Value {
         let mut object = object.clone();
         let kind = text(&object, "kind").and_then(|kind| self.kinds.get(kind));

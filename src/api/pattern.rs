@@ -28,7 +28,17 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn it_matches_as_the_regular_expression_does(pattern in "[ab*]{0,8}", text in "[ab]{0,12}") {
+            let expression = regex::Regex::new(&format!("^{}$", pattern.replace('*', ".*"))).unwrap();
+            prop_assert_eq!(matches(&pattern, &text), expression.is_match(&text));
+        }
+    }
 
     #[test]
     fn a_star_stands_for_any_text() {

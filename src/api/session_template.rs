@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    container::{Amounts, Resources, Variable},
+    container::{Amount, Amounts, Resources, Variable},
     schema,
 };
 
@@ -165,9 +165,8 @@ pub struct App {
 }
 
 fn default_resources() -> Resources {
-    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::String;
     let amounts = |cpu: &str, memory: &str| {
-        Amounts::from([("cpu".to_owned(), String(cpu.to_owned())), ("memory".to_owned(), String(memory.to_owned()))])
+        Amounts::from([("cpu", cpu), ("memory", memory)].map(|(name, amount)| (name.to_owned(), Amount::Text(amount.to_owned()))))
     };
     Resources { requests: amounts("500m", "512Mi"), limits: amounts("2", "2Gi") }
 }
@@ -203,7 +202,7 @@ pub struct PodMetadata {
 pub struct Home {
     /// Its size, such as 5Gi.
     #[schemars(schema_with = "schema::quantity")]
-    pub size: k8s_openapi::apimachinery::pkg::util::intstr::IntOrString,
+    pub size: Amount,
     /// The storage class. Left out: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::object_name")]
@@ -238,7 +237,7 @@ pub struct Desktop {
     /// The size of /dev/shm, such as 512Mi. Browsers need more than the 64Mi that there are without this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quantity")]
-    pub shared_memory: Option<k8s_openapi::apimachinery::pkg::util::intstr::IntOrString>,
+    pub shared_memory: Option<Amount>,
 }
 
 impl Default for Desktop {

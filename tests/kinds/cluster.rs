@@ -118,6 +118,10 @@ async fn the_api_server_and_the_offline_validator_agree_on_awkward_values() {
     for object in extremes::awkward() {
         let online = try_create(&namespace, &object).await;
         let offline = validator.validate(&object).unwrap();
+        if let Ok(stored) = &online {
+            // What the API server accepts, a controller must be able to read.
+            through_its_type(stored);
+        }
         if online.is_ok() != offline.is_allowed() {
             let message = online.map_or_else(|status| status.message, |_| "accepted".to_owned());
             disagreements.push(format!("{}: API server: {message}; offline: {:?}", object["spec"], offline.denials));

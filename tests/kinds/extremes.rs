@@ -183,8 +183,8 @@ pub(crate) fn awkward() -> Vec<Value> {
     let parameters = ["a", "_", "a.b", "a.b.c", "1a", "a$1", "$a", "", ".", "a.", ".b", "é", "a-b", "A", "a\n"];
     let of_durations = durations.map(|text| database(json!({ "drop": { "gracePeriod": text } })));
     let of_quantities = quantities.map(|text| template(json!({ "desktop": { "sharedMemory": text } })));
-    let of_numbers =
-        [json!(0), json!(-1), json!(i64::MAX), json!(1.5), json!(true)].map(|it| template(json!({ "desktop": { "sharedMemory": it } })));
+    let of_numbers = [json!(0), json!(-1), json!(i64::MAX), json!(5_000_000_000_i64), json!(1.5), json!(true)]
+        .map(|it| template(json!({ "desktop": { "sharedMemory": it } })));
     let of_blocks = blocks.map(|text| template(json!({ "network": { "egress": "Listed", "allow": [{ "cidr": text }] } })));
     let of_hosts = hosts.map(|text| server(json!({ "host": text })));
     let of_names = names.iter().flat_map(|text| [database(json!({ "name": text })), database(json!({ "owner": { "name": text } }))]);

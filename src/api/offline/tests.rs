@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -87,4 +88,33 @@ fn strange_shapes_are_findings() {
     }
     let verdict = validator().validate(&json!({ "apiVersion": API_VERSION, "kind": "Session", "metadata": [], "spec": {} })).unwrap();
     assert!(!verdict.is_allowed());
+}
+
+/// Words of the schemas among others, so that the walk gets past the first level.
+fn any_json() -> impl Strategy<Value = Value> {
+    let word = prop::sample::select(vec!["spec", "server", "name", "owner", "creation", "template", "schemas", "env", "limits", "é"]);
+    let leaf =
+        prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<f64>().prop_map(Value::from), ".*".prop_map(Value::from)];
+    leaf.prop_recursive(4, 32, 4, move |inner| {
+        let fields = prop::collection::vec((word.clone(), inner.clone()), 0..4);
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(Value::from),
+            fields.prop_map(|fields| fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_object_makes_the_validator_stumble(specs in prop::collection::vec((0_usize..5, any_json(), any_json()), 1..4)) {
+        thread_local!(static VALIDATOR: OfflineValidator = validator());
+        let kinds = ["PgServer", "PgDatabase", "UserList", "SessionTemplate", "Session"];
+        let objects: Vec<Value> = specs
+            .iter()
+            .map(|(kind, metadata, spec)| json!({ "apiVersion": API_VERSION, "kind": kinds[*kind], "metadata": metadata, "spec": spec }))
+            .collect();
+        let verdicts = VALIDATOR.with(|validator| validator.validate_all(&objects, "default"));
+        prop_assert_eq!(verdicts.len(), objects.len());
+        prop_assert!(verdicts.iter().flatten().flat_map(|verdict| &verdict.denials).all(|finding| !finding.message.is_empty()));
+    }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{DesiredState, Phase, Session, Share, ShareRole};
 use crate::api::{
-    container::{self, Amounts, Resources},
+    container::{Amounts, Resources},
     finding::{Finding, Verdict},
     inventory::Inventory,
     metadata::Metadata,
@@ -236,7 +236,7 @@ fn check_resources(session: &Usage, template: &Template, verdict: &mut Verdict) 
     for (field, amounts) in [("requests", &session.resources.requests), ("limits", &session.resources.limits)] {
         for (name, asked) in amounts {
             let Some(most) = template.max_resources.get(name) else { continue };
-            let (Ok(asked), Ok(most)) = (container::amount(asked), container::amount(most)) else { continue };
+            let (Ok(asked), Ok(most)) = (asked.quantity(), most.quantity()) else { continue };
             if asked > most {
                 let message = format!("template {} allows at most {most}; ask for less", template.name);
                 verdict.deny(Finding::of(format!("spec.resources.{field}[{name}]"), asked.as_str(), message));
