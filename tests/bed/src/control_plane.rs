@@ -310,7 +310,7 @@ fn free_port() -> Result<u16> {
     }
 }
 
-fn flag(name: &str, value: impl Display) -> String {
+pub(crate) fn flag(name: &str, value: impl Display) -> String {
     format!("--{name}={value}")
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::command::output;
 use super::packages::{Package, Release};
+use crate::digest;
 
 /// A machine without internet must not lose more than seconds.
 const CONNECT_SECONDS: &str = "4";
@@ -17,9 +18,13 @@ const TOTAL_SECONDS: &str = "600";
 /// Set once a release host could not be reached: the other downloads do not try again.
 static UNREACHABLE: OnceLock<()> = OnceLock::new();
 
+/// Whether downloads are worth trying: no release host was out of reach yet.
+pub(crate) fn are_reachable() -> bool {
+    UNREACHABLE.get().is_none()
+}
+
 /// Downloads one program of a package into the workshop and returns where it lies there.
 pub(crate) fn program(package: &Package, name: &str, workshop: &Path) -> Result<PathBuf> {
-    ensure!(UNREACHABLE.get().is_none(), "release downloads could not be reached a moment ago");
     match &package.release {
         Release::Files { folder } => {
             let url = format!("{folder}/{name}");
@@ -53,7 +58,7 @@ fn checked(url: &str, checksums: &str, file: &Path) -> Result<PathBuf> {
     let name = url.rsplit('/').next().unwrap_or_default();
     let wanted = checksum_of(name, &published).with_context(|| format!("{checksums} has no checksum for {name}"))?;
     curl(&["--output", &file.display().to_string(), url])?;
-    let actual = sha256(file)?;
+    let actual = digest::of_file(file)?;
     ensure!(actual == wanted, "{url} has SHA-256 {actual}, its publisher says {wanted}");
     Ok(file.to_owned())
 }
@@ -79,12 +84,6 @@ fn curl(arguments: &[&str]) -> Result<String> {
     let mut curl = Command::new("curl");
     curl.args(["--fail", "--location", "--silent", "--show-error", "--connect-timeout", CONNECT_SECONDS, "--max-time", TOTAL_SECONDS]);
     output(curl.args(arguments))
-}
-
-/// The SHA-256 of a file in hexadecimal digits.
-pub(crate) fn sha256(file: &Path) -> Result<String> {
-    let printed = output(Command::new("sha256sum").arg("--").arg(file))?;
-    Ok(printed.split_whitespace().next().unwrap_or_default().trim_start_matches('\\').to_owned())
 }
 
 #[cfg(test)]

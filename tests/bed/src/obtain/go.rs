@@ -21,7 +21,7 @@ pub(crate) fn build(package: &Package, name: &str, workshop: &Path) -> Result<Pa
     let module = prepare_module(&go, package)?;
     let binary = workshop.join(name);
     let mut build = go_command(&go, &module);
-    build.args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &linker_flags(source)]);
+    build.args(["build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", &linker_flags(source)]);
     if !source.tags.is_empty() {
         build.args(["-tags", source.tags]);
     }
@@ -105,7 +105,7 @@ fn tools_go(source: &Source) -> String {
 fn go_command(go: &Path, folder: &Path) -> Command {
     let mut command = Command::new(go);
     // The toolchain we chose is the one that builds: no other is fetched behind our back.
-    command.current_dir(folder).env("CGO_ENABLED", "0").env("GOTOOLCHAIN", "local").env("GOFLAGS", "-mod=mod");
+    command.current_dir(folder).env("CGO_ENABLED", "0").env("GOTOOLCHAIN", "local");
     command
 }
 

@@ -46,28 +46,34 @@ end_processes() {
     # Names are numbered in the order of starting: the last started ends first.
     records=$(ls -r -d "$run"/processes/* 2>/dev/null)
     signal_processes TERM
-    wait_for_processes 20 || { signal_processes KILL; wait_for_processes 50; }
+    wait_for_processes 10 || { signal_processes KILL; wait_for_processes 50; }
 }
 
-# What a node leaves: container shims in its network namespace, and containers in its control groups.
+# What a node leaves: containers in its control groups, and their shims in its network namespace.
 kill_until_none() { # COMMAND THAT LISTS IDS
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        ids=$("$@")
-        [ -n "$ids" ] || return 0
+    remaining=50
+    ids=$("$@")
+    while [ -n "$ids" ] && [ "$remaining" -gt 0 ]; do
         kill -s KILL $ids
+        remaining=$((remaining - 1))
         sleep 0.1
+        ids=$("$@")
     done
 }
 
-shims() { ip netns pids "$name"; }
-
 containers() { find /sys/fs/cgroup -path "*/$name/*" -name cgroup.procs -exec cat {} +; }
 
+shims() { ip netns pids "$name"; }
+
 end_node() {
-    kill_until_none shims
+    # First the containers: their shims still live to see them end.
     kill_until_none containers
+    kill_until_none shims
     grep -F " $run/" /proc/mounts | cut -d ' ' -f 2 | sort -r | while read -r mount; do umount -l "$mount"; done
     find /sys/fs/cgroup -depth -type d -path "*/$name*" -exec rmdir {} +
+    # containerd, CNI and the kubelet each keep something in one folder for the whole machine: sockets, results, links to logs.
+    grep -rhoE '/run/containerd/s/[0-9a-f]+' "$run/containerd/state" | sort -u | xargs -r rm -f
+    grep -lF "$run/" /var/lib/cni/results/* | xargs -r rm -f
     find /var/log/containers -lname "$run/*" -delete
     ip netns delete "$name"
     ip link delete "$name"
@@ -77,5 +83,4 @@ while read -r _; do :; done
 
 end_processes
 [ ! -e "$run/node" ] || end_node
-[ -e "$run/keep-logs" ] || rm -rf "$logs"
-rm -rf "$run"
+if [ -e "$run/keep-logs" ]; then rm -rf "$run"; else rm -rf "$run" && rm -rf "$logs"; fi

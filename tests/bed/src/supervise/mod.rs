@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
@@ -21,10 +22,15 @@ use crate::progress;
 const GUARDIAN: &str = include_str!("guardian.sh");
 const LAUNCH: &str = include_str!("launch.sh");
 
+/// The file that tells the guardian of a node, with the node's number.
+const NODE_MARK: &str = "node";
 /// How many logs of failed runs are kept.
 const KEPT_LOGS: usize = 10;
 /// How many lines of a log an error shows.
 const SHOWN_LINES: usize = 15;
+/// How long a process may take to vanish after the guardian has killed it.
+const REAP_DEADLINE: Duration = Duration::from_secs(5);
+const REAP_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A directory, the processes that work in it, and the guardian that ends both.
 pub(crate) struct Run {
@@ -45,16 +51,32 @@ impl Run {
         let directory = base.join("runs").join(&name);
         let logs = base.join("logs").join(&name);
         private_directory(&directory.join("processes"))?;
-        private_directory(&logs)?;
         let lock = lock(&directory.join("lock"), FlockOperation::LockExclusive)?.context("nobody else knows the new directory")?;
         let guardian =
-            guardian(&directory, &logs).stdin(Stdio::piped()).stdout(lock).spawn().context("cannot start sh as guardian of a run")?;
+            guardian(&directory, &logs)?.stdin(Stdio::piped()).stdout(lock).spawn().context("cannot start sh as guardian of a run")?;
         Ok(Self { directory, logs, guardian, processes: Mutex::default() })
     }
 
     /// The run's unique name: `bed-` and eight hexadecimal digits, short enough for a network interface.
     pub(crate) fn name(&self) -> &str {
         self.directory.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// Claims a number that no other node on this machine has, and has the guardian remove what a node leaves.
+    pub(crate) fn claim_node_number(&self) -> Result<u8> {
+        let base = base_directory()?;
+        let _one_at_a_time = lock(&base.join("lock"), FlockOperation::LockExclusive)?.context("the lock is there after waiting for it")?;
+        let mut taken = Vec::new();
+        for entry in fs::read_dir(base.join("runs"))? {
+            match fs::read_to_string(entry?.path().join(NODE_MARK)) {
+                Ok(number) => taken.push(number.trim().parse::<u8>().context("a run has a node number that is none")?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).context("cannot read the node number of another run"),
+            }
+        }
+        let number = (0..=u8::MAX).find(|number| !taken.contains(number)).context("there are 256 nodes on this machine")?;
+        self.write(NODE_MARK, number.to_string())?;
+        Ok(number)
     }
 
     /// A path inside the run's directory.
@@ -133,13 +155,27 @@ impl Drop for Run {
             self.keep_logs();
         }
         drop(self.guardian.stdin.take());
-        if let Err(error) = self.guardian.wait() {
-            progress::say(&format!("cannot wait for the guardian of {}: {error}", self.name()));
+        match self.guardian.wait() {
+            Ok(status) if status.success() => {}
+            Ok(status) => progress::say(&format!("cannot clean up {} ({status}); see {}", self.name(), self.logs.display())),
+            Err(error) => progress::say(&format!("cannot wait for the guardian of {}: {error}", self.name())),
         }
         for (name, child) in self.processes().iter_mut() {
-            if !matches!(child.try_wait(), Ok(Some(_))) {
+            if !ends_within(child, REAP_DEADLINE) {
                 progress::say(&format!("{name} (process {}) outlived its run", child.id()));
             }
+        }
+    }
+}
+
+/// Waits for a process that has been told to end: its threads may take a moment longer than its main thread.
+fn ends_within(child: &mut Child, deadline: Duration) -> bool {
+    let end = Instant::now() + deadline;
+    loop {
+        match child.try_wait() {
+            Ok(Some(_)) => return true,
+            Ok(None) if Instant::now() < end => std::thread::sleep(REAP_INTERVAL),
+            _ => return false,
         }
     }
 }
@@ -165,11 +201,13 @@ fn private_directory(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("cannot make {}", path.display()))
 }
 
-fn guardian(run: &Path, logs: &Path) -> Command {
+fn guardian(run: &Path, logs: &Path) -> Result<Command> {
+    private_directory(logs)?;
+    let log = File::create(logs.join("guardian.log")).context("cannot write the log of a guardian")?;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", GUARDIAN, "guardian"]).arg(run).arg(logs);
-    command.process_group(0).stderr(Stdio::null());
-    command
+    command.process_group(0).stderr(log);
+    Ok(command)
 }
 
 /// Ends what killed runs left: a run whose lock nobody holds has neither owner nor guardian.
@@ -180,8 +218,8 @@ fn clean_leftovers(base: &Path) -> Result<()> {
         let name = run.file_name().unwrap_or_default();
         progress::say(&format!("ending what an earlier run left: {}", name.display()));
         let logs = base.join("logs").join(name);
-        let status = guardian(&run, &logs).stdin(Stdio::null()).stdout(lock).status().context("cannot start sh to clean up")?;
-        ensure!(status.success() && !run.exists(), "cannot clean up {}: {status}", run.display());
+        let status = guardian(&run, &logs)?.stdin(Stdio::null()).stdout(lock).status().context("cannot start sh to clean up")?;
+        ensure!(status.success(), "cannot clean up {} ({status}); see {}", run.display(), logs.display());
     }
     Ok(())
 }
