@@ -107,10 +107,16 @@ impl OfflineValidator {
         let objects: Vec<Value> = objects.iter().map(|object| self.placed(object, default_namespace)).collect();
         let mut verdicts: Vec<Option<Verdict>> = objects.iter().map(|object| self.validate(object)).collect();
         let mut known = Inventory::default();
-        let sound = |(_, verdict): &(&Value, &mut Option<Verdict>)| verdict.as_ref().is_some_and(Verdict::is_allowed);
-        objects.iter().zip(&mut verdicts).filter(sound).for_each(|(object, _)| add(&mut known, object));
-        for (object, verdict) in objects.iter().zip(&mut verdicts).filter(sound) {
-            verdict.get_or_insert_default().extend(judge(object, &known));
+        for (object, verdict) in sound(&objects, &mut verdicts) {
+            if let Err(finding) = learn(&mut known, object) {
+                verdict.deny(finding);
+            }
+        }
+        for (object, verdict) in sound(&objects, &mut verdicts) {
+            match judge(object, &known) {
+                Ok(among_others) => verdict.extend(among_others),
+                Err(finding) => verdict.deny(finding),
+            }
         }
         verdicts
     }
@@ -189,26 +195,34 @@ fn check_metadata(kind: &Kind, object: &Value) -> Verdict {
     verdict
 }
 
-/// Makes an object known to the others. Only a sound one is asked for, so what can't be read is of another kind.
-fn add(known: &mut Inventory, object: &Value) {
-    let json = object.to_string();
-    let json = json.as_bytes();
-    match text(object, "kind") {
-        Some("PgServer") => Server::from_json(json).into_iter().for_each(|server| known.add_server(server)),
-        Some("PgDatabase") => Claim::from_json(json).into_iter().for_each(|claim| known.add_claim(claim)),
-        Some("SessionTemplate") => Template::from_json(json).into_iter().for_each(|template| known.add_template(template)),
-        Some("Session") => Usage::from_json(json).into_iter().for_each(|session| known.add_session(&session)),
-        _ => {}
-    }
+/// The objects of ours that nothing speaks against, with their verdicts.
+fn sound<'a>(objects: &'a [Value], verdicts: &'a mut [Option<Verdict>]) -> impl Iterator<Item = (&'a Value, &'a mut Verdict)> {
+    let judged = objects.iter().zip(verdicts).filter_map(|(object, verdict)| Some((object, verdict.as_mut()?)));
+    judged.filter(|(_, verdict)| verdict.is_allowed())
 }
 
-fn judge(object: &Value, known: &Inventory) -> Verdict {
+/// Makes an object known to the others.
+fn learn(known: &mut Inventory, object: &Value) -> Result<(), Finding> {
     let json = object.to_string();
     let json = json.as_bytes();
     match text(object, "kind") {
-        Some("PgDatabase") => Claim::from_json(json).map_or_else(Verdict::from, |claim| claim::validate(&claim, known)),
-        Some("Session") => Usage::from_json(json).map_or_else(Verdict::from, |session| usage::validate(&session, known)),
-        _ => Verdict::default(),
+        Some("PgServer") => known.add_server(Server::from_json(json)?),
+        Some("PgDatabase") => known.add_claim(Claim::from_json(json)?),
+        Some("SessionTemplate") => known.add_template(Template::from_json(json)?),
+        Some("Session") => known.add_session(&Usage::from_json(json)?),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Judges an object among the others.
+fn judge(object: &Value, known: &Inventory) -> Result<Verdict, Finding> {
+    let json = object.to_string();
+    let json = json.as_bytes();
+    match text(object, "kind") {
+        Some("PgDatabase") => Ok(claim::validate(&Claim::from_json(json)?, known)),
+        Some("Session") => Ok(usage::validate(&Usage::from_json(json)?, known)),
+        _ => Ok(Verdict::default()),
     }
 }
 
