@@ -188,10 +188,23 @@ struct StoredTemplateSpec {
     sharing: SharingLimit,
 }
 
-/// Judges a session by what is known of its template and of other sessions. The webhook asks when an object is written, the
-/// controller before it starts a pod.
+/// Judges an object as it is written, from its JSON: [`validate`], less what its stored version would be refused for as well.
 ///
-/// On an update, soften the verdict by that on the stored object: [`Verdict::ratchet`].
+/// One that can't be read passes with a warning: the API server has checked it by its schema, so it is only newer than we are.
+#[must_use]
+pub fn review(object: &[u8], stored: Option<&[u8]>, known: &Inventory) -> Verdict {
+    let verdict = match Usage::from_json(object) {
+        Ok(session) => validate(&session, known),
+        Err(finding) => return Verdict { denials: Vec::new(), warnings: vec![finding] },
+    };
+    match stored.map(Usage::from_json) {
+        Some(Ok(stored)) => verdict.ratchet(&validate(&stored, known)),
+        Some(Err(_)) | None => verdict,
+    }
+}
+
+/// Judges a session by what is known of its template and of other sessions. The webhook asks when an object is written
+/// ([`review`]), the controller before it starts a pod.
 #[must_use]
 pub fn validate(session: &Usage, known: &Inventory) -> Verdict {
     let mut verdict = Verdict::default();

@@ -150,14 +150,29 @@ fn an_unknown_template_is_a_warning() {
     assert_eq!(fields(&validate(&from("gone"), &known).warnings), ["spec.creation.template"]);
 }
 
+fn json(name: &str) -> Vec<u8> {
+    let object = json!({ "metadata": { "name": "shop", "namespace": "a" }, "spec": { "server": "main", "name": name } });
+    object.to_string().into_bytes()
+}
+
 #[test]
 fn an_edit_of_what_was_accepted_before_is_not_refused() {
-    let holder = Claim { established: true, ..claim("b", "shop") };
-    let known = known(all(), [holder]);
-    let stored = validate(&claim("a", "shop"), &known);
-    let verdict = validate(&claim("a", "shop"), &known).ratchet(&stored);
+    let known = known(all(), [Claim { established: true, ..claim("b", "shop") }]);
+    let created = review(&json("shop"), None, &known);
+    assert_eq!(fields(&created.denials), ["spec.name"]);
+    let edited = review(&json("shop"), Some(&json("shop")), &known);
+    assert!(edited.is_allowed());
+    assert_eq!(edited.warnings, created.denials);
+    let changed = review(&json("shop"), Some(&json("other")), &known);
+    assert_eq!(changed.denials, created.denials);
+}
+
+#[test]
+fn an_object_that_cannot_be_read_passes_with_a_warning() {
+    let verdict =
+        review(br#"{"metadata":{},"spec":{"server":"s","name":"n","adoptionPolicy":"FromTheFuture"}}"#, None, &Inventory::default());
     assert!(verdict.is_allowed());
-    assert_eq!(fields(&verdict.warnings), ["spec.name"]);
+    assert!(verdict.warnings[0].message.contains("FromTheFuture"), "{}", verdict.warnings[0]);
 }
 
 #[test]

@@ -104,6 +104,17 @@ fn an_object_that_is_going_can_always_lose_its_finalizers() {
 }
 
 #[test]
+fn an_edit_of_what_was_accepted_before_is_not_refused() {
+    let json = br#"{"metadata":{"name":"mine","namespace":"desks"},"spec":{"template":"firefox","user":"ada","env":[{"name":"A"}]}}"#;
+    let known = known(json!({}), &[]);
+    assert_eq!(fields(&review(json, None, &known).denials), ["spec.env"]);
+    let edited = review(json, Some(json), &known);
+    assert!(edited.is_allowed());
+    assert_eq!(fields(&edited.warnings), ["spec.env"]);
+    assert_eq!(fields(&review(b"{}", None, &known).warnings), [""]);
+}
+
+#[test]
 fn a_session_is_the_same_from_json_and_from_the_type() {
     let object = json!({
         "apiVersion": "outrigger.dev/v1alpha1", "kind": "Session", "metadata": { "name": "mine", "namespace": "desks" },
