@@ -5,8 +5,7 @@ use std::time::Duration;
 use axum::http::Request;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
+    Api,
     core::Status,
     runtime::wait::{await_condition, conditions},
 };
@@ -30,15 +29,16 @@ const DEADLINE: Duration = Duration::from_secs(30);
 async fn cluster() -> &'static ControlPlane {
     static DEFINED: OnceCell<()> = OnceCell::const_new();
     let cluster = ControlPlane::shared().await;
-    DEFINED.get_or_init(|| define(cluster.client())).await;
+    DEFINED.get_or_init(|| define(cluster)).await;
     cluster
 }
 
-async fn define(client: Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client);
+/// Applies the definitions as a user would.
+async fn define(cluster: &ControlPlane) {
+    let _ = cluster.kubectl_with_input(&["apply", "--server-side", "-f", "-"], &crd::crds_yaml().unwrap()).await.success();
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client());
     for definition in crd::crds().unwrap() {
-        let name = definition.metadata.name.clone().unwrap();
-        definitions.patch(&name, &PatchParams::apply("test"), &Patch::Apply(&definition)).await.unwrap();
+        let name = definition.metadata.name.unwrap();
         let established = await_condition(definitions.clone(), &name, conditions::is_crd_established());
         tokio::time::timeout(DEADLINE, established).await.unwrap().unwrap();
     }
