@@ -10,7 +10,8 @@ use futures::executor::block_on;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, Volume, VolumeMount};
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
 use outrigger::{
-    admission::{Admission, Metrics, Pods},
+    admission::{Admission, Metrics, Objects, Pods},
+    api::inventory::Inventory,
     cluster::{namespaces::Namespaces, snapshot::snapshot},
     injection::Settings,
 };
@@ -84,7 +85,8 @@ fn all_three() -> Value {
 fn admission() -> std::sync::Arc<Admission> {
     let (writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("team".to_owned(), None)])));
     drop(writer);
-    Admission::new(Pods { settings: Settings::default(), namespaces }, Metrics::new(&mut Registry::default()))
+    let (_, inventory) = snapshot(Inventory::default());
+    Admission::new(Pods { settings: Settings::default(), namespaces }, Objects { inventory }, Metrics::new(&mut Registry::default()))
 }
 
 /// The usual way, adding one sidecar of the same shape.

@@ -5,7 +5,10 @@
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 mod common;
 
-use common::{container, names, restored, variable, webhook::Webhook};
+use common::{
+    container, names, restored, variable,
+    webhook::{Webhook, wait_for},
+};
 use serde_json::Value;
 
 const ALL_THREE: &str = "
@@ -184,4 +187,146 @@ async fn readiness_names_what_is_there() {
     {
         assert!(metrics.contains(metric), "{metric} in {metrics}");
     }
+}
+
+// ---- our own kinds ----
+
+fn server(name: &str, namespace: &str) -> String {
+    format!(
+        "
+apiVersion: outrigger.dev/v1alpha1
+kind: PgServer
+metadata: {{name: {name}}}
+spec:
+  host: db.example.com
+  credentials: {{namespace: outrigger, name: admin}}
+  allow:
+  - namespaces: [{namespace}]
+    databases: [shop-*]
+    owners: ['*']
+"
+    )
+}
+
+fn database(name: &str, server: &str, database: &str) -> String {
+    format!(
+        "
+apiVersion: outrigger.dev/v1alpha1
+kind: PgDatabase
+metadata: {{name: {name}}}
+spec: {{server: {server}, name: {database}}}
+"
+    )
+}
+
+/// A name no other test has.
+fn unique(prefix: &str) -> String {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    format!("{prefix}-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_an_unknown_server_is_accepted_with_a_warning() {
+    let webhook = Webhook::shared().await;
+    let namespace = webhook.cluster.namespace("absent").await;
+    let applied = webhook.apply(namespace.name(), &database("orders", "nowhere", "shop-orders")).await;
+    assert!(applied.status.success(), "absence never denies: {}", applied.stderr);
+    assert!(applied.stderr.contains("spec.server: \"nowhere\": no PgServer of this name is known"), "{}", applied.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_server_must_consent() {
+    let webhook = Webhook::shared().await;
+    let namespace = webhook.cluster.namespace("consent").await;
+    let main = unique("main");
+    assert!(webhook.apply("default", &server(&main, namespace.name())).await.status.success());
+    // The server's event reaches the webhook a moment after its creation.
+    let refused = wait_for("the server is known", async || {
+        let tried = webhook.apply(namespace.name(), &database("payroll", &main, "payroll")).await;
+        (!tried.status.success()).then_some(tried)
+    })
+    .await;
+    assert!(refused.stderr.contains("spec.name: \"payroll\""), "{}", refused.stderr);
+    assert!(refused.stderr.contains("ask those who administer the cluster"), "{}", refused.stderr);
+    let allowed = webhook.apply(namespace.name(), &database("orders", &main, "shop-orders")).await;
+    assert!(allowed.status.success(), "{}", allowed.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_belongs_to_the_first_whose_claim_is_established() {
+    let webhook = Webhook::shared().await;
+    let (first, second) = (webhook.cluster.namespace("first").await, webhook.cluster.namespace("second").await);
+    let server = unique("shared");
+    assert!(webhook.apply(first.name(), &database("a", &server, "shop-orders")).await.status.success());
+    let warned = wait_for("the first claim is known", async || {
+        let tried = webhook.apply(second.name(), &database("b", &server, "shop-orders")).await;
+        assert!(tried.status.success(), "a claim that is not established denies nobody: {}", tried.stderr);
+        webhook.cluster.kubectl(&["-n", second.name(), "delete", "pgdatabase", "b"]).await;
+        tried.stderr.contains("only the first will get it").then_some(tried)
+    })
+    .await;
+    assert!(warned.stderr.contains(&format!("PgDatabase a in namespace {}", first.name())), "{}", warned.stderr);
+
+    let claimed = r#"{"status":{"conditions":[{"type":"Claimed","status":"True","reason":"Created","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}"#;
+    let patched = webhook
+        .cluster
+        .kubectl(&["-n", first.name(), "patch", "pgdatabase", "a", "--subresource=status", "--type=merge", "-p", claimed])
+        .await;
+    assert!(patched.status.success(), "{}", patched.stderr);
+    let refused = wait_for("the established claim is known", async || {
+        let tried = webhook.apply(second.name(), &database("b", &server, "shop-orders")).await;
+        if tried.status.success() {
+            webhook.cluster.kubectl(&["-n", second.name(), "delete", "pgdatabase", "b"]).await;
+        }
+        (!tried.status.success()).then_some(tried)
+    })
+    .await;
+    assert!(refused.stderr.contains("spec.name: \"shop-orders\"") && refused.stderr.contains("choose another name"), "{}", refused.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_database_is_refused_by_its_own_rules() {
+    let webhook = Webhook::shared().await;
+    let namespace = webhook.cluster.namespace("rules").await;
+    let refused = webhook.apply(namespace.name(), &database("bad", "main", "postgres")).await;
+    assert!(!refused.status.success());
+    assert!(refused.stderr.contains("spec.name") && refused.stderr.contains("postgres"), "{}", refused.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_an_unknown_template_is_accepted_with_a_warning_and_one_beyond_it_refused() {
+    let webhook = Webhook::shared().await;
+    let namespace = webhook.cluster.namespace("sessions").await;
+    let session = |template: &str| {
+        format!(
+            "
+apiVersion: outrigger.dev/v1alpha1
+kind: Session
+metadata: {{name: s}}
+spec: {{template: {template}, user: alice, geometry: 800x600}}
+"
+        )
+    };
+    let applied = webhook.apply(namespace.name(), &session("nowhere")).await;
+    assert!(applied.status.success(), "{}", applied.stderr);
+    assert!(applied.stderr.contains("no SessionTemplate of this name is known"), "{}", applied.stderr);
+    webhook.cluster.kubectl(&["-n", namespace.name(), "delete", "session", "s"]).await;
+
+    let template = "
+apiVersion: outrigger.dev/v1alpha1
+kind: SessionTemplate
+metadata: {name: fixed}
+spec: {app: {image: xterm}, overrides: []}
+";
+    let applied = webhook.apply(namespace.name(), template).await;
+    assert!(applied.status.success(), "{}", applied.stderr);
+    let refused = wait_for("the template is known", async || {
+        let tried = webhook.apply(namespace.name(), &session("fixed")).await;
+        if tried.status.success() {
+            webhook.cluster.kubectl(&["-n", namespace.name(), "delete", "session", "s"]).await;
+        }
+        (!tried.status.success()).then_some(tried)
+    })
+    .await;
+    assert!(refused.stderr.contains("spec.geometry"), "{}", refused.stderr);
 }

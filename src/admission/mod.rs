@@ -3,12 +3,14 @@
 
 mod body;
 mod metrics;
+mod objects;
 mod pods;
 pub mod registration;
 mod review;
 mod router;
 
 pub use metrics::Metrics;
+pub use objects::Objects;
 pub use pods::Pods;
 pub use review::{Answer, ReviewError};
 pub use router::{Admission, router};

@@ -70,7 +70,7 @@ impl Pods {
 
 /// Nothing else is matched by the webhook's rules; whoever sends it gets it back as it is.
 fn creates_a_pod(request: &Request<'_, Pod<'_>>) -> bool {
-    request.operation.as_deref().is_none_or(|operation| operation == "CREATE") && request.sub_resource.as_deref().is_none_or(str::is_empty)
+    request.operation.as_deref().is_none_or(|operation| operation == "CREATE") && request.is_for_the_object_itself()
 }
 
 fn defaults(knowledge: Knowledge, namespace: &str) -> (Option<Arc<NamespaceDefaults>>, Option<String>) {

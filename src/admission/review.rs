@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::injection::{Operation, Text};
 
@@ -59,6 +60,16 @@ pub(crate) struct Request<'a, T> {
     /// The object; missing for `DELETE`.
     #[serde(default = "none")]
     pub(crate) object: Option<T>,
+    /// The object as it is stored; missing for `CREATE`.
+    #[serde(borrow, default)]
+    pub(crate) old_object: Option<&'a RawValue>,
+}
+
+impl<T> Request<'_, T> {
+    /// Whether the whole object is meant, not its status, scale or ephemeral containers.
+    pub(crate) fn is_for_the_object_itself(&self) -> bool {
+        self.sub_resource.as_deref().is_none_or(str::is_empty)
+    }
 }
 
 const fn none<T>() -> Option<T> {

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use super::{
     body::Budget,
     metrics::{Metrics, Verdict},
+    objects::{Kind, Objects},
     pods::Pods,
     review::{self, ReviewError},
 };
@@ -31,6 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub struct Admission {
     pods: Pods,
+    objects: Objects,
     metrics: Metrics,
     budget: Budget,
     slots: Semaphore,
@@ -39,8 +41,8 @@ pub struct Admission {
 impl Admission {
     /// Puts together what answers reviews.
     #[must_use]
-    pub fn new(pods: Pods, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { pods, metrics, budget: Budget::default(), slots: Semaphore::new(CONCURRENT) })
+    pub fn new(pods: Pods, objects: Objects, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { pods, objects, metrics, budget: Budget::default(), slots: Semaphore::new(CONCURRENT) })
     }
 
     /// One review, from its headers and body to a response.
@@ -74,6 +76,8 @@ impl Admission {
         let text = review::text(body)?;
         match webhook {
             Webhook::Pods => self.pods.answer(text).await,
+            Webhook::PgDatabases => self.objects.answer(Kind::PgDatabase, text),
+            Webhook::Sessions => self.objects.answer(Kind::Session, text),
         }
     }
 
@@ -87,21 +91,37 @@ impl Admission {
 #[derive(Debug, Clone, Copy)]
 enum Webhook {
     Pods,
+    PgDatabases,
+    Sessions,
 }
 
 impl Webhook {
     const fn label(self) -> &'static str {
         match self {
             Self::Pods => "pods",
+            Self::PgDatabases => "pgdatabases",
+            Self::Sessions => "sessions",
         }
     }
 }
 
 /// The webhooks' paths.
 pub fn router(admission: Arc<Admission>) -> Router {
-    Router::new().route("/mutate/pods", post(mutate_pods)).with_state(admission)
+    Router::new()
+        .route("/mutate/pods", post(mutate_pods))
+        .route("/validate/pgdatabases", post(validate_pg_databases))
+        .route("/validate/sessions", post(validate_sessions))
+        .with_state(admission)
 }
 
 async fn mutate_pods(State(admission): State<Arc<Admission>>, headers: HeaderMap, body: Body) -> Response {
     admission.review(Webhook::Pods, &headers, body).await
+}
+
+async fn validate_pg_databases(State(admission): State<Arc<Admission>>, headers: HeaderMap, body: Body) -> Response {
+    admission.review(Webhook::PgDatabases, &headers, body).await
+}
+
+async fn validate_sessions(State(admission): State<Arc<Admission>>, headers: HeaderMap, body: Body) -> Response {
+    admission.review(Webhook::Sessions, &headers, body).await
 }

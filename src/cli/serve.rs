@@ -5,22 +5,27 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, core::PartialObjectMeta};
+use kube::{
+    Api, Client,
+    core::{DynamicObject, PartialObjectMeta},
+    discovery::ApiResource,
+};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    admission::{Admission, Metrics, Pods, router},
-    api::duration,
+    admission::{Admission, Metrics, Objects, Pods, router},
+    api::{duration, inventory::Inventory},
     cluster::{
         namespaces::{NamespaceProjection, Namespaces},
-        snapshot::snapshot,
-        watch,
+        objects::{InventoryWriter, PgDatabases, PgServers, SessionTemplates, Sessions},
+        snapshot::{Snapshot, snapshot},
+        watch::{self, Projection},
     },
     injection::Settings,
     runtime::{
         certificate::{self, CertificateFiles, Served},
-        readiness::Readiness,
+        readiness::{Gate, Readiness},
         server,
         shutdown::Shutdown,
         status,
@@ -112,7 +117,7 @@ impl Serve {
         let settings = self.settings()?;
         let readiness = Readiness::default();
         let (alive, certificate_gate, listening) = (readiness.gate("process"), readiness.gate("certificate"), readiness.gate("listener"));
-        let namespaces_gate = readiness.gate("namespaces");
+        let gates = Gates::new(&readiness);
         alive.open();
         let mut registry = telemetry::registry();
         let metrics = Metrics::new(&mut registry);
@@ -131,11 +136,8 @@ impl Serve {
         tasks.spawn("status", server::serve_plain(plain, status::router(status::Status { readiness, registry }), shutdown.clone()));
 
         let client = self.client().await?;
-        let (writer, namespaces) = snapshot(Namespaces::default());
-        let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
-        tasks.spawn("namespaces", watch::run(NamespaceProjection, api, writer, namespaces_gate, shutdown.clone()));
-
-        let admission = Admission::new(Pods { settings, namespaces }, metrics);
+        let (namespaces, objects) = Watches { client, gates, shutdown: shutdown.clone(), tasks: &mut tasks }.start();
+        let admission = Admission::new(Pods { settings, namespaces }, Objects { inventory: objects }, metrics);
         let serving = server::serve_tls(https, certificate, router(admission), shutdown.clone());
         tasks.spawn("admission", async { report("admission", serving.await) });
         let signals = shutdown.on_signal(alive, self.drain_delay);
@@ -170,6 +172,57 @@ impl Serve {
             }
         };
         Ok(Client::try_from(config)?)
+    }
+}
+
+/// What readiness waits for of each watch.
+struct Gates {
+    namespaces: Gate,
+    pg_servers: Gate,
+    pg_databases: Gate,
+    session_templates: Gate,
+    sessions: Gate,
+}
+
+impl Gates {
+    fn new(readiness: &Readiness) -> Self {
+        Self {
+            namespaces: readiness.gate(NamespaceProjection::NAME),
+            pg_servers: readiness.gate(PgServers::NAME),
+            pg_databases: readiness.gate(PgDatabases::NAME),
+            session_templates: readiness.gate(SessionTemplates::NAME),
+            sessions: readiness.gate(Sessions::NAME),
+        }
+    }
+}
+
+/// The watches of the admission role.
+struct Watches<'a> {
+    client: Client,
+    gates: Gates,
+    shutdown: Shutdown,
+    tasks: &'a mut Tasks,
+}
+
+impl Watches<'_> {
+    fn start(mut self) -> (Snapshot<Namespaces>, Snapshot<Inventory>) {
+        let (writer, namespaces) = snapshot(Namespaces::default());
+        let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
+        let run = watch::run(NamespaceProjection(writer), api, self.gates.namespaces.clone(), self.shutdown.clone());
+        self.tasks.spawn(NamespaceProjection::NAME, run);
+
+        let (writer, inventory) = snapshot(Inventory::default());
+        let writer = InventoryWriter::new(writer);
+        self.objects(PgServers(writer.clone()), &PgServers::resource(), self.gates.pg_servers.clone());
+        self.objects(PgDatabases(writer.clone()), &PgDatabases::resource(), self.gates.pg_databases.clone());
+        self.objects(SessionTemplates(writer.clone()), &SessionTemplates::resource(), self.gates.session_templates.clone());
+        self.objects(Sessions(writer), &Sessions::resource(), self.gates.sessions.clone());
+        (namespaces, inventory)
+    }
+
+    fn objects<P: Projection<Object = DynamicObject>>(&mut self, projection: P, resource: &ApiResource, gate: Gate) {
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
+        self.tasks.spawn(P::NAME, watch::run(projection, api, gate, self.shutdown.clone()));
     }
 }
 
