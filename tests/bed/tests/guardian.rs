@@ -99,6 +99,8 @@ impl Drop for Victim<'_> {
     fn drop(&mut self) {
         self.owner.kill().unwrap();
         self.owner.wait().unwrap();
+        // The guardian still works in the temporary directory.
+        eventually("the last run is gone", || self.runs().is_empty());
     }
 }
 
