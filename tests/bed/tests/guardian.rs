@@ -91,7 +91,7 @@ impl<'temporary> Victim<'temporary> {
 
     fn runs(&self) -> Vec<PathBuf> {
         let user = rustix::process::getuid().as_raw();
-        entries(&self.temporary.path().join(format!("outrigger-bed-{user}/runs")))
+        entries(&self.temporary.path().join(format!("outrigger-{user}/runs")))
     }
 }
 

@@ -1,6 +1,6 @@
 # Ends everything that a run started once its owner is gone, however it went: returned, panicked, interrupted or killed.
 # usage: sh guardian.sh RUN_DIRECTORY LOG_DIRECTORY; the owner holds the other end of standard input open for as long as it lives.
-# Standard output is the run's locked file: while we live, nobody takes the run for a leftover.
+# Standard output is the run's directory, locked: while we live, nobody takes the run for a leftover.
 run=$1
 logs=$2
 name=${run##*/} # also the name of a node's network namespace, of its link and of its control group
