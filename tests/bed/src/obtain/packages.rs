@@ -63,7 +63,7 @@ pub(crate) fn kubernetes(version: &str) -> Package {
                 ("k8s.io/component-base/version.gitTreeState", "clean".to_owned()),
                 ("k8s.io/client-go/pkg/version.gitVersion", format!("v{version}")),
             ],
-            duration: "about 3 min",
+            duration: "up to 3 min",
         },
     }
 }
