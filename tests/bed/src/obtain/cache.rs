@@ -26,7 +26,7 @@ pub(crate) fn subfolder(relative: impl AsRef<Path>) -> Result<PathBuf> {
 
 /// Waits until no other process obtains `what`: test binaries run side by side and must not build the same thing twice.
 pub(crate) fn lock(what: &str) -> Result<File> {
-    supervise::lock(&subfolder(Path::new("locks").join(what))?)
+    supervise::lock(&subfolder(Path::new("lock").join(what))?)
 }
 
 /// A folder for work in progress, on the same file system as the cache; the caller removes it.
