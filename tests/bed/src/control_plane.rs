@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::kubectl::{self, KubectlOutput};
 use crate::namespace::Namespace;
@@ -211,8 +211,7 @@ impl ControlPlane {
         let Placement { address, port, services, service_address, network, .. } = &self.placement;
         let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
         let mut names = names.map(str::to_owned).to_vec();
-        names.extend([address.to_string(), service_address.to_string(), Ipv4Addr::LOCALHOST.to_string()]);
-        names.dedup();
+        names.extend([address.to_string(), service_address.to_string()]);
         let serving = self.authority.issue(&self.run, "kube-apiserver", "kube-apiserver", None, names)?;
         let mut server = self.program(&self.programs.kube_apiserver);
         server
@@ -292,11 +291,15 @@ impl ControlPlane {
         let end = Instant::now() + deadline;
         loop {
             self.run.check()?;
-            match attempt().await {
-                Ok(value) => return Ok(value),
-                Err(error) if Instant::now() > end => return Err(error.context(format!("waited {} s until {what}", deadline.as_secs()))),
-                Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
+            let error = match timeout_at(end, attempt()).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => error,
+                Err(elapsed) => elapsed.into(),
+            };
+            if Instant::now() >= end {
+                return Err(error.context(format!("waited {} s until {what}", deadline.as_secs())));
             }
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
