@@ -1,26 +1,68 @@
 //! The command line: one file for each subcommand.
 
+mod change;
+mod completion;
+mod console;
+mod diff;
+mod inject;
+mod injector;
+mod input;
+mod man;
 pub mod manifests;
+mod output;
+mod surroundings;
+mod uninject;
+mod workloads;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, Parser, Subcommand};
+
+use console::Console;
+
+/// What the subcommand was for is done, and there is nothing its caller must look at.
+const NOTHING_FOUND: ExitCode = ExitCode::SUCCESS;
+/// There is something to look at: a difference, a finding, a refusal. With kubectl, too, 1 is a difference and more a failure.
+const FOUND: ExitCode = ExitCode::FAILURE;
+/// The subcommand could not do what it is for. The parser of the command line exits with the same.
+const FAILED: u8 = 2;
 
 /// Rigs Kubernetes pods: desktops, Guacamole connections and live files from a few annotations.
 #[derive(Debug, Parser)]
 #[command(name = "outrigger", version, propagate_version = true, max_term_width = 100)]
 pub struct Arguments {
+    /// When to colour; auto does on a terminal, unless `NO_COLOR` is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", global = true)]
+    color: ColorChoice,
+
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Inject(inject::Inject),
+    Uninject(uninject::Uninject),
+    Diff(diff::Diff),
+    Completion(completion::Completion),
+    Man(man::Man),
+}
 
 impl Arguments {
     /// Runs the chosen subcommand. What went wrong is on standard error.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        match self.command {}
+        let console = Console::new(self.color);
+        let done = match self.command {
+            Command::Inject(inject) => inject.run(&console),
+            Command::Uninject(uninject) => uninject.run(&console),
+            Command::Diff(diff) => diff.run(&console),
+            Command::Completion(completion) => completion.run(&console),
+            Command::Man(man) => man.run(&console),
+        };
+        done.unwrap_or_else(|error| {
+            console.error(&format!("{error:#}"));
+            ExitCode::from(FAILED)
+        })
     }
 }
