@@ -107,7 +107,7 @@ impl Surroundings {
         let homeless = workloads.iter().filter(|workload| workload.site.namespace.is_none()).count();
         if homeless > 0 && self.namespace.is_none() {
             console.note(&format!(
-                "{homeless} of {} workloads name no namespace: assumed {DEFAULT_NAMESPACE}; --namespace names another",
+                "assumed namespace {DEFAULT_NAMESPACE} for {homeless} of {} workloads, which name none; --namespace names another",
                 workloads.len()
             ));
         }
@@ -116,7 +116,7 @@ impl Surroundings {
         unseen.sort_unstable();
         unseen.dedup();
         for namespace in unseen {
-            console.note(&format!("namespace {namespace} was not seen: assumed that it gives no defaults; --namespace-file shows it"));
+            console.note(&format!("assumed that namespace {namespace}, which was not among the files, gives no defaults; --namespace-file adds it"));
         }
     }
 }

@@ -1,1 +1,48 @@
-//! The test bed.
+//! The test bed: real Kubernetes and its neighbours, obtained, started and ended for tests, benches and the demo.
+//!
+//! ```no_run
+//! # async fn test() {
+//! let cluster = outrigger_bed::ControlPlane::shared().await;
+//! let namespace = cluster.namespace("inject").await;
+//! let client = namespace.client();
+//! # }
+//! ```
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `versions` | the versions of other people's programs, pinned in this one place |
+//! | `obtain/` | how programs come here: from the machine, the cache, a release download or a build from source |
+//! | `supervise/` | a run's directory and processes, and the guardian that ends both however we end |
+//! | `pki`, `control_plane`, `namespace`, `kubectl` | the first level: a control plane, without root |
+//! | `node/`, `image/` | the second level: a whole node, as root, and images for it |
+//! | `gaps` | what could not be had: skipped by name, or a failure |
+//! | `progress` | what a person sees meanwhile |
+//! | `main` | the program `outrigger-bed`, which the Makefile uses |
+
+mod control_plane;
+mod digest;
+pub mod gaps;
+pub mod image;
+mod kubectl;
+mod namespace;
+mod node;
+pub mod obtain;
+mod pki;
+mod progress;
+mod supervise;
+pub mod versions;
+
+pub use control_plane::ControlPlane;
+pub use kubectl::KubectlOutput;
+pub use namespace::Namespace;
+pub use node::Node;
+
+/// The value, or the end of the test that needs it: a harness fails by panicking, in this one place.
+#[track_caller]
+#[allow(clippy::panic, reason = "tests call us without Result; their failure is a panic")]
+pub(crate) fn expect<T>(result: anyhow::Result<T>, complaint: &str) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{complaint}: {error:#}"),
+    }
+}

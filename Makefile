@@ -1,0 +1,70 @@
+# What a developer runs; `make help` lists it. The test bed obtains everything but Rust itself.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BED := cargo run --quiet --package outrigger-bed --
+# Collects the names of what had to be skipped, from all test binaries.
+export OUTRIGGER_GAPS := $(abspath $(or $(CARGO_TARGET_DIR),target))/gaps
+
+say = @printf '\n== %s\n' '$(strip $(1))'
+
+.PHONY: help test demo matrix rust compiler format lint documentation bed licences suites gaps forget-gaps
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+test: forget-gaps format lint documentation bed licences suites gaps ## Run everything there is: format, lints, documentation, licences, all tests
+
+demo: rust compiler ## Show the product on a real control plane
+	@$(BED) demo
+
+matrix: export OUTRIGGER_K8S_VERSION := oldest
+matrix: forget-gaps bed ## Run the integration suites on the oldest supported Kubernetes
+	$(call say,integration suites on the oldest supported Kubernetes)
+	@cargo test --workspace --test '*'
+	@$(MAKE) --no-print-directory gaps
+
+rust:
+	@command -v cargo > /dev/null || { echo 'Rust is missing: install it as https://rustup.rs says, then run make again.' >&2; exit 1; }
+
+# The linker is needed before the test bed can be built that obtains the rest.
+compiler:
+	@command -v cc > /dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null || { echo 'A C compiler is missing: sudo apt-get install gcc libc6-dev' >&2; exit 1; }; \
+		echo 'installing the Debian packages gcc libc6-dev ...'; \
+		apt-get install --yes --quiet gcc libc6-dev || { apt-get update --quiet; apt-get install --yes --quiet gcc libc6-dev; }; }
+
+format: rust
+	$(call say,format)
+	@cargo fmt --all --check
+
+lint: rust compiler
+	$(call say,lints)
+	@cargo clippy --workspace --all-targets -- -D warnings
+
+documentation: rust compiler
+	$(call say,documentation)
+	@RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --lib
+
+bed: rust compiler
+	$(call say,what the tests need)
+	@$(BED) obtain
+
+licences: rust compiler
+	$(call say,licences and bans and sources of all dependencies)
+	@deny="$$($(BED) path cargo-deny)"; \
+	"$$deny" check bans licenses sources; \
+	if timeout 120 "$$deny" fetch db 2> /dev/null; then "$$deny" check advisories; \
+	else echo 'advisories: not checked, because the database of advisories cannot be fetched from here'; fi
+
+suites: rust compiler
+	$(call say,tests)
+	@if grep -qs '^control-plane:' "$$OUTRIGGER_GAPS"; then cargo test --workspace --lib --bins; else cargo test --workspace; fi
+
+forget-gaps:
+	@mkdir -p "$$(dirname "$$OUTRIGGER_GAPS")"; rm -f "$$OUTRIGGER_GAPS"
+
+gaps:
+	@if [ -s "$$OUTRIGGER_GAPS" ]; then printf '\n== passed, but skipped:\n'; sort -u "$$OUTRIGGER_GAPS"; \
+	else printf '\n== passed, nothing skipped\n'; fi

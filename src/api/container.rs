@@ -1,0 +1,88 @@
+//! What sessions and their templates say about containers: variables and resources.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    quantity::{Quantity, QuantityError},
+    rule::Rule,
+    schema,
+};
+
+/// An environment variable.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Variable {
+    /// The variable's name. DISPLAY and XAUTHORITY belong to the desktop.
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"), extend("x-kubernetes-validations" = VARIABLE_NAME))]
+    pub name: String,
+    /// The variable's value. Everybody who may read this object can read it: nothing secret belongs here.
+    #[serde(default)]
+    #[schemars(length(max = 4096))]
+    pub value: String,
+}
+
+/// An amount of a resource as its author wrote it: `2`, or `"1.5Gi"`. Numbers may be as large as JSON's in Kubernetes.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Amount {
+    /// A whole number.
+    Number(i64),
+    /// A number with a suffix.
+    Text(String),
+}
+
+impl Amount {
+    /// The amount, for comparisons.
+    pub fn quantity(&self) -> Result<Quantity, QuantityError> {
+        match self {
+            Self::Number(number) => number.to_string().parse(),
+            Self::Text(text) => text.parse(),
+        }
+    }
+}
+
+/// Amounts by the name of a resource: `cpu`, `memory`, `ephemeral-storage`, `nvidia.com/gpu` and so on.
+pub type Amounts = BTreeMap<String, Amount>;
+
+/// What a container needs and what it may use, as in a pod.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = RESOURCES))]
+pub struct Resources {
+    /// What is set aside for the container.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::quantities")]
+    pub requests: Amounts,
+    /// What the container may use at most.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::quantities")]
+    pub limits: Amounts,
+}
+
+/// All rules of containers.
+pub(crate) const RULES: &[&[Rule]] = &[&VARIABLE_NAME, &RESOURCES];
+
+const VARIABLE_NAME: [Rule; 1] =
+    [Rule::new("!(self in ['DISPLAY', 'XAUTHORITY'])", "DISPLAY and XAUTHORITY are set for the desktop; take the variable away", |name| {
+        !matches!(name.as_str(), Some("DISPLAY" | "XAUTHORITY"))
+    })];
+
+const RESOURCES: [Rule; 1] = [Rule::new(
+    "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || \
+     !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name])) || \
+     quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+    "a request is larger than the limit of the same resource; lower the request or raise the limit",
+    |resources| {
+        let amounts = |key| resources.get(key).and_then(Value::as_object);
+        let (Some(requests), Some(limits)) = (amounts("requests"), amounts("limits")) else { return true };
+        requests.iter().all(|(name, request)| {
+            let limit = limits.get(name).and_then(schema::as_quantity);
+            schema::as_quantity(request).zip(limit).is_none_or(|(request, limit)| request <= limit)
+        })
+    },
+)
+.at(".requests")];

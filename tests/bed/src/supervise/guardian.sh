@@ -1,0 +1,86 @@
+# Ends everything that a run started once its owner is gone, however it went: returned, panicked, interrupted or killed.
+# usage: sh guardian.sh RUN_DIRECTORY LOG_DIRECTORY; the owner holds the other end of standard input open for as long as it lives.
+# Standard output is the run's locked file: while we live, nobody takes the run for a leftover.
+run=$1
+logs=$2
+name=${run##*/} # also the name of a node's network namespace, of its link and of its control group
+
+# Ctrl-C and the end of a terminal are the owner's affair: we act when it is gone.
+trap '' HUP INT TERM
+cd /
+
+# Whether the process with this id still runs and is the one that was started then: ids are used again.
+runs_since() { # ID START
+    { read -r stat < "/proc/$1/stat"; } 2>/dev/null || return 1
+    set -- "$2" ${stat##*) }
+    [ "$2" != Z ] && [ "${21}" = "$1" ]
+}
+
+signal_processes() { # SIGNAL
+    for record in $records; do
+        read -r id start < "$record"
+        runs_since "$id" "$start" && kill -s "$1" "$id"
+    done
+}
+
+any_process_runs() {
+    for record in $records; do
+        read -r id start < "$record"
+        runs_since "$id" "$start" && return 0
+    done
+    return 1
+}
+
+# Waits until no process of the run is left, at most this many tenths of a second.
+wait_for_processes() { # TENTHS
+    remaining=$1
+    while any_process_runs; do
+        [ "$remaining" -gt 0 ] || return 1
+        remaining=$((remaining - 1))
+        sleep 0.1
+    done
+}
+
+end_processes() {
+    : > "$run/ending"
+    # Names are numbered in the order of starting: the last started ends first.
+    records=$(ls -r -d "$run"/processes/* 2>/dev/null)
+    signal_processes TERM
+    wait_for_processes 10 || { signal_processes KILL; wait_for_processes 50; }
+}
+
+# What a node leaves: containers in its control groups, and their shims in its network namespace.
+kill_until_none() { # COMMAND THAT LISTS IDS
+    remaining=50
+    ids=$("$@")
+    while [ -n "$ids" ] && [ "$remaining" -gt 0 ]; do
+        kill -s KILL $ids
+        remaining=$((remaining - 1))
+        sleep 0.1
+        ids=$("$@")
+    done
+}
+
+containers() { find /sys/fs/cgroup -path "*/$name/*" -name cgroup.procs -exec cat {} +; }
+
+shims() { ip netns pids "$name"; }
+
+end_node() {
+    # First the containers: their shims still live to see them end.
+    kill_until_none containers
+    kill_until_none shims
+    grep -F " $run/" /proc/mounts | cut -d ' ' -f 2 | sort -r | while read -r mount; do umount -l "$mount"; done
+    find /sys/fs/cgroup -depth -type d -path "*/$name*" -exec rmdir {} +
+    # containerd, CNI and the kubelet each keep something in one folder for the whole machine: sockets, results, links to logs.
+    grep -rhoE '/run/containerd/s/[0-9a-f]+' "$run/containerd/state" | sort -u | xargs -r rm -f
+    grep -lF "$run/" /var/lib/cni/results/* | xargs -r rm -f
+    find /var/log/containers -lname "$run/*" -delete
+    ip netns delete "$name"
+    ip link delete "$name"
+}
+
+while read -r _; do :; done
+
+end_processes
+[ ! -e "$run/node" ] || end_node
+if [ -e "$run/keep-logs" ]; then rm -rf "$run"; else rm -rf "$run" && rm -rf "$logs"; fi

@@ -1,0 +1,260 @@
+//! Everything a run starts ends with it, by process id, however it goes: return, panic, Ctrl-C or SIGKILL.
+//!
+//! Rust does not drop statics and a killed process drops nothing, so a small guardian (a POSIX shell script) waits at a pipe whose
+//! other end we hold. When the pipe closes, it ends what was started and removes the run's directory. Should the guardian be killed
+//! too, the next run finds that nobody holds the directory's lock any more, and cleans up.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::progress;
+
+const GUARDIAN: &str = include_str!("guardian.sh");
+const LAUNCH: &str = include_str!("launch.sh");
+
+/// The file that tells the guardian of a node, with the node's number.
+const NODE_MARK: &str = "node";
+/// How many logs of failed runs are kept.
+const KEPT_LOGS: usize = 10;
+/// How many lines of a log an error shows.
+const SHOWN_LINES: usize = 15;
+/// How long a process may take to vanish after the guardian has killed it.
+const REAP_DEADLINE: Duration = Duration::from_secs(5);
+const REAP_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A directory, the processes that work in it, and the guardian that ends both.
+pub(crate) struct Run {
+    directory: PathBuf,
+    logs: PathBuf,
+    guardian: Child,
+    processes: Mutex<Vec<(String, Child)>>,
+}
+
+impl Run {
+    /// Cleans up after killed runs, then makes a directory for a new one.
+    pub(crate) fn create() -> Result<Self> {
+        let base = base_directory()?;
+        let _one_at_a_time = lock(&base.join("lock"), FlockOperation::LockExclusive)?.context("the lock is there after waiting for it")?;
+        clean_leftovers(&base)?;
+        forget_old_logs(&base)?;
+        let name = format!("bed-{:08x}", random() & 0xffff_ffff);
+        let directory = base.join("runs").join(&name);
+        let logs = base.join("logs").join(&name);
+        private_directory(&directory.join("processes"))?;
+        let lock = lock(&directory.join("lock"), FlockOperation::LockExclusive)?.context("nobody else knows the new directory")?;
+        let guardian =
+            guardian(&directory, &logs)?.stdin(Stdio::piped()).stdout(lock).spawn().context("cannot start sh as guardian of a run")?;
+        Ok(Self { directory, logs, guardian, processes: Mutex::default() })
+    }
+
+    /// The run's unique name: `bed-` and eight hexadecimal digits, short enough for a network interface.
+    pub(crate) fn name(&self) -> &str {
+        self.directory.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// Claims a number that no other node on this machine has, and has the guardian remove what a node leaves.
+    pub(crate) fn claim_node_number(&self) -> Result<u8> {
+        let base = base_directory()?;
+        let _one_at_a_time = lock(&base.join("lock"), FlockOperation::LockExclusive)?.context("the lock is there after waiting for it")?;
+        let mut taken = Vec::new();
+        for entry in fs::read_dir(base.join("runs"))? {
+            match fs::read_to_string(entry?.path().join(NODE_MARK)) {
+                Ok(number) => taken.push(number.trim().parse::<u8>().context("a run has a node number that is none")?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).context("cannot read the node number of another run"),
+            }
+        }
+        let number = (0..=u8::MAX).find(|number| !taken.contains(number)).context("there are 256 nodes on this machine")?;
+        self.write(NODE_MARK, number.to_string())?;
+        Ok(number)
+    }
+
+    /// A path inside the run's directory.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.directory.join(relative)
+    }
+
+    /// Writes a file that only we can read into the run's directory and returns its path.
+    pub(crate) fn write(&self, relative: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
+        let path = self.path(relative);
+        if let Some(parent) = path.parent() {
+            private_directory(parent)?;
+        }
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Starts a program that lives until the run ends. Its output goes to a log of its own.
+    pub(crate) fn start(&self, name: &str, command: &Command) -> Result<()> {
+        let mut processes = self.processes();
+        let log = File::create(self.log(name)).with_context(|| format!("cannot write the log of {name}"))?;
+        let record = format!("{:02}-{name}", processes.len());
+        let mut launch = Command::new("/bin/sh");
+        launch.args(["-c", LAUNCH, "launch"]).arg(&self.directory).arg(record);
+        launch.arg(command.get_program()).args(command.get_args());
+        for (variable, value) in command.get_envs() {
+            match value {
+                Some(value) => launch.env(variable, value),
+                None => launch.env_remove(variable),
+            };
+        }
+        // A process group of its own: a Ctrl-C at the terminal is for us, and the guardian sees to the rest.
+        launch.current_dir(&self.directory).process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = launch.spawn().with_context(|| format!("cannot start {name}"))?;
+        processes.push((name.to_owned(), child));
+        Ok(())
+    }
+
+    /// Fails if a program ended although the run has not, with the end of its log.
+    pub(crate) fn check(&self) -> Result<()> {
+        for (name, child) in self.processes().iter_mut() {
+            if let Some(status) = child.try_wait().with_context(|| format!("cannot ask for the state of {name}"))? {
+                bail!("{name} ended early ({status}); its log says:\n{}", self.end_of_log(name)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the logs when the run ends, and says where they are.
+    pub(crate) fn keep_logs(&self) {
+        match File::create(self.path("keep-logs")) {
+            Ok(_) => progress::say(&format!("logs are kept in {}", self.logs.display())),
+            Err(error) => progress::say(&format!("cannot keep the logs of {}: {error}", self.name())),
+        }
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
+    }
+
+    fn end_of_log(&self, name: &str) -> Result<String> {
+        let log = BufReader::new(File::open(self.log(name))?);
+        let lines = log.lines().collect::<io::Result<Vec<String>>>()?;
+        Ok(lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default().join("\n"))
+    }
+
+    fn processes(&self) -> MutexGuard<'_, Vec<(String, Child)>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Run {
+    /// Closes the guardian's pipe and waits until it has done its work; its own deadlines bound that.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.keep_logs();
+        }
+        drop(self.guardian.stdin.take());
+        match self.guardian.wait() {
+            Ok(status) if status.success() => {}
+            Ok(status) => progress::say(&format!("cannot clean up {} ({status}); see {}", self.name(), self.logs.display())),
+            Err(error) => progress::say(&format!("cannot wait for the guardian of {}: {error}", self.name())),
+        }
+        for (name, child) in self.processes().iter_mut() {
+            if !ends_within(child, REAP_DEADLINE) {
+                progress::say(&format!("{name} (process {}) outlived its run", child.id()));
+            }
+        }
+    }
+}
+
+/// Waits for a process that has been told to end: its threads may take a moment longer than its main thread.
+fn ends_within(child: &mut Child, deadline: Duration) -> bool {
+    let end = Instant::now() + deadline;
+    loop {
+        match child.try_wait() {
+            Ok(Some(_)) => return true,
+            Ok(None) if Instant::now() < end => std::thread::sleep(REAP_INTERVAL),
+            _ => return false,
+        }
+    }
+}
+
+/// Where runs live: the temporary directory, since a node's images do not belong into a runtime directory held in memory.
+fn base_directory() -> Result<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    let base = std::env::temp_dir().join(format!("outrigger-bed-{user}"));
+    private_directory(&base)?;
+    let owner = fs::symlink_metadata(&base)?;
+    ensure!(
+        owner.is_dir() && owner.uid() == user,
+        "{} belongs to somebody else: remove it, or set TMPDIR to a directory of your own",
+        base.display()
+    );
+    for part in ["runs", "logs"] {
+        private_directory(&base.join(part))?;
+    }
+    Ok(base)
+}
+
+fn private_directory(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("cannot make {}", path.display()))
+}
+
+fn guardian(run: &Path, logs: &Path) -> Result<Command> {
+    private_directory(logs)?;
+    let log = File::create(logs.join("guardian.log")).context("cannot write the log of a guardian")?;
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", GUARDIAN, "guardian"]).arg(run).arg(logs);
+    command.process_group(0).stderr(log);
+    Ok(command)
+}
+
+/// Ends what killed runs left: a run whose lock nobody holds has neither owner nor guardian.
+fn clean_leftovers(base: &Path) -> Result<()> {
+    for entry in fs::read_dir(base.join("runs"))? {
+        let run = entry?.path();
+        let Some(lock) = lock(&run.join("lock"), FlockOperation::NonBlockingLockExclusive)? else { continue };
+        let name = run.file_name().unwrap_or_default();
+        progress::say(&format!("ending what an earlier run left: {}", name.display()));
+        let logs = base.join("logs").join(name);
+        let status = guardian(&run, &logs)?.stdin(Stdio::null()).stdout(lock).status().context("cannot start sh to clean up")?;
+        ensure!(status.success(), "cannot clean up {} ({status}); see {}", run.display(), logs.display());
+    }
+    Ok(())
+}
+
+fn forget_old_logs(base: &Path) -> Result<()> {
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(base.join("logs"))? {
+        let entry = entry?;
+        if !base.join("runs").join(entry.file_name()).exists() {
+            kept.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    kept.sort();
+    for (_, path) in kept.iter().rev().skip(KEPT_LOGS) {
+        fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Takes the lock of a file, which the kernel gives back when the last process that holds it has gone. `None`: somebody else has it.
+pub(crate) fn lock(path: &Path, operation: FlockOperation) -> Result<Option<File>> {
+    let file = match OpenOptions::new().create(true).append(true).open(path) {
+        Ok(file) => file,
+        // The guardian removes a run together with its lock.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
+    };
+    match flock(&file, operation) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+/// A number nobody can foresee, from the seed that the standard library gives each hash map.
+pub(crate) fn random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
