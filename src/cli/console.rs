@@ -14,8 +14,10 @@ pub(super) const REMOVED: Style = AnsiColor::Red.on_default();
 pub(super) const PLACE: Style = AnsiColor::Cyan.on_default();
 /// A heading.
 pub(super) const HEADING: Style = Style::new().effects(Effects::BOLD);
-const ERROR: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
-const WARNING: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
+/// An error.
+pub(super) const ERROR: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
+/// A warning.
+pub(super) const WARNING: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
 
 /// The two standard streams, each with or without colour.
 #[derive(Debug)]

@@ -1,9 +1,12 @@
 //! Injection into manifests: the webhook's decision, carried out on files.
 
+use std::error::Error as _;
+use std::iter;
+
 use anyhow::Result;
 
 use crate::api::annotations::STATUS;
-use crate::injection::{self, Context, Decision, Denial, InjectionError, Outcome, Pod, Record};
+use crate::injection::{self, Context, Decision, Denial, InjectionError, Outcome, Pod, Record, SkipReason};
 
 use super::change::Change;
 use super::console::Console;
@@ -33,12 +36,24 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// Each reason with its way out.
-    pub(super) fn reasons(self) -> Vec<String> {
+    pub(super) fn reasons(&self) -> Vec<String> {
+        self.denials().into_iter().map(|denial| denial.message).collect()
+    }
+
+    /// The reasons as denials: each may name the annotation it is about.
+    pub(super) fn denials(&self) -> Vec<Denial> {
         match self {
-            Self::Denied(denials) => denials.into_iter().map(|denial| denial.message).collect(),
-            other => vec![format!("{:#}", anyhow::Error::from(other))],
+            Self::Denied(denials) => denials.clone(),
+            Self::NotAString { .. } => vec![Denial { key: None, message: self.to_string() }],
+            Self::Undecidable(error) => vec![Denial { key: None, message: with_sources(error) }],
         }
     }
+}
+
+/// An error and what caused it, on one line.
+fn with_sources(error: &InjectionError) -> String {
+    let causes = iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What injection makes of all pods of the input.
@@ -55,13 +70,12 @@ pub(super) fn inject_all(documents: &[Document], surroundings: &Surroundings, co
     let workloads = workloads::find(documents);
     let mut injected = Injected { changes: Vec::new(), is_refused: false };
     for workload in &workloads {
-        let Injection { change, warnings, refusal } = inject(workload, workload.pod(documents)?, surroundings)?;
+        let Injection { change, warnings, conclusion } = inject(workload, workload.pod(documents)?, surroundings)?;
         warnings.iter().for_each(|warning| console.warning(&format!("{workload}: {warning}")));
-        for reason in refusal.into_iter().flat_map(Refusal::reasons) {
-            console.error(&format!("{workload}: {reason}"));
+        if let Conclusion::Refused(refusal) = conclusion {
+            refusal.reasons().iter().for_each(|reason| console.error(&format!("{workload}: {reason}")));
             injected.is_refused = true;
-        }
-        if !change.is_empty() {
+        } else if !change.is_empty() {
             injected.changes.push(change);
         }
     }
@@ -70,40 +84,71 @@ pub(super) fn inject_all(documents: &[Document], surroundings: &Surroundings, co
 }
 
 /// What injection makes of one pod.
-struct Injection {
-    change: Change,
-    warnings: Vec<String>,
-    refusal: Option<Refusal>,
+#[derive(Debug)]
+pub(super) struct Injection {
+    /// What changes; nothing, for a refused pod.
+    pub(super) change: Change,
+    /// What its author should know.
+    pub(super) warnings: Vec<String>,
+    /// How it ends.
+    pub(super) conclusion: Conclusion,
 }
 
-fn inject(workload: &Workload, pod: &Node, surroundings: &Surroundings) -> Result<Injection> {
-    let mut injection = Injection { change: Change::none(workload, pod), warnings: Vec::new(), refusal: None };
+/// How injection into one pod ends.
+#[derive(Debug)]
+pub(super) enum Conclusion {
+    /// Nobody asks for sidecars.
+    NotAsked,
+    /// The pod can't have any.
+    Skipped(SkipReason),
+    /// The pod has its sidecars, from now on or already.
+    Equipped,
+    /// Something must be changed first.
+    Refused(Refusal),
+}
+
+/// Injects into one pod of the input.
+pub(super) fn inject(workload: &Workload, pod: &Node, surroundings: &Surroundings) -> Result<Injection> {
+    let mut change = Change::none(workload, pod);
+    let mut warnings = Vec::new();
     let mut decision = decide(workload, pod, surroundings);
     if let Ok(Decision { outcome: Outcome::LeftAsIs, .. }) = &decision {
-        injection.warnings.push(replaced(pod));
-        injection.change.push(undo(pod)?.unwrap_or_default())?;
-        decision = decide(workload, injection.change.pod(), surroundings);
+        warnings.push(replaced(pod));
+        change.push(undo(pod)?.unwrap_or_default())?;
+        decision = decide(workload, change.pod(), surroundings);
     }
-    match decision {
-        Ok(Decision { outcome: Outcome::Denied(denials), .. }) => injection.refusal = Some(Refusal::Denied(denials)),
-        Err(refusal) => injection.refusal = Some(refusal),
-        Ok(Decision { outcome, warnings }) => {
-            injection.warnings.extend(warnings);
-            injection.warnings.extend(leftover(&outcome, pod));
-            injection.warnings.extend(hidden_pull_secrets(&outcome, injection.change.pod(), surroundings));
-            if let Outcome::Injected { operations, .. } | Outcome::Skipped { operations, .. } = outcome {
-                injection.change.push(operations)?;
-            }
+    let outcome = match decision {
+        Ok(decision) => {
+            warnings.extend(decision.warnings);
+            decision.outcome
         }
-    }
-    if injection.refusal.is_some() {
-        injection.change = Change::none(workload, pod);
-    }
-    Ok(injection)
+        Err(refusal) => return Ok(Injection { change: Change::none(workload, pod), warnings, conclusion: Conclusion::Refused(refusal) }),
+    };
+    let conclusion = match outcome {
+        Outcome::Denied(denials) => {
+            change = Change::none(workload, pod);
+            Conclusion::Refused(Refusal::Denied(denials))
+        }
+        Outcome::NotAsked => {
+            warnings.extend(leftover(pod));
+            Conclusion::NotAsked
+        }
+        Outcome::Skipped { reason, operations } => {
+            change.push(operations)?;
+            Conclusion::Skipped(reason)
+        }
+        Outcome::Injected { operations, .. } => {
+            warnings.extend(hidden_pull_secrets(pod, surroundings));
+            change.push(operations)?;
+            Conclusion::Equipped
+        }
+        Outcome::Unchanged | Outcome::LeftAsIs => Conclusion::Equipped,
+    };
+    Ok(Injection { change, warnings, conclusion })
 }
 
 /// Decides about a pod of the input as the webhook would.
-pub(super) fn decide(workload: &Workload, pod: &Node, surroundings: &Surroundings) -> Result<Decision, Refusal> {
+fn decide(workload: &Workload, pod: &Node, surroundings: &Surroundings) -> Result<Decision, Refusal> {
     if let Some((key, found)) = unquoted_annotation(pod) {
         return Err(Refusal::NotAString { key, found });
     }
@@ -116,14 +161,16 @@ pub(super) fn undo(pod: &Node) -> Result<Option<Vec<injection::Operation>>, Inje
     injection::uninject(&Pod::read(&json::write(pod))?)
 }
 
-/// The value of a pod's annotation.
-pub(super) fn annotation<'pod>(pod: &'pod Node, name: &str) -> Option<&'pod str> {
-    pod.get("metadata")?.get("annotations")?.get(name)?.as_str()
+/// The annotations of an object that are strings.
+pub(super) fn own_annotations(object: &Node) -> impl Iterator<Item = (&str, &str)> {
+    let annotations = object.get("metadata").and_then(|metadata| metadata.get("annotations")?.members());
+    annotations.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
 }
 
-/// The record of an earlier injection, if there is one that can be read.
+/// The record of an earlier injection. None if there is none; injection refuses one that can't be read.
 pub(super) fn record(pod: &Node) -> Option<Record> {
-    Record::parse(annotation(pod, STATUS)?).ok()
+    let (_, text) = own_annotations(pod).find(|(key, _)| *key == STATUS)?;
+    Record::parse(text).ok()
 }
 
 /// An annotation that YAML takes for something else than a string, such as `true`.
@@ -139,21 +186,18 @@ fn replaced(pod: &Node) -> String {
 }
 
 /// Sidecars that a manifest keeps although it no longer asks for them: namespace defaults may have, which we can't see.
-fn leftover(outcome: &Outcome, pod: &Node) -> Option<String> {
-    let has_sidecars = || record(pod).is_some_and(|record| !record.injected.is_empty());
-    (matches!(outcome, Outcome::NotAsked) && has_sidecars())
-        .then(|| "keeps the sidecars it was injected with, though nothing asks for them; `outrigger uninject` takes them away".to_owned())
+fn leftover(pod: &Node) -> Option<String> {
+    let has_sidecars = record(pod).is_some_and(|record| !record.injected.is_empty());
+    has_sidecars.then(|| "keeps the sidecars it was injected with, though nothing asks for them; `outrigger uninject` takes them away".to_owned())
 }
 
 /// Pull secrets that a template doesn't get: its first one would hide those of its ServiceAccount.
-fn hidden_pull_secrets(outcome: &Outcome, pod: &Node, surroundings: &Surroundings) -> Option<String> {
+fn hidden_pull_secrets(pod: &Node, surroundings: &Surroundings) -> Option<String> {
     let secrets = &surroundings.settings.image_pull_secrets;
-    let has_own = || pod.get("spec").and_then(|spec| spec.get("imagePullSecrets")?.items()).is_some_and(|secrets| !secrets.is_empty());
-    let concerned = matches!(outcome, Outcome::Injected { .. }) && !secrets.is_empty() && !has_own();
-    concerned.then(|| {
-        format!(
-            "the pull secrets {} were not added, which would hide those of the ServiceAccount: add them to the ServiceAccount or to the template",
-            secrets.join(", ")
-        )
+    let own = pod.get("spec").and_then(|spec| spec.get("imagePullSecrets")?.items());
+    let hidden = !secrets.is_empty() && own.is_none_or(<[Node]>::is_empty);
+    hidden.then(|| {
+        let secrets = secrets.join(", ");
+        format!("pull secrets not added, as they would hide the ServiceAccount's: add {secrets} to the ServiceAccount or the template")
     })
 }

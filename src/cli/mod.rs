@@ -1,9 +1,12 @@
 //! The command line: one file for each subcommand.
 
 mod change;
+mod columns;
 mod completion;
 mod console;
+mod crds;
 mod diff;
+mod explain;
 mod inject;
 mod injector;
 mod input;
@@ -12,6 +15,7 @@ pub mod manifests;
 mod output;
 mod surroundings;
 mod uninject;
+mod validate;
 mod workloads;
 
 use std::process::ExitCode;
@@ -44,6 +48,9 @@ enum Command {
     Inject(inject::Inject),
     Uninject(uninject::Uninject),
     Diff(diff::Diff),
+    Explain(explain::Explain),
+    Validate(validate::Validate),
+    Crds(crds::Crds),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -57,6 +64,9 @@ impl Arguments {
             Command::Inject(inject) => inject.run(&console),
             Command::Uninject(uninject) => uninject.run(&console),
             Command::Diff(diff) => diff.run(&console),
+            Command::Explain(explain) => explain.run(&console),
+            Command::Validate(validate) => validate.run(&console),
+            Command::Crds(crds) => crds.run(&console),
             Command::Completion(completion) => completion.run(&console),
             Command::Man(man) => man.run(&console),
         };
