@@ -139,7 +139,7 @@ impl<'a> Story<'a> {
             ("Sidecars", containers::tell_sidecars(self)),
             ("The pod's own containers", containers::tell_own(self)),
             ("Needs", needs::tell(self, documents)),
-            ("Access for file-sync", access::tell(self)),
+            ("Access for file-sync, which --access writes alone", access::tell(self)),
         ];
         for (title, chapter) in chapters.into_iter().filter(|(_, chapter)| !chapter.is_empty()) {
             text.push_str(&format!("  {}\n{}", heading(title), printable(&chapter)));

@@ -188,7 +188,8 @@ fn replaced(pod: &Node) -> String {
 /// Sidecars that a manifest keeps although it no longer asks for them: namespace defaults may have, which we can't see.
 fn leftover(pod: &Node) -> Option<String> {
     let has_sidecars = record(pod).is_some_and(|record| !record.injected.is_empty());
-    has_sidecars.then(|| "keeps the sidecars it was injected with, though nothing asks for them; `outrigger uninject` takes them away".to_owned())
+    has_sidecars
+        .then(|| "keeps the sidecars it was injected with, though nothing asks for them; `outrigger uninject` takes them away".to_owned())
 }
 
 /// Pull secrets that a template doesn't get: its first one would hide those of its ServiceAccount.

@@ -13,6 +13,7 @@ mod input;
 mod man;
 pub mod manifests;
 mod output;
+mod reference;
 mod surroundings;
 mod uninject;
 mod validate;
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 use clap::{ColorChoice, Parser, Subcommand};
 
 use console::Console;
+
+pub use reference::reference;
 
 /// What the subcommand was for is done, and there is nothing its caller must look at.
 const NOTHING_FOUND: ExitCode = ExitCode::SUCCESS;

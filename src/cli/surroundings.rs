@@ -116,7 +116,9 @@ impl Surroundings {
         unseen.sort_unstable();
         unseen.dedup();
         for namespace in unseen {
-            console.note(&format!("assumed that namespace {namespace}, which was not among the files, gives no defaults; --namespace-file adds it"));
+            console.note(&format!(
+                "assumed that namespace {namespace}, which was not among the files, gives no defaults; --namespace-file adds it"
+            ));
         }
     }
 }

@@ -14,9 +14,9 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 /// The objects, as text to read.
 pub(super) fn tell(story: &Story<'_>) -> String {
     let yaml = yaml_writer::write_all(&objects(story));
-    let shared = service_account(story).is_none().then_some(
-        "    The pod uses the ServiceAccount default, which it shares with others: give it its own with serviceAccountName.\n",
-    );
+    let shared = service_account(story)
+        .is_none()
+        .then_some("    The pod uses the ServiceAccount default, which it shares with others: give it its own with serviceAccountName.\n");
     if yaml.is_empty() {
         return String::new();
     }

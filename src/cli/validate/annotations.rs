@@ -4,16 +4,15 @@ use std::borrow::Cow;
 
 use anyhow::Result;
 
-use crate::api::annotations::{
-    Annotations, DEFAULTS_ENABLED, DEFAULTS_LABEL, INJECT, Origin, find, under_our_prefixes,
-};
+use crate::api::annotations::{Annotations, DEFAULTS_ENABLED, DEFAULTS_LABEL, INJECT, Origin, find, under_our_prefixes};
 use crate::api::finding::Finding;
 use crate::cli::injector::{Conclusion, Injection, inject, own_annotations};
+use crate::cli::manifests::Pointer;
 use crate::cli::manifests::stream::Document;
 use crate::cli::manifests::workload::{self, NamespaceManifest, Object};
-use crate::cli::manifests::Pointer;
 use crate::cli::surroundings::Surroundings;
 use crate::cli::workloads::{self, Workload, field_path};
+use crate::injection::Denial;
 
 use super::report::{Report, Severity};
 
@@ -40,37 +39,47 @@ pub(super) fn check<'input>(documents: &'input [Document], surroundings: &Surrou
 
 type Judged = (Severity, Finding);
 
-/// What injection would say about a pod. One that asks for nothing is still searched for misspelt keys.
+/// What injection would say about a pod. Where it stops early, misspelt keys are still looked for.
 fn pod(workload: &Workload, documents: &[Document], surroundings: &Surroundings) -> Result<Vec<Judged>> {
     let pod = workload.pod(documents)?;
     let Injection { warnings, conclusion, .. } = inject(workload, pod, surroundings)?;
     let mut judged: Vec<Judged> = warnings.into_iter().map(|warning| (Severity::Warning, Finding::at(FIELD, warning))).collect();
     match conclusion {
-        Conclusion::Refused(refusal) => judged.extend(refusal.denials().into_iter().map(|denial| {
-            let field = denial.key.map_or_else(String::new, annotation_field);
-            (Severity::Error, Finding::at(field, denial.message))
-        })),
-        Conclusion::NotAsked => judged.extend(written(own_annotations(pod))),
+        Conclusion::Refused(refusal) => {
+            judged.extend(refusal.denials().into_iter().map(|denial| (Severity::Error, denied(denial))));
+            judged.extend(unknown_keys(own_annotations(pod)));
+        }
+        Conclusion::NotAsked => {
+            judged.extend(bad_values(own_annotations(pod)));
+            judged.extend(unknown_keys(own_annotations(pod)));
+        }
         Conclusion::Skipped(_) | Conclusion::Equipped => {}
     }
     Ok(judged)
+}
+
+fn denied(denial: Denial) -> Finding {
+    Finding::at(denial.key.map_or_else(String::new, annotation_field), denial.message)
 }
 
 fn annotation_field(key: &str) -> String {
     format!("{FIELD}[{key}]")
 }
 
-/// Judges annotations by the table alone.
-fn written<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Judged> {
-    let mut table = Annotations::default();
-    let mut judged = Vec::new();
-    for (key, value) in annotations {
-        let unknown = table.add(key, Cow::Borrowed(value), Origin::Pod);
-        judged.extend(unknown.map(|warning| (Severity::Warning, Finding::at(annotation_field(key), warning))));
-        let allowed = find(key).and_then(|known| known.kind.check(value.trim()).err());
-        judged.extend(allowed.map(|allowed| (Severity::Error, Finding::of(annotation_field(key), value, format!("must be {allowed}")))));
-    }
-    judged
+/// Keys that the table lacks.
+fn unknown_keys<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> impl Iterator<Item = Judged> {
+    annotations.filter_map(|(key, value)| {
+        let warning = Annotations::default().add(key, Cow::Borrowed(value), Origin::Pod)?;
+        Some((Severity::Warning, Finding::at(annotation_field(key), warning)))
+    })
+}
+
+/// Values that the table doesn't allow.
+fn bad_values<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> impl Iterator<Item = Judged> {
+    annotations.filter_map(|(key, value)| {
+        let allowed = find(key)?.kind.check(value.trim()).err()?;
+        Some((Severity::Error, Finding::of(annotation_field(key), value, format!("must be {allowed}"))))
+    })
 }
 
 /// Judges what a namespace gives its pods.
@@ -81,7 +90,9 @@ fn namespace(object: &Object<'_>) -> Result<Vec<Judged>> {
     let mut judged = Vec::new();
     for manifest in workload::namespaces(object.node)? {
         judged.extend(switch(&manifest).map(|finding| (Severity::Warning, finding)));
-        judged.extend(written(manifest.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()))));
+        let annotations = || manifest.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        judged.extend(bad_values(annotations()));
+        judged.extend(unknown_keys(annotations()));
     }
     Ok(judged)
 }
@@ -93,7 +104,10 @@ fn switch(manifest: &NamespaceManifest) -> Option<Finding> {
         Some(value) if value == DEFAULTS_ENABLED => None,
         Some(value) => Some(Finding::of(field, value, format!("gives no defaults: it must be {DEFAULTS_ENABLED}"))),
         None if under_our_prefixes(&manifest.annotations).is_empty() => None,
-        None => Some(Finding::at(field, format!("the annotations are no defaults for pods without the label {DEFAULTS_LABEL}: {DEFAULTS_ENABLED}"))),
+        None => Some(Finding::at(
+            field,
+            format!("the annotations are no defaults for pods without the label {DEFAULTS_LABEL}: {DEFAULTS_ENABLED}"),
+        )),
     }
 }
 

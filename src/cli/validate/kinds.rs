@@ -4,18 +4,16 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::api::offline::OfflineValidator;
+use crate::cli::manifests::json;
 use crate::cli::manifests::stream::Document;
 use crate::cli::manifests::workload::{self, Object};
-use crate::cli::manifests::json;
 
 use super::report::{Report, Severity};
 
 /// Checks all objects of our kinds. Those without a namespace are judged in `default_namespace`.
 pub(super) fn check<'input>(documents: &'input [Document], default_namespace: &str) -> Result<Vec<Report<'input>>> {
-    let objects: Vec<(&Document, Object<'_>)> = documents
-        .iter()
-        .flat_map(|document| workload::objects(&document.root).into_iter().map(move |object| (document, object)))
-        .collect();
+    let objects: Vec<(&Document, Object<'_>)> =
+        documents.iter().flat_map(|document| workload::objects(&document.root).into_iter().map(move |object| (document, object))).collect();
     let values = objects.iter().map(|(document, object)| value(document, object)).collect::<Result<Vec<_>>>()?;
     let verdicts = OfflineValidator::new()?.validate_all(&values, default_namespace);
 
