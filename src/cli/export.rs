@@ -1,13 +1,17 @@
 //! `outrigger export`: what an installation applies, for people without Helm.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use crate::{
     admission::registration::{Endpoint, manifests},
-    cli::manifests::{Node, yaml_writer},
+    cli::{
+        NOTHING_FOUND,
+        console::Console,
+        manifests::{Node, yaml_writer},
+    },
 };
 
 /// Print what an installation applies.
@@ -50,7 +54,7 @@ struct Webhooks {
 }
 
 impl Export {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, console: &Console) -> Result<ExitCode> {
         let What::Webhooks(webhooks) = self.what;
         let bundle = match &webhooks.ca_file {
             None => None,
@@ -61,7 +65,7 @@ impl Export {
             None => Endpoint::Service { namespace: webhooks.namespace, name: webhooks.service, port: webhooks.port },
         };
         let documents = manifests(&endpoint, bundle.as_deref()).map(Node::from);
-        print!("{}", yaml_writer::write_all(documents.iter()));
-        Ok(())
+        console.print(&yaml_writer::write_all(documents.iter()))?;
+        Ok(NOTHING_FOUND)
     }
 }
