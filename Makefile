@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BED := cargo run --quiet --package outrigger-bed --
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Collects the names of what had to be skipped, from all test binaries.
-export OUTRIGGER_GAPS := $(abspath $(or $(CARGO_TARGET_DIR),target))/gaps
+export OUTRIGGER_GAPS := $(TARGET)/gaps
 
 say = @printf '\n== %s\n' '$(strip $(1))'
 
@@ -16,8 +17,11 @@ help: ## List what can be made
 
 test: forget-gaps format lint documentation bed licences suites gaps ## Run everything there is: format, lints, documentation, licences, all tests
 
-demo: rust compiler ## Show the product on a real control plane
-	@$(BED) demo
+demo: rust compiler ## Show the product on a real control plane until Ctrl-C, or once with DEMO_ONCE=1
+	$(call say,the program)
+	@cargo build --release --package outrigger --package outrigger-bed
+	@$(TARGET)/release/outrigger-bed demo --outrigger $(TARGET)/release/outrigger \
+		--examples examples --crds charts/outrigger/crds $(if $(DEMO_ONCE),--once)
 
 matrix: export OUTRIGGER_K8S_VERSION := oldest
 matrix: forget-gaps bed ## Run the integration suites on the oldest supported Kubernetes

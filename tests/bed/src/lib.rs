@@ -15,11 +15,13 @@
 //! | `supervise/` | a run's directory and processes, and the guardian that ends both however we end |
 //! | `pki`, `control_plane`, `namespace`, `kubectl` | the first level: a control plane, without root |
 //! | `node/`, `image/` | the second level: a whole node, as root, and images for it |
+//! | `demo/` | the product shown on a control plane, each step checked |
 //! | `gaps` | what could not be had: skipped by name, or a failure |
 //! | `progress` | what a person sees meanwhile |
 //! | `main` | the program `outrigger-bed`, which the Makefile uses |
 
 mod control_plane;
+pub mod demo;
 mod digest;
 pub mod gaps;
 pub mod image;

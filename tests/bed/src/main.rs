@@ -1,16 +1,19 @@
-//! `outrigger-bed`: obtains what the tests need, and starts a control plane to look around in.
+//! `outrigger-bed`: obtains what the tests need, starts a control plane to look around in, and shows the product on one.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use outrigger_bed::demo::Demo;
 use outrigger_bed::{ControlPlane, Node, gaps, obtain};
 use tokio::signal;
 
 const USAGE: &str = "\
 usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny] ...   fetch or build what is missing (default: everything)
        outrigger-bed path PROGRAM                                           print where helm, kubectl or cargo-deny is; obtain it first
-       outrigger-bed up [node]                                              start a control plane, or a whole node, until Ctrl-C";
+       outrigger-bed up [node]                                              start a control plane, or a whole node, until Ctrl-C
+       outrigger-bed demo --outrigger PATH --examples DIR --crds DIR [--once]
+                                                                            show the product, until Ctrl-C or once";
 
 const PARTS: [&str; 4] = ["control-plane", "node", "helm", "cargo-deny"];
 
@@ -24,6 +27,7 @@ async fn main() -> ExitCode {
         ["path", program] => print_path(program),
         ["up"] => up().await,
         ["up", "node"] => up_node().await,
+        ["demo", flags @ ..] => demo(flags).await,
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
@@ -84,6 +88,10 @@ async fn up_node() -> Result<()> {
     let start = Instant::now();
     let node = Node::try_start().await?;
     keep(node.cluster(), "node", start.elapsed()).await
+}
+
+async fn demo(flags: &[&str]) -> Result<()> {
+    Demo::from_flags(flags).map_err(|error| anyhow!("{error:#}\n{USAGE}"))?.run().await
 }
 
 async fn keep(cluster: &ControlPlane, what: &str, duration: Duration) -> Result<()> {

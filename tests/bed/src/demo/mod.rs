@@ -1,0 +1,295 @@
+//! The demonstration: the product on a real control plane, told step by step. Each step is checked, so that the story can't be
+//! told of a product that does not do what is said.
+
+mod comparison;
+mod screen;
+mod written;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::signal;
+
+use self::comparison::Comparison;
+use self::screen::Screen;
+use self::written::WrittenPod;
+use crate::control_plane::{ControlPlane, flag, free_port};
+use crate::kubectl;
+use crate::obtain::command;
+
+/// How long each thing we wait for may take on a loaded machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The folder of the examples that must be refused, beside those that are applied.
+const REFUSED: &str = "refused";
+
+/// Each example that must be refused, and a part of the sentence that says why.
+const REFUSALS: [(&str, &str); 3] = [
+    ("bad-annotation.yaml", "vnc.outrigger.dev/geometry is \"1280\": it must be WIDTHxHEIGHT"),
+    ("bad-pg-database.yaml", "postgres, template0 and template1 belong to the server; choose another name"),
+    ("bad-session.yaml", "spec.geometry: Invalid value: \"1280\""),
+];
+
+/// Asks for a sidecar, to learn whether the API server calls the webhook yet; never stored.
+const PROBE: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "annotations": {"outrigger.dev/inject": "vnc"}},
+    "spec": {"containers": [{"name": "app", "image": "app"}]}}"#;
+
+/// What is shown, and how long.
+pub struct Demo {
+    outrigger: PathBuf,
+    examples: PathBuf,
+    crds: PathBuf,
+    once: bool,
+}
+
+impl Demo {
+    /// Reads the flags: `--outrigger PATH` (the program to show), `--examples DIR`, `--crds DIR`, and `--once` to end without
+    /// waiting for Ctrl-C.
+    pub fn from_flags(flags: &[&str]) -> Result<Self> {
+        let (mut outrigger, mut examples, mut crds, mut once) = (None, None, None, false);
+        let mut rest = flags.iter();
+        while let Some(flag) = rest.next() {
+            let mut value = || rest.next().map(PathBuf::from).with_context(|| format!("{flag} needs a path"));
+            match *flag {
+                "--outrigger" => outrigger = Some(value()?),
+                "--examples" => examples = Some(value()?),
+                "--crds" => crds = Some(value()?),
+                "--once" => once = true,
+                other => bail!("there is no flag {other}"),
+            }
+        }
+        let outrigger = outrigger.context("--outrigger is missing")?;
+        // Absolute: the program runs in a directory of its own.
+        let outrigger = fs::canonicalize(&outrigger).with_context(|| format!("there is no program {}", outrigger.display()))?;
+        Ok(Self { outrigger, examples: examples.context("--examples is missing")?, crds: crds.context("--crds is missing")?, once })
+    }
+
+    /// Tells the story, then waits for Ctrl-C unless it is told once. Everything that was started has ended on return.
+    pub async fn run(&self) -> Result<()> {
+        let screen = Screen::of_this_terminal();
+        tokio::select! {
+            told = self.tell(&screen) => told?,
+            interrupted = signal::ctrl_c() => {
+                interrupted.context("cannot wait for Ctrl-C")?;
+                ensure!(!self.once, "interrupted before the end");
+            }
+        }
+        screen.heading("Everything has ended; nothing is left behind")?;
+        Ok(())
+    }
+
+    async fn tell(&self, screen: &Screen) -> Result<()> {
+        let stage = Stage { cluster: start_control_plane(screen).await?, screen };
+        let told = self.perform(&stage).await;
+        if told.is_err() {
+            stage.cluster.keep_logs();
+        }
+        told?;
+        if !self.once {
+            screen.line("\nCtrl-C ends everything.")?;
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn perform(&self, stage: &Stage<'_>) -> Result<()> {
+        stage.define_kinds(&self.crds).await?;
+        let server = stage.start_webhook_server(&self.outrigger).await?;
+        stage.register_webhooks(&self.outrigger, &server).await?;
+        let pods = stage.apply_examples(&self.examples).await?;
+        for pod in &pods {
+            stage.show_what_was_added(pod).await?;
+        }
+        stage.show_refusals(&self.examples.join(REFUSED)).await?;
+        stage.say_how_to_look_around()
+    }
+}
+
+async fn start_control_plane(screen: &Screen) -> Result<ControlPlane> {
+    screen.heading("A control plane: etcd, kube-apiserver and kube-controller-manager")?;
+    let start = Instant::now();
+    let cluster = ControlPlane::try_start().await?;
+    screen.line(&format!("ready at https://{} after {:.1} s", cluster.address(), start.elapsed().as_secs_f64()))?;
+    Ok(cluster)
+}
+
+/// Where the webhook server answers.
+struct WebhookServer {
+    reviews: SocketAddr,
+    ca: PathBuf,
+}
+
+/// Where the story happens and who watches it.
+struct Stage<'screen> {
+    cluster: ControlPlane,
+    screen: &'screen Screen,
+}
+
+impl Stage<'_> {
+    async fn define_kinds(&self, crds: &Path) -> Result<()> {
+        self.screen.heading("The kinds are defined")?;
+        self.show_kubectl(&["apply", "--server-side", "--filename", path(crds)?]).await
+    }
+
+    async fn start_webhook_server(&self, outrigger: &Path) -> Result<WebhookServer> {
+        self.screen.heading("The webhook server starts")?;
+        let (reviews, status) = (loopback(free_port()?), loopback(free_port()?));
+        let ca = self.cluster.path("outrigger-ca.crt");
+        let mut serve = Command::new(outrigger);
+        serve.arg("serve").arg(flag("kubeconfig", self.cluster.kubeconfig_path().display())).arg(flag("ca-out", ca.display()));
+        serve.arg(flag("https-address", reviews)).arg(flag("status-address", status)).arg("--drain-delay=0s");
+        self.screen.command(&format!("outrigger serve --https-address={reviews} --status-address={status} ..."))?;
+        let start = Instant::now();
+        self.cluster.run.start("outrigger", &serve)?;
+        self.cluster.wait_until("the webhook server is ready", DEADLINE, async || ensure_ready(status).await).await?;
+        self.screen.line(&format!("ready after {} ms", start.elapsed().as_millis()))?;
+        Ok(WebhookServer { reviews, ca })
+    }
+
+    async fn register_webhooks(&self, outrigger: &Path, server: &WebhookServer) -> Result<()> {
+        self.screen.heading("The webhooks are registered")?;
+        let url = format!("https://{}", server.reviews);
+        self.screen.command(&format!("outrigger export webhooks --url {url} --ca-file ca.crt | kubectl apply -f -"))?;
+        let mut export = Command::new(outrigger);
+        let registration = command::output(export.args(["export", "webhooks", "--url", &url, "--ca-file"]).arg(&server.ca))?;
+        let applied = self.kubectl(&["apply", "--filename", "-"], &registration).await?;
+        self.screen.line(&applied)?;
+        // The API server learns of webhooks by a watch of its own, and a pod needs its namespace's account, which is made late.
+        let probe = ["create", "--dry-run=server", "--output", "json", "--filename", "-"];
+        self.cluster
+            .wait_until("the API server calls the webhook", DEADLINE, async || {
+                let answer = self.kubectl(&probe, PROBE).await?;
+                ensure!(answer.contains("outrigger-vnc"), "the API server answered without the webhook");
+                Ok(())
+            })
+            .await
+    }
+
+    /// Applies the examples and returns the pods that they ask for.
+    async fn apply_examples(&self, examples: &Path) -> Result<Vec<WrittenPod>> {
+        self.screen.heading("The examples are applied")?;
+        self.show_kubectl(&["apply", "--filename", path(examples)?]).await?;
+        let written = self.kubectl(&["create", "--dry-run=client", "--output", "json", "--filename", path(examples)?], "").await?;
+        let pods = written::pods(&written)?;
+        ensure!(!pods.is_empty(), "there is no pod in {}", examples.display());
+        Ok(pods)
+    }
+
+    async fn show_what_was_added(&self, written: &WrittenPod) -> Result<()> {
+        let WrittenPod { name, namespace, expected, .. } = written;
+        let stored = self.stored_pod(written).await?;
+        let compared = self.compare(written, &stored).await?;
+        ensure!(!compared.has_removals, "something of the pod {name} was changed or taken away:\n{}", compared.lines.join("\n"));
+        ensure!(added(&stored) == *expected, "the pod {name} was to get {expected:?}, but got {:?}", added(&stored));
+        if expected.is_empty() {
+            ensure!(compared.lines.is_empty(), "the pod {name} asked for nothing, but was changed:\n{}", compared.lines.join("\n"));
+            return Ok(self.screen.heading(&format!("Nothing was added to {name} in namespace {namespace}"))?);
+        }
+        let names = expected.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        self.screen.heading(&format!("What was added to {name} in namespace {namespace}: {names}"))?;
+        compared.lines.iter().try_for_each(|line| self.screen.difference(line))?;
+        Ok(())
+    }
+
+    /// The pod as the API server has it. That of a Deployment is made by a controller, a moment later.
+    async fn stored_pod(&self, written: &WrittenPod) -> Result<Value> {
+        let arguments = ["get", "pods", "--namespace", &written.namespace, &written.selection, "--output", "json"];
+        let what = format!("there is a pod of {}", written.name);
+        self.cluster
+            .wait_until(&what, DEADLINE, async || {
+                let mut found: Value = serde_json::from_str(&self.kubectl(&arguments, "").await?)?;
+                found.pointer_mut("/items/0").map(Value::take).context("there is none yet")
+            })
+            .await
+    }
+
+    /// Compares a stored pod with what the API server makes of the same pod when it is opted out: the rest is our doing.
+    async fn compare(&self, written: &WrittenPod, stored: &Value) -> Result<Comparison> {
+        let dry_run = ["create", "--dry-run=server", "--output", "json", "--filename", "-"];
+        let without: Value = serde_json::from_str(&self.kubectl(&dry_run, &written.opted_out().to_string()).await?)?;
+        let mut annotations = stored.pointer("/metadata/annotations").cloned().unwrap_or_default();
+        if let Some(annotations) = annotations.as_object_mut() {
+            // Where kubectl keeps what was applied.
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+        let written_annotations = written.annotations().clone();
+        let before = (&or_empty(written_annotations), specification(&without)?);
+        Comparison::new(&written.name, before, (&or_empty(annotations), specification(stored)?))
+    }
+
+    async fn show_refusals(&self, refused: &Path) -> Result<()> {
+        for (file, sentence) in REFUSALS {
+            let manifest = refused.join(file);
+            self.screen.heading(&format!("{file} is refused"))?;
+            self.screen.command(&format!("kubectl apply --filename {}", manifest.display()))?;
+            let output = kubectl::run(&self.cluster, &["apply", "--filename", path(&manifest)?], "").await?;
+            self.screen.line(&output.stderr)?;
+            ensure!(!output.status.success(), "{} was to be refused, but was stored", manifest.display());
+            ensure!(output.stderr.contains(sentence), "the refusal of {} does not say: {sentence}", manifest.display());
+        }
+        Ok(())
+    }
+
+    fn say_how_to_look_around(&self) -> Result<()> {
+        self.screen.heading("Look around, in another terminal")?;
+        let (kubectl, kubeconfig) = (self.cluster.kubectl_path().display(), self.cluster.kubeconfig_path().display());
+        self.screen.line(&format!("alias kubectl='{kubectl} --kubeconfig {kubeconfig}'"))?;
+        self.screen.line("kubectl get pods --all-namespaces")?;
+        self.screen.line("\nThe pods stay Pending: a control plane stores and checks them, but has no node to run them on.")?;
+        Ok(())
+    }
+
+    /// Runs kubectl before the audience's eyes.
+    async fn show_kubectl(&self, arguments: &[&str]) -> Result<()> {
+        self.screen.command(&format!("kubectl {}", arguments.join(" ")))?;
+        Ok(self.screen.line(&self.kubectl(arguments, "").await?)?)
+    }
+
+    /// What a kubectl that must succeed prints.
+    async fn kubectl(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let output = kubectl::run(&self.cluster, arguments, input).await?;
+        ensure!(output.status.success(), "kubectl {} failed: {}", arguments.join(" "), output.stderr.trim_end());
+        Ok(output.stdout)
+    }
+}
+
+/// The names of our containers in a pod. Their order is the product's affair.
+fn added(pod: &Value) -> BTreeSet<String> {
+    let lists = ["/spec/initContainers", "/spec/containers"].into_iter().filter_map(|list| pod.pointer(list)?.as_array());
+    let names = lists.flatten().filter_map(|container| container.get("name")?.as_str());
+    names.filter(|name| name.starts_with("outrigger-")).map(str::to_owned).collect()
+}
+
+fn specification(pod: &Value) -> Result<&Value> {
+    pod.get("spec").context("the API server returned a pod without a spec")
+}
+
+fn or_empty(annotations: Value) -> Value {
+    if annotations.is_null() { Value::Object(serde_json::Map::new()) } else { annotations }
+}
+
+/// Succeeds when `/readyz` says so.
+async fn ensure_ready(status: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(status).await?;
+    stream.write_all(format!("GET /readyz HTTP/1.1\r\nHost: {status}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    ensure!(answer.starts_with("HTTP/1.1 200 "), "it is not ready: {answer}");
+    Ok(())
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
