@@ -19,8 +19,8 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// Compares the annotations and the specification of two pods; the rest is the API server's.
-    pub(super) fn new(name: &str, without: (&Value, &Value), stored: (&Value, &Value)) -> Result<Self> {
-        let (before, after) = (to_yaml(without.0, without.1)?, to_yaml(stored.0, stored.1)?);
+    pub(super) fn new(name: &str, without: &Value, stored: &Value) -> Result<Self> {
+        let (before, after) = (to_yaml(name, without)?, to_yaml(name, stored)?);
         let compared = TextDiff::from_lines(&before, &after);
         if compared.ratio() >= 1.0 {
             return Ok(Self { lines: Vec::new(), has_removals: false });
@@ -35,18 +35,22 @@ impl Comparison {
     }
 }
 
-fn to_yaml(annotations: &Value, specification: &Value) -> Result<String> {
-    let mut pod = json!({"metadata": {"annotations": annotations}, "spec": specification});
-    forget_random_names(&mut pod);
+fn to_yaml(name: &str, pod: &Value) -> Result<String> {
+    let mut pod = json!({"metadata": {"annotations": pod.pointer("/metadata/annotations"), "name": name}, "spec": pod.get("spec")});
+    normalize(&mut pod);
     let options = serde_saphyr::ser_options! { compact_list_indent: true };
     Ok(serde_saphyr::to_string_with_options(&pod, options)?)
 }
 
-fn forget_random_names(value: &mut Value) {
+/// Without what differs for no reason of ours: random names, and absence written in two ways.
+fn normalize(value: &mut Value) {
     match value {
         Value::String(text) if text.starts_with(TOKEN_VOLUME) => text.truncate(TOKEN_VOLUME.len() - 1),
-        Value::Array(items) => items.iter_mut().for_each(forget_random_names),
-        Value::Object(fields) => fields.values_mut().for_each(forget_random_names),
+        Value::Array(items) => items.iter_mut().for_each(normalize),
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(normalize);
+        }
         _ => {}
     }
 }
@@ -56,7 +60,7 @@ mod tests {
     use super::*;
 
     fn compare(before: &Value, after: &Value) -> Comparison {
-        Comparison::new("pod", (&json!({"a": "b"}), before), (&json!({"a": "b"}), after)).unwrap()
+        Comparison::new("pod", &json!({"spec": before}), &json!({"metadata": {"annotations": null}, "spec": after})).unwrap()
     }
 
     #[test]

@@ -38,6 +38,9 @@ const REFUSALS: [(&str, &str); 3] = [
     ("bad-session.yaml", "spec.geometry: Invalid value: \"1280\""),
 ];
 
+/// Where kubectl keeps what was applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Asks for a sidecar, to learn whether the API server calls the webhook yet; never stored.
 const PROBE: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "annotations": {"outrigger.dev/inject": "vnc"}},
     "spec": {"containers": [{"name": "app", "image": "app"}]}}"#;
@@ -214,15 +217,16 @@ impl Stage<'_> {
     /// Compares a stored pod with what the API server makes of the same pod when it is opted out: the rest is our doing.
     async fn compare(&self, written: &WrittenPod, stored: &Value) -> Result<Comparison> {
         let dry_run = ["create", "--dry-run=server", "--output", "json", "--filename", "-"];
-        let without: Value = serde_json::from_str(&self.kubectl(&dry_run, &written.opted_out().to_string()).await?)?;
-        let mut annotations = stored.pointer("/metadata/annotations").cloned().unwrap_or_default();
-        if let Some(annotations) = annotations.as_object_mut() {
-            // Where kubectl keeps what was applied.
-            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        let opted_out = self.kubectl(&dry_run, &written.opted_out().to_string()).await?;
+        let mut without: Value = serde_json::from_str(&opted_out)?;
+        if let Some(annotations) = without.pointer_mut("/metadata/annotations") {
+            *annotations = written.annotations().clone();
         }
-        let written_annotations = written.annotations().clone();
-        let before = (&or_empty(written_annotations), specification(&without)?);
-        Comparison::new(&written.name, before, (&or_empty(annotations), specification(stored)?))
+        let mut stored = stored.clone();
+        if let Some(annotations) = stored.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+            annotations.remove(LAST_APPLIED);
+        }
+        Comparison::new(&written.name, &without, &stored)
     }
 
     async fn show_refusals(&self, refused: &Path) -> Result<()> {
@@ -266,14 +270,6 @@ fn added(pod: &Value) -> BTreeSet<String> {
     let lists = ["/spec/initContainers", "/spec/containers"].into_iter().filter_map(|list| pod.pointer(list)?.as_array());
     let names = lists.flatten().filter_map(|container| container.get("name")?.as_str());
     names.filter(|name| name.starts_with("outrigger-")).map(str::to_owned).collect()
-}
-
-fn specification(pod: &Value) -> Result<&Value> {
-    pod.get("spec").context("the API server returned a pod without a spec")
-}
-
-fn or_empty(annotations: Value) -> Value {
-    if annotations.is_null() { Value::Object(serde_json::Map::new()) } else { annotations }
 }
 
 /// Succeeds when `/readyz` says so.
