@@ -42,15 +42,6 @@ impl Console {
         paint(self.colours_results, style, text)
     }
 
-    /// Writes a result. A reader that has seen enough and closed the pipe (`| head`) is no error.
-    pub(super) fn print(&self, text: &str) -> io::Result<()> {
-        let mut output = io::stdout().lock();
-        match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            written => written,
-        }
-    }
-
     /// Says what went wrong.
     pub(super) fn error(&self, message: &str) {
         self.say("error", ERROR, message);
@@ -71,6 +62,15 @@ impl Console {
         let written = writeln!(io::stderr().lock(), "{label}: {}", printable(message));
         // If nobody reads our messages, there is nobody left to tell.
         drop(written);
+    }
+}
+
+/// Writes a result. A reader that has seen enough and closed the pipe (`| head`) is no error.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

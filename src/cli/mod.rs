@@ -65,12 +65,12 @@ impl Arguments {
         let console = Console::new(self.color);
         let done = match self.command {
             Command::Inject(inject) => inject.run(&console),
-            Command::Uninject(uninject) => uninject.run(&console),
+            Command::Uninject(uninject) => uninject.run(),
             Command::Diff(diff) => diff.run(&console),
             Command::Explain(explain) => explain.run(&console),
             Command::Validate(validate) => validate.run(&console),
-            Command::Crds(crds) => crds.run(&console),
-            Command::Completion(completion) => completion.run(&console),
+            Command::Crds(crds::Crds {}) => crds::run(),
+            Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(&console),
         };
         done.unwrap_or_else(|error| {
