@@ -52,7 +52,7 @@ bed: rust compiler
 	@$(BED) obtain
 
 licences: rust compiler
-	$(call say,licences and bans and sources of all dependencies)
+	$(call say,licences and origin of all dependencies)
 	@deny="$$($(BED) path cargo-deny)"; \
 	"$$deny" check bans licenses sources; \
 	if timeout 120 "$$deny" fetch db 2> /dev/null; then "$$deny" check advisories; \

@@ -1,4 +1,5 @@
 //! What is added to a pod, rule by rule.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 mod common;

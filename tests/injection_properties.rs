@@ -1,5 +1,6 @@
 //! What holds for every pod: the patch applies, twice is as good as once, nothing a user wrote is lost, and undoing it
 //! gives back what was there.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 mod common;

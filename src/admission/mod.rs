@@ -1,1 +1,16 @@
-//! admission.
+//! Admission reviews: bytes in, bytes out. [`review`] reads and writes them, [`pods`] decides about pods, and
+//! [`router`] is the HTTP edge around both.
+
+mod body;
+mod metrics;
+mod objects;
+mod pods;
+pub mod registration;
+mod review;
+mod router;
+
+pub use metrics::Metrics;
+pub use objects::Objects;
+pub use pods::Pods;
+pub use review::{Answer, ReviewError};
+pub use router::{Admission, router};

@@ -3,7 +3,7 @@
 //! The watches keep one of these for the webhook, a controller makes one of its lists, and `outrigger validate` of the files it
 //! reads. What is missing here may only be unknown: absence never denies.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     pg_database::claim::Claim,
@@ -32,33 +32,33 @@ impl Counts {
     }
 }
 
-/// What is known of the cluster's objects.
+/// What is known of the cluster's objects. A copy shares its parts until one of them changes.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
-    servers: HashMap<String, Server>,
+    servers: Arc<HashMap<String, Server>>,
     /// By server, then by database: the two names that a question has.
-    claims: HashMap<String, HashMap<String, Vec<Claim>>>,
+    claims: Arc<HashMap<String, HashMap<String, Vec<Claim>>>>,
     /// By namespace, then by name.
-    templates: HashMap<String, HashMap<String, Template>>,
+    templates: Arc<HashMap<String, HashMap<String, Template>>>,
     /// By namespace, then by template.
-    counts: HashMap<String, HashMap<String, Counts>>,
+    counts: Arc<HashMap<String, HashMap<String, Counts>>>,
 }
 
 impl Inventory {
     /// Adds a server.
     pub fn add_server(&mut self, server: Server) {
-        self.servers.insert(server.name.clone(), server);
+        Arc::make_mut(&mut self.servers).insert(server.name.clone(), server);
     }
 
     /// Adds what a `PgDatabase` asks for.
     pub fn add_claim(&mut self, claim: Claim) {
-        let databases = self.claims.entry(claim.server.clone()).or_default();
+        let databases = Arc::make_mut(&mut self.claims).entry(claim.server.clone()).or_default();
         databases.entry(claim.database.clone()).or_default().push(claim);
     }
 
     /// Adds a template.
     pub fn add_template(&mut self, template: Template) {
-        self.templates.entry(template.namespace.clone()).or_default().insert(template.name.clone(), template);
+        Arc::make_mut(&mut self.templates).entry(template.namespace.clone()).or_default().insert(template.name.clone(), template);
     }
 
     /// Counts a session, if it counts.
@@ -66,9 +66,34 @@ impl Inventory {
         if !session.counted {
             return;
         }
-        let counts = self.counts.entry(session.namespace.clone()).or_default().entry(session.template.clone()).or_default();
+        let counts =
+            Arc::make_mut(&mut self.counts).entry(session.namespace.clone()).or_default().entry(session.template.clone()).or_default();
         counts.total += 1;
         *counts.by_user.entry(session.user.clone()).or_default() += 1;
+    }
+
+    /// Replaces all servers.
+    pub fn set_servers(&mut self, servers: impl Iterator<Item = Server>) {
+        self.servers = Arc::default();
+        servers.for_each(|server| self.add_server(server));
+    }
+
+    /// Replaces all that `PgDatabase`s ask for.
+    pub fn set_claims(&mut self, claims: impl Iterator<Item = Claim>) {
+        self.claims = Arc::default();
+        claims.for_each(|claim| self.add_claim(claim));
+    }
+
+    /// Replaces all templates.
+    pub fn set_templates(&mut self, templates: impl Iterator<Item = Template>) {
+        self.templates = Arc::default();
+        templates.for_each(|template| self.add_template(template));
+    }
+
+    /// Counts all sessions anew.
+    pub fn set_sessions(&mut self, sessions: impl Iterator<Item = Usage>) {
+        self.counts = Arc::default();
+        sessions.for_each(|session| self.add_session(&session));
     }
 
     /// A server, if it is known.

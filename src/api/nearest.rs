@@ -1,7 +1,14 @@
 //! The known word that somebody probably meant.
 
+/// Longer words are nobody's slip of the finger.
+const LONGEST: usize = 256;
+
 /// The known word nearest to an unknown one; none if none is near enough to be a slip of the finger.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A stranger's word may be huge; no known one is.
+    if word.len() > LONGEST {
+        return None;
+    }
     let slips_allowed = (word.chars().count() / 3).max(1);
     let distances = known.into_iter().map(|candidate| (distance(word, candidate), candidate));
     distances.min().filter(|(distance, _)| *distance <= slips_allowed).map(|(_, candidate)| candidate)
@@ -53,5 +60,6 @@ mod tests {
         assert_eq!(nearest("connectionlimits", known), Some("connectionLimit"));
         assert_eq!(nearest("reclaim", known), None);
         assert_eq!(nearest("x", []), None);
+        assert_eq!(nearest(&"x".repeat(1_000_000), known), None);
     }
 }

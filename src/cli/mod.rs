@@ -7,6 +7,7 @@ mod console;
 mod crds;
 mod diff;
 mod explain;
+mod export;
 mod inject;
 mod injector;
 mod input;
@@ -14,6 +15,7 @@ mod man;
 pub mod manifests;
 mod output;
 mod reference;
+mod serve;
 mod surroundings;
 mod uninject;
 mod validate;
@@ -48,12 +50,14 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
     Inject(inject::Inject),
     Uninject(uninject::Uninject),
     Diff(diff::Diff),
     Explain(explain::Explain),
     Validate(validate::Validate),
     Crds(crds::Crds),
+    Export(export::Export),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -64,12 +68,14 @@ impl Arguments {
     pub fn run(self) -> ExitCode {
         let console = Console::new(self.color);
         let done = match self.command {
+            Command::Serve(serve) => serve.run().map(|()| NOTHING_FOUND),
             Command::Inject(inject) => inject.run(&console),
             Command::Uninject(uninject) => uninject.run(),
             Command::Diff(diff) => diff.run(&console),
             Command::Explain(explain) => explain.run(&console),
             Command::Validate(validate) => validate.run(&console),
             Command::Crds(crds::Crds {}) => crds::run(),
+            Command::Export(export) => export.run().map(|()| NOTHING_FOUND),
             Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(&console),
         };

@@ -2,5 +2,6 @@
 //! swapped whole and read without locks. Everyone else only reads.
 
 pub mod namespaces;
+pub mod objects;
 pub mod snapshot;
 pub mod watch;

@@ -1,62 +1,66 @@
 //! One watch: from the API server's events to a snapshot.
 
-use std::{collections::HashMap, fmt::Debug, hash::Hash, time::Duration};
+use std::{collections::HashMap, fmt::Debug, time::Duration};
 
 use futures::{StreamExt, TryStreamExt};
 use kube::{
-    Api,
+    Api, ResourceExt,
     runtime::{WatchStreamExt, watcher},
 };
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::runtime::{readiness::Gate, shutdown::Shutdown};
-
-use super::snapshot::Writer;
 
 /// Below what load balancers between us and the API server tolerate of silence.
 const WATCH_SECONDS: u32 = 200;
 const PAGE_SIZE: u32 = 100;
+/// A storm of events is published in steps, not one by one: each step copies what is known.
+const STEP: Duration = Duration::from_millis(50);
 
-/// How objects become entries of a snapshot.
+/// What is known of one kind, by namespace (empty for cluster-scoped kinds) and name.
+pub type Entries<E> = HashMap<(String, String), E>;
+
+/// How objects become what readers see.
 pub trait Projection: Send + 'static {
     /// The object as the API server sends it.
     type Object: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static;
-    /// What tells entries apart.
-    type Key: Eq + Hash + Clone + Send + Sync + 'static;
     /// What is kept of an object.
-    type Entry: Clone + Send + Sync + 'static;
-    /// What readers see.
-    type View: Send + Sync + 'static;
+    type Entry: Send + 'static;
 
     /// The kind in the plural, for logs and readiness.
     const NAME: &'static str;
 
-    /// The entry of an object; `None` for one that can't be told apart from others.
-    fn project(&self, object: &Self::Object) -> Option<(Self::Key, Self::Entry)>;
+    /// What is kept of an object; `None` for one that can't be read, which counts as absent.
+    fn project(&self, object: &Self::Object) -> Option<Self::Entry>;
 
-    /// Readers' view of all entries.
-    fn view(&self, entries: &HashMap<Self::Key, Self::Entry>) -> Self::View;
+    /// Shows readers what is known, or that nothing can be known.
+    fn publish(&self, known: Option<&Entries<Self::Entry>>);
 }
 
 /// Keeps a snapshot up to date until shutdown.
 ///
 /// The gate opens when all objects are known. A watch that is forbidden, or whose kind is not installed, counts as
 /// complete and empty, and the gate says so: what is absent never denies anything.
-pub async fn run<P: Projection>(projection: P, api: Api<P::Object>, writer: Writer<P::View>, gate: Gate, shutdown: Shutdown)
+pub async fn run<P: Projection>(projection: P, api: Api<P::Object>, gate: Gate, shutdown: Shutdown)
 where
     <P::Object as kube::Resource>::DynamicType: Clone,
 {
     let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_SIZE);
     let mut events = watcher(api, config).default_backoff().boxed();
-    let mut state = State { projection, writer, gate, known: HashMap::new(), listing: None, failing: false };
+    let mut state = State::new(projection, gate);
     loop {
         let event = tokio::select! {
             () = shutdown.closing() => return,
+            () = tokio::time::sleep_until(state.next_step), if state.unpublished => {
+                state.publish();
+                continue;
+            }
             event = events.try_next() => event,
         };
         match event {
             Ok(Some(event)) => state.handle(event),
-            // The stream of a watcher does not end; if it ever does, the roles' supervisor must know.
+            // The stream of a watcher does not end; if it ever does, whoever joins this task must know.
             Ok(None) => return,
             Err(error) => state.failed(&error),
         }
@@ -65,53 +69,73 @@ where
 
 struct State<P: Projection> {
     projection: P,
-    writer: Writer<P::View>,
     gate: Gate,
-    known: HashMap<P::Key, P::Entry>,
+    known: Entries<P::Entry>,
     /// Entries of a list in progress: they replace the known ones when it is whole.
-    listing: Option<HashMap<P::Key, P::Entry>>,
+    listing: Entries<P::Entry>,
+    unpublished: bool,
+    next_step: Instant,
     failing: bool,
 }
 
 impl<P: Projection> State<P> {
+    fn new(projection: P, gate: Gate) -> Self {
+        let (known, listing) = (HashMap::new(), HashMap::new());
+        Self { projection, gate, known, listing, unpublished: false, next_step: Instant::now(), failing: false }
+    }
+
     fn handle(&mut self, event: watcher::Event<P::Object>) {
         match event {
-            watcher::Event::Init => self.listing = Some(HashMap::new()),
+            watcher::Event::Init => self.listing.clear(),
             watcher::Event::InitApply(object) => {
-                let entry = self.projection.project(&object);
-                self.listing.get_or_insert_default().extend(entry);
+                self.listing.extend(self.projection.project(&object).map(|entry| (key(&object), entry)));
             }
             watcher::Event::InitDone => {
-                self.known = self.listing.take().unwrap_or_default();
-                self.publish();
+                self.known = std::mem::take(&mut self.listing);
                 self.failing = false;
+                self.publish();
                 self.gate.open();
                 tracing::info!(kind = P::NAME, count = self.known.len(), "watching");
             }
             watcher::Event::Apply(object) => {
-                self.known.extend(self.projection.project(&object));
-                self.publish();
+                // One that can't be read any more must not live on as it was.
+                match self.projection.project(&object) {
+                    Some(entry) => self.known.insert(key(&object), entry),
+                    None => self.known.remove(&key(&object)),
+                };
+                self.changed();
             }
             watcher::Event::Delete(object) => {
-                if let Some((key, _)) = self.projection.project(&object) {
-                    self.known.remove(&key);
-                    self.publish();
-                }
+                self.known.remove(&key(&object));
+                self.changed();
             }
         }
     }
 
-    fn publish(&self) {
-        self.writer.store(self.projection.view(&self.known));
+    /// The first change after a while is shown at once, those of a storm together.
+    fn changed(&mut self) {
+        self.unpublished = true;
+        if Instant::now() >= self.next_step {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        self.projection.publish(Some(&self.known));
+        self.unpublished = false;
+        self.next_step = Instant::now() + STEP;
     }
 
     fn failed(&mut self, error: &watcher::Error) {
         let note = match status_code(error) {
-            Some(403) => Some("forbidden, so it counts as complete and empty: grant list and watch"),
+            Some(401 | 403) => Some("forbidden, so it counts as complete and empty: grant list and watch"),
             Some(404) => Some("not installed, so it counts as complete and empty: apply the CRDs"),
             _ => None,
         };
         if let Some(note) = note {
+            self.known.clear();
+            self.unpublished = false;
+            self.projection.publish(None);
             self.gate.open_with(note);
         }
         // The watcher tries again by itself, with backoff; the first failure says enough.
@@ -120,6 +144,10 @@ impl<P: Projection> State<P> {
             tracing::warn!(kind = P::NAME, error = error as &dyn std::error::Error, note, "the watch failed; trying again");
         }
     }
+}
+
+fn key(object: &impl kube::Resource) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// The HTTP status an API server answered with, if it did.
@@ -133,5 +161,88 @@ fn status_code(error: &watcher::Error) -> Option<u16> {
     }
 }
 
-/// How long a request waits for what a watch should bring any moment.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::core::ObjectMeta;
+
+    use super::*;
+    use crate::runtime::readiness::Readiness;
+
+    /// Keeps the key `value` of config maps; those without can't be read.
+    #[derive(Default)]
+    struct Values {
+        published: Arc<Mutex<Vec<Option<usize>>>>,
+    }
+
+    impl Projection for Values {
+        type Object = ConfigMap;
+        type Entry = String;
+        const NAME: &'static str = "values";
+
+        fn project(&self, object: &ConfigMap) -> Option<String> {
+            object.data.as_ref()?.get("value").cloned()
+        }
+
+        fn publish(&self, known: Option<&Entries<String>>) {
+            self.published.lock().unwrap().push(known.map(Entries::len));
+        }
+    }
+
+    fn config_map(name: &str, value: Option<&str>) -> ConfigMap {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
+        ConfigMap { metadata, data: value.map(|value| [("value".to_owned(), value.to_owned())].into()), ..ConfigMap::default() }
+    }
+
+    fn forbidden(code: u16) -> watcher::Error {
+        let status = kube::core::Status { code, ..kube::core::Status::default() };
+        watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_is_shown_when_it_is_whole_and_a_storm_in_steps() {
+        let readiness = Readiness::default();
+        let values = Values::default();
+        let published = values.published.clone();
+        let mut state = State::new(values, readiness.gate("values"));
+        state.handle(watcher::Event::Init);
+        state.handle(watcher::Event::InitApply(config_map("a", Some("1"))));
+        state.handle(watcher::Event::InitApply(config_map("unreadable", None)));
+        assert!(published.lock().unwrap().is_empty() && !readiness.is_ready(), "half a list is none");
+        state.handle(watcher::Event::InitDone);
+        assert!(readiness.is_ready());
+        tokio::time::advance(STEP).await;
+        for n in 0..100 {
+            state.handle(watcher::Event::Apply(config_map(&format!("storm-{n}"), Some("1"))));
+        }
+        assert_eq!(*published.lock().unwrap(), [Some(1), Some(2)]);
+        assert!(state.unpublished, "the rest is shown at the next step");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_read_any_more_is_gone() {
+        let mut state = State::new(Values::default(), Readiness::default().gate("values"));
+        state.handle(watcher::Event::Apply(config_map("a", Some("1"))));
+        state.handle(watcher::Event::Apply(config_map("a", None)));
+        assert!(state.known.is_empty());
+        state.handle(watcher::Event::Apply(config_map("b", Some("1"))));
+        state.handle(watcher::Event::Delete(config_map("b", None)));
+        assert!(state.known.is_empty(), "a delete needs no readable object");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_forbidden_watch_is_complete_and_empty_and_another_failure_is_not() {
+        let readiness = Readiness::default();
+        let values = Values::default();
+        let published = values.published.clone();
+        let mut state = State::new(values, readiness.gate("values"));
+        state.failed(&forbidden(500));
+        assert!(!readiness.is_ready());
+        state.failed(&forbidden(403));
+        assert!(readiness.is_ready());
+        assert!(readiness.report().contains("values: forbidden"));
+        assert_eq!(*published.lock().unwrap(), [None]);
+    }
+}

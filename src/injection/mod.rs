@@ -21,7 +21,7 @@ mod uninject;
 mod vnc;
 
 pub use patch::{Operation, segment};
-pub use pod::Pod;
+pub use pod::{Pod, Text};
 pub use record::{Added, Before, Merged, Record};
 pub use request::NamespaceDefaults;
 pub use settings::{Resources, Settings, SettingsError, SidecarSettings};

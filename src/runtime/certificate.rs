@@ -30,7 +30,7 @@ use super::shutdown::Shutdown;
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a certificate made at start is good for. Such a process has no other way to renew it than to start again.
-const SELF_MADE_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+const SELF_MADE_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
 /// Why a certificate can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -194,7 +194,7 @@ pub fn make(names: Vec<String>) -> Result<SelfMade, CertificateError> {
     ca.distinguished_name.push(DnType::CommonName, "Outrigger CA");
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    ca.not_before = (now - Duration::from_secs(300)).into();
+    ca.not_before = (now - Duration::from_mins(5)).into();
     ca.not_after = (now + SELF_MADE_LIFETIME).into();
     let ca_key = KeyPair::generate()?;
     let ca_certificate = ca.self_signed(&ca_key)?;

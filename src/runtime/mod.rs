@@ -1,9 +1,10 @@
-//! What every role needs and no role owns: certificates, an HTTPS server, readiness, shutdown, telemetry. It knows
+//! What every role needs and no role owns: certificates, an HTTP(S) server, readiness, shutdown, telemetry. It knows
 //! nothing of the domain.
 
 pub mod certificate;
-pub mod https;
 pub mod patience;
 pub mod readiness;
+pub mod server;
 pub mod shutdown;
+pub mod status;
 pub mod telemetry;

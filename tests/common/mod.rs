@@ -1,5 +1,7 @@
 //! What the tests of injection share: a pod in, the patched pod out.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+pub(crate) mod webhook;
 
 use outrigger::injection::{Context, Decision, NamespaceDefaults, Operation, Outcome, Pod, Settings, inject, uninject};
 use serde_json::Value;

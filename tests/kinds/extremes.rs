@@ -33,6 +33,7 @@ pub(crate) fn largest() -> Vec<Value> {
 
 /// Objects with one awkward value each, for which only agreement is asked: what one reader of a number, a duration or an address
 /// takes and another doesn't is found here.
+#[allow(clippy::too_many_lines, reason = "it is a table")]
 pub(crate) fn awkward() -> Vec<Value> {
     let durations = [
         "",

@@ -1,17 +1,17 @@
 //! The annotations users write on pods and namespaces: one table, from which validation, the reference in
 //! `docs/annotations.md` and `outrigger explain` all come.
 
-mod nearest;
 mod reference;
 mod table;
 mod value;
 
-pub use nearest::nearest;
 pub use reference::reference;
 pub use table::*;
 pub use value::{Geometry, ValueKind};
 
 use std::{borrow::Cow, collections::BTreeMap};
+
+use super::nearest::nearest;
 
 /// One annotation users may write.
 #[derive(Debug, PartialEq, Eq)]
@@ -170,9 +170,23 @@ pub fn find(name: &str) -> Option<&'static Key> {
 }
 
 fn unknown_key(name: &str) -> String {
-    match nearest(name, TABLE.iter().map(|key| key.name)) {
+    match nearest_key(name) {
         Some(known) => format!("unknown annotation {name}: did you mean {known}?"),
         None => format!("unknown annotation {name}: see `outrigger explain --annotations`"),
+    }
+}
+
+/// The key that was probably meant: one with the same prefix if the prefix is right, else one with any.
+fn nearest_key(name: &str) -> Option<&'static str> {
+    let split = |key: &'static str| key.split_once('/').unwrap_or_default();
+    let (prefix, word) = name.split_once('/')?;
+    let siblings = || TABLE.iter().map(|key| key.name).filter(|key| split(key).0 == prefix);
+    match siblings().next() {
+        Some(_) => {
+            let word = nearest(word, siblings().map(|key| split(key).1))?;
+            siblings().find(|key| split(key).1 == word)
+        }
+        None => nearest(name, TABLE.iter().map(|key| key.name)),
     }
 }
 
@@ -208,7 +222,7 @@ mod tests {
         let mut annotations = Annotations::default();
         let warning = annotations.add("vnc.outrigger.dev/geometri", "1x1".into(), Origin::Pod).unwrap();
         assert!(warning.contains("did you mean vnc.outrigger.dev/geometry?"), "{warning}");
-        let warning = annotations.add("desktop.outrigger.dev/zzzzzzzzzzzzzzzz", "1".into(), Origin::Pod).unwrap();
+        let warning = annotations.add("vnc.outrigger.dev/zzzzzzzzzzzzzzzz", "1".into(), Origin::Pod).unwrap();
         assert!(warning.contains("outrigger explain"), "{warning}");
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::kubectl::{self, KubectlOutput};
 use crate::namespace::Namespace;
@@ -134,6 +134,21 @@ impl ControlPlane {
         SocketAddr::from((self.placement.address, self.placement.port))
     }
 
+    /// Starts a program of one's own that ends when the control plane does, however that happens. Its output goes to a log
+    /// beside the others.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_beside(&self, name: &str, command: &Command) {
+        crate::expect(self.run.start(name, command), "cannot start a program beside the control plane");
+    }
+
+    /// A path for a file that ends with the control plane.
+    #[must_use]
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.run.path(relative)
+    }
+
     /// Keeps the logs of all components when the run ends, and says where they are.
     pub fn keep_logs(&self) {
         self.run.keep_logs();
@@ -196,8 +211,7 @@ impl ControlPlane {
         let Placement { address, port, services, service_address, network, .. } = &self.placement;
         let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
         let mut names = names.map(str::to_owned).to_vec();
-        names.extend([address.to_string(), service_address.to_string(), Ipv4Addr::LOCALHOST.to_string()]);
-        names.dedup();
+        names.extend([address.to_string(), service_address.to_string()]);
         let serving = self.authority.issue(&self.run, "kube-apiserver", "kube-apiserver", None, names)?;
         let mut server = self.program(&self.programs.kube_apiserver);
         server
@@ -277,11 +291,15 @@ impl ControlPlane {
         let end = Instant::now() + deadline;
         loop {
             self.run.check()?;
-            match attempt().await {
-                Ok(value) => return Ok(value),
-                Err(error) if Instant::now() > end => return Err(error.context(format!("waited {} s until {what}", deadline.as_secs()))),
-                Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
+            let error = match timeout_at(end, attempt()).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => error,
+                Err(elapsed) => elapsed.into(),
+            };
+            if Instant::now() >= end {
+                return Err(error.context(format!("waited {} s until {what}", deadline.as_secs())));
             }
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -301,7 +319,7 @@ impl Placement {
 }
 
 /// A port that is free now, from below the range (32768 and up) out of which the kernel serves outgoing connections.
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     loop {
         let port = 20_000 + u16::try_from(supervise::random() % 12_000)?;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {

@@ -32,7 +32,7 @@ mod progress;
 mod supervise;
 pub mod versions;
 
-pub use control_plane::ControlPlane;
+pub use control_plane::{ControlPlane, free_port};
 pub use kubectl::KubectlOutput;
 pub use namespace::Namespace;
 pub use node::Node;

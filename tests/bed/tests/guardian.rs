@@ -91,7 +91,7 @@ impl<'temporary> Victim<'temporary> {
 
     fn runs(&self) -> Vec<PathBuf> {
         let user = rustix::process::getuid().as_raw();
-        entries(&self.temporary.path().join(format!("outrigger-bed-{user}/runs")))
+        entries(&self.temporary.path().join(format!("outrigger-{user}/runs")))
     }
 }
 
@@ -99,6 +99,8 @@ impl Drop for Victim<'_> {
     fn drop(&mut self) {
         self.owner.kill().unwrap();
         self.owner.wait().unwrap();
+        // The guardian still works in the temporary directory.
+        eventually("the last run is gone", || self.runs().is_empty());
     }
 }
 

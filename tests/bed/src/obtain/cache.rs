@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::FlockOperation;
 
 use crate::supervise;
 
@@ -27,8 +26,7 @@ pub(crate) fn subfolder(relative: impl AsRef<Path>) -> Result<PathBuf> {
 
 /// Waits until no other process obtains `what`: test binaries run side by side and must not build the same thing twice.
 pub(crate) fn lock(what: &str) -> Result<File> {
-    let path = subfolder("locks")?.join(what);
-    supervise::lock(&path, FlockOperation::LockExclusive)?.with_context(|| format!("cannot lock {}", path.display()))
+    supervise::lock(&subfolder(Path::new("lock").join(what))?)
 }
 
 /// A folder for work in progress, on the same file system as the cache; the caller removes it.

@@ -14,7 +14,9 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     let name = command.get_program().display().to_string();
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
+        // Some programs complain on standard output.
+        let complaint = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+        let complaint = String::from_utf8_lossy(complaint);
         let lines: Vec<&str> = complaint.lines().collect();
         let shown = lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default().join("\n");
         bail!("{name} failed ({}): {shown}", output.status);

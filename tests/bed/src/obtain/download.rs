@@ -1,6 +1,5 @@
 //! Official releases, checked against the checksum published beside them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -15,17 +14,23 @@ use crate::digest;
 const CONNECT_SECONDS: &str = "4";
 const TOTAL_SECONDS: &str = "600";
 
-/// Set once a release host could not be reached: the other downloads do not try again.
-static UNREACHABLE: OnceLock<()> = OnceLock::new();
+/// Set once a download failed: the others are not tried, since most likely there is no internet.
+static FAILED: OnceLock<()> = OnceLock::new();
 
-/// Whether downloads are worth trying: no release host was out of reach yet.
-pub(crate) fn are_reachable() -> bool {
-    UNREACHABLE.get().is_none()
+/// Whether downloads are worth trying: none has failed yet.
+pub(crate) fn are_worth_trying() -> bool {
+    FAILED.get().is_none()
 }
 
 /// Downloads one program of a package into the workshop and returns where it lies there.
 pub(crate) fn program(package: &Package, name: &str, workshop: &Path) -> Result<PathBuf> {
-    match &package.release {
+    from_release(&package.release, name, workshop).inspect_err(|_| {
+        FAILED.get_or_init(|| ());
+    })
+}
+
+fn from_release(release: &Release, name: &str, workshop: &Path) -> Result<PathBuf> {
+    match release {
         Release::Files { folder } => {
             let url = format!("{folder}/{name}");
             checked(&url, &format!("{url}.sha256"), &workshop.join(name))
@@ -33,28 +38,15 @@ pub(crate) fn program(package: &Package, name: &str, workshop: &Path) -> Result<
         Release::Archive { archive, checksums, folder } => {
             let file = checked(archive, checksums, &workshop.join("release.tar.gz"))?;
             output(Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(workshop))?;
-            found(workshop, folder, name)
+            let program = workshop.join(folder).join(name);
+            ensure!(program.is_file(), "{archive} has no {name} in its folder {folder:?}");
+            Ok(program)
         }
     }
-}
-
-/// Some releases keep their programs in a folder that is named after the version.
-fn found(workshop: &Path, folder: &str, name: &str) -> Result<PathBuf> {
-    let direct = workshop.join(folder).join(name);
-    if direct.is_file() {
-        return Ok(direct);
-    }
-    for entry in fs::read_dir(workshop)? {
-        let inside = entry?.path().join(name);
-        if inside.is_file() {
-            return Ok(inside);
-        }
-    }
-    anyhow::bail!("the release has no {name}")
 }
 
 fn checked(url: &str, checksums: &str, file: &Path) -> Result<PathBuf> {
-    let published = fetch(checksums)?;
+    let published = curl(&[checksums])?;
     let name = url.rsplit('/').next().unwrap_or_default();
     let wanted = checksum_of(name, &published).with_context(|| format!("{checksums} has no checksum for {name}"))?;
     curl(&["--output", &file.display().to_string(), url])?;
@@ -73,13 +65,6 @@ fn checksum_of(name: &str, published: &str) -> Option<String> {
     (checksum.len() == 64 && checksum.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| checksum.to_ascii_lowercase())
 }
 
-fn fetch(url: &str) -> Result<String> {
-    curl(&[url]).inspect_err(|_| {
-        // A second setting of the mark changes nothing.
-        UNREACHABLE.get_or_init(|| ());
-    })
-}
-
 fn curl(arguments: &[&str]) -> Result<String> {
     let mut curl = Command::new("curl");
     curl.args(["--fail", "--location", "--silent", "--show-error", "--connect-timeout", CONNECT_SECONDS, "--max-time", TOTAL_SECONDS]);
@@ -88,6 +73,8 @@ fn curl(arguments: &[&str]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const SUM: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -106,13 +93,48 @@ mod tests {
     }
 
     #[test]
+    fn a_program_comes_from_a_folder_of_programs() {
+        let upstream = published(&[("kubectl", "the program")]);
+        let workshop = tempfile::tempdir().unwrap();
+        let release = Release::Files { folder: url(upstream.path()) };
+        let program = from_release(&release, "kubectl", workshop.path()).unwrap();
+        assert_eq!(fs::read_to_string(program).unwrap(), "the program");
+    }
+
+    #[test]
+    fn a_program_comes_out_of_an_archive() {
+        let upstream = published(&[("helm", "the program")]);
+        let archive = upstream.path().join("helm.tar.gz");
+        output(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(upstream.path()).arg("helm")).unwrap();
+        let checksums = upstream.path().join("checksums");
+        fs::write(&checksums, format!("{}  helm.tar.gz\n", digest::of_file(&archive).unwrap())).unwrap();
+        let workshop = tempfile::tempdir().unwrap();
+        let release = Release::Archive { archive: url(&archive), checksums: url(&checksums), folder: String::new() };
+        let program = from_release(&release, "helm", workshop.path()).unwrap();
+        assert_eq!(fs::read_to_string(program).unwrap(), "the program");
+    }
+
+    #[test]
     fn a_file_that_differs_from_its_checksum_is_refused() {
+        let upstream = published(&[("kubectl", "the program")]);
+        fs::write(upstream.path().join("kubectl"), "another program").unwrap();
+        let workshop = tempfile::tempdir().unwrap();
+        let release = Release::Files { folder: url(upstream.path()) };
+        let error = from_release(&release, "kubectl", workshop.path()).unwrap_err().to_string();
+        assert!(error.contains(&digest::of_bytes(b"the program")), "{error}");
+    }
+
+    /// A folder of files with their checksums beside them, as a release host has it.
+    fn published(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let release = folder.path().join("kubectl");
-        fs::write(&release, "tampered").unwrap();
-        fs::write(folder.path().join("kubectl.sha256"), SUM).unwrap();
-        let url = format!("file://{}", release.display());
-        let error = checked(&url, &format!("{url}.sha256"), &folder.path().join("copy")).unwrap_err().to_string();
-        assert!(error.contains(SUM), "{error}");
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+            fs::write(folder.path().join(format!("{name}.sha256")), digest::of_bytes(content.as_bytes())).unwrap();
+        }
+        folder
+    }
+
+    fn url(path: &Path) -> String {
+        format!("file://{}", path.display())
     }
 }

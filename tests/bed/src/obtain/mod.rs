@@ -61,6 +61,8 @@ pub struct NodePrograms {
 pub fn node() -> Result<NodePrograms> {
     ensure!(rustix::process::geteuid().is_root(), "a node needs root: namespaces, mounts and control groups are made");
     debian::install(&NODE_NEEDS)?;
+    output(Command::new("unshare").args(["--net", "--mount", "true"]))
+        .context("root may not make namespaces here, as in most containers")?;
     let kubernetes = packages::kubernetes(&versions::kubernetes()?);
     let containerd = packages::containerd();
     Ok(NodePrograms {
@@ -146,7 +148,7 @@ fn fetch(package: &Package, name: &str, place: &Path) -> Result<()> {
 }
 
 fn downloaded(package: &Package, name: &str, workshop: &Path) -> Option<PathBuf> {
-    if !download::are_reachable() {
+    if !download::are_worth_trying() {
         return None;
     }
     progress::say(&format!("downloading {name} {} ...", package.version));

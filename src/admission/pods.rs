@@ -1,0 +1,134 @@
+//! The pod webhook: from a review to an answer, without a call to anybody.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    api::annotations::SidecarKind,
+    cluster::{
+        namespaces::{Knowledge, Namespaces},
+        snapshot::Snapshot,
+    },
+    injection::{Context, Decision, Denial, InjectionError, NamespaceDefaults, Outcome, Pod, Settings, inject_pod},
+};
+
+use super::{
+    metrics::Verdict,
+    review::{self, Answer, Refusal, Request, ReviewError},
+};
+
+/// How long a pod waits for its namespace: both come from one `kubectl apply`, and the namespace's event may be on its way.
+const NAMESPACE_WAIT: Duration = Duration::from_secs(1);
+
+/// What decides about pods.
+#[derive(Debug)]
+pub struct Pods {
+    /// The installation's settings.
+    pub settings: Settings,
+    /// What is known of namespaces.
+    pub namespaces: Snapshot<Namespaces>,
+}
+
+impl Pods {
+    /// Answers a review of a pod.
+    pub(crate) async fn answer(&self, text: &str) -> Result<(Vec<u8>, Verdict), ReviewError> {
+        let request: Request<'_, Pod<'_>> = review::read(text)?;
+        let knowledge = self.namespace(request.namespace.as_deref()).await;
+        let (answer, verdict) = self.decide(text, &request, knowledge);
+        Ok((answer.to_bytes(&request.uid)?, verdict))
+    }
+
+    /// What is known of the pod's namespace, after a short wait for one that is on its way.
+    async fn namespace(&self, name: Option<&str>) -> Knowledge {
+        let Some(name) = name else { return Knowledge::Known(None) };
+        let known = self.namespaces.load().get(name);
+        if known != Knowledge::Awaited {
+            return known;
+        }
+        let arrival = self.namespaces.wait_for(|namespaces| Some(namespaces.get(name)).filter(|known| *known != Knowledge::Awaited));
+        tokio::time::timeout(NAMESPACE_WAIT, arrival).await.unwrap_or(Knowledge::Awaited)
+    }
+
+    fn decide(&self, text: &str, request: &Request<'_, Pod<'_>>, knowledge: Knowledge) -> (Answer, Verdict) {
+        let Some(pod) = request.object.as_ref().filter(|_| creates_a_pod(request)) else {
+            return (Answer::default(), Verdict { outcome: "ignored", reason: "not_a_pod_creation" });
+        };
+        let (defaults, warning) = defaults(knowledge, request.namespace.as_deref().unwrap_or_default());
+        let context = Context { defaults: defaults.as_deref(), settings: &self.settings, offline: false };
+        let (mut answer, verdict) = match inject_pod(pod, &|| pod_text(text), context) {
+            Ok(decision) => answer(decision),
+            Err(error) => failed(&error),
+        };
+        if verdict.outcome != "not_asked" || defaults.is_none() {
+            answer.warnings.extend(warning);
+        }
+        (answer, verdict)
+    }
+}
+
+/// Nothing else is matched by the webhook's rules; whoever sends it gets it back as it is.
+fn creates_a_pod(request: &Request<'_, Pod<'_>>) -> bool {
+    request.operation.as_deref().is_none_or(|operation| operation == "CREATE") && request.is_for_the_object_itself()
+}
+
+fn defaults(knowledge: Knowledge, namespace: &str) -> (Option<Arc<NamespaceDefaults>>, Option<String>) {
+    match knowledge {
+        Knowledge::Known(defaults) => (defaults, None),
+        Knowledge::Awaited => (None, Some(format!("the namespace {namespace} is not known yet: defaults it may give were not applied"))),
+        Knowledge::Unwatched => (None, None),
+    }
+}
+
+/// The pod's own text within the review's.
+fn pod_text(review: &str) -> Result<&RawValue, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Review<'a> {
+        #[serde(borrow)]
+        request: Object<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow)]
+        object: &'a RawValue,
+    }
+    serde_json::from_str::<Review<'_>>(review).map(|review| review.request.object)
+}
+
+fn answer(decision: Decision) -> (Answer, Verdict) {
+    let mut answer = Answer { warnings: decision.warnings, ..Answer::default() };
+    let verdict = match decision.outcome {
+        Outcome::NotAsked => Verdict { outcome: "not_asked", reason: "" },
+        Outcome::Unchanged => Verdict { outcome: "unchanged", reason: "complete" },
+        Outcome::LeftAsIs => Verdict { outcome: "unchanged", reason: "other_settings" },
+        Outcome::Skipped { reason, operations } => {
+            answer.operations = operations;
+            answer.audit.insert("skipped", reason.sentence().to_owned());
+            Verdict { outcome: "skipped", reason: reason.label() }
+        }
+        Outcome::Injected { sidecars, operations } => {
+            answer.operations = operations;
+            answer.audit.insert("injected", sidecars.iter().map(|kind| SidecarKind::as_str(*kind)).collect::<Vec<_>>().join(","));
+            Verdict { outcome: "injected", reason: "" }
+        }
+        Outcome::Denied(denials) => {
+            let message = messages(&denials);
+            answer.audit.insert("denied", message.clone());
+            answer.refusal = Some(Refusal::invalid(message));
+            Verdict { outcome: "denied", reason: "" }
+        }
+    };
+    (answer, verdict)
+}
+
+fn messages(denials: &[Denial]) -> String {
+    denials.iter().map(|denial| denial.message.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+/// A pod that we fail on starts as it is: a defect of ours must not keep a cluster from starting pods.
+fn failed(error: &InjectionError) -> (Answer, Verdict) {
+    tracing::error!(error = error as &dyn std::error::Error, "a pod could not be decided about");
+    let answer = Answer { warnings: vec![format!("no sidecar was added: {error}")], ..Answer::default() };
+    (answer, Verdict { outcome: "failed", reason: "" })
+}

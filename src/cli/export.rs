@@ -1,0 +1,67 @@
+//! `outrigger export`: what an installation applies, for people without Helm.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+
+use crate::{
+    admission::registration::{Endpoint, manifests},
+    cli::manifests::{Node, yaml_writer},
+};
+
+/// Print what an installation applies.
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Webhooks(Webhooks),
+}
+
+/// Print the webhook configurations.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger export webhooks --ca-file ca.crt | kubectl apply -f -
+  outrigger export webhooks --url https://127.0.0.1:10250 --ca-file ca.crt   # a server outside the cluster")]
+struct Webhooks {
+    /// Address of a server outside the cluster, instead of the Service.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["namespace", "service", "port"])]
+    url: Option<String>,
+
+    /// Namespace of the Service.
+    #[arg(long, default_value = "outrigger")]
+    namespace: String,
+
+    /// Name of the Service.
+    #[arg(long, default_value = "outrigger-admission")]
+    service: String,
+
+    /// Port of the Service.
+    #[arg(long, default_value_t = 443)]
+    port: u16,
+
+    /// CA that signed the server's certificate, in PEM; without it, something in the cluster must write the bundle.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+impl Export {
+    pub(super) fn run(self) -> Result<()> {
+        let What::Webhooks(webhooks) = self.what;
+        let bundle = match &webhooks.ca_file {
+            None => None,
+            Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?),
+        };
+        let endpoint = match webhooks.url {
+            Some(url) => Endpoint::Url(url),
+            None => Endpoint::Service { namespace: webhooks.namespace, name: webhooks.service, port: webhooks.port },
+        };
+        let documents = manifests(&endpoint, bundle.as_deref()).map(Node::from);
+        print!("{}", yaml_writer::write_all(documents.iter()));
+        Ok(())
+    }
+}
