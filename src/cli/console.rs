@@ -1,6 +1,7 @@
 //! Where results and messages go: results to standard output, everything else to standard error.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::ColorChoice;
@@ -32,7 +33,7 @@ impl Console {
         let coloured = |is_terminal: bool| match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
-            ColorChoice::Auto => is_terminal && environment_allows_colour(),
+            ColorChoice::Auto => is_terminal && allows_colour(env::var_os("NO_COLOR"), env::var_os("TERM")),
         };
         Self { colours_results: coloured(io::stdout().is_terminal()), colours_messages: coloured(io::stderr().is_terminal()) }
     }
@@ -74,10 +75,11 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     }
 }
 
-fn environment_allows_colour() -> bool {
-    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let is_dumb = env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
-    !refused && !is_dumb
+/// Whether the values of `NO_COLOR` and `TERM` allow colour.
+fn allows_colour(no_color: Option<OsString>, terminal: Option<OsString>) -> bool {
+    let is_refused = no_color.is_some_and(|value| !value.is_empty());
+    let is_dumb = terminal.is_none_or(|terminal| terminal == "dumb");
+    !is_refused && !is_dumb
 }
 
 fn paint(is_coloured: bool, style: Style, text: &str) -> String {
@@ -101,6 +103,16 @@ mod tests {
     fn control_characters_are_shown_not_obeyed() {
         assert_eq!(printable("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\r\n");
         assert_eq!(printable("plain é"), "plain é");
+    }
+
+    #[test]
+    fn the_environment_can_refuse_colour() {
+        let allows = |no_color: Option<&str>, terminal: Option<&str>| allows_colour(no_color.map(Into::into), terminal.map(Into::into));
+        assert!(allows(None, Some("xterm")));
+        assert!(allows(Some(""), Some("xterm")), "an empty NO_COLOR counts as none");
+        assert!(!allows(Some("1"), Some("xterm")));
+        assert!(!allows(None, Some("dumb")));
+        assert!(!allows(None, None));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub fn reference() -> String {
 fn sections(command: &mut Command) -> String {
     let help = command.render_long_help().to_string();
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-    let title = command.get_bin_name().unwrap_or(command.get_name());
+    let title = command.get_bin_name().unwrap_or_else(|| command.get_name());
     let mut text = format!("\n## {title}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
     let subcommands = command.get_subcommands_mut().filter(|subcommand| !subcommand.is_hide_set() && subcommand.get_name() != "help");
     text.extend(subcommands.map(sections));
