@@ -61,7 +61,7 @@ pub(super) struct Explain {
     #[arg(long)]
     access: bool,
     /// Write the table of all annotations instead
-    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text", exclusive = true)]
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text", conflicts_with = "filenames")]
     annotations: Option<TableFormat>,
 }
 

@@ -12,6 +12,7 @@ use super::console::{self, Console};
 use super::input::Input;
 use super::manifests::{Node, json};
 use super::surroundings::SurroundingsArguments;
+use super::workloads;
 use super::{FOUND, NOTHING_FOUND};
 
 use report::{Report, Severity};
@@ -68,6 +69,7 @@ impl Validate {
             Format::Json => json::write_pretty(&Node::Sequence(reports.iter().map(Report::to_node).collect::<Result<_>>()?)),
         };
         console::print(&text)?;
+        surroundings.tell_assumptions(&workloads::find(&documents), console);
         let errors = reports.iter().filter(|report| report.severity == Severity::Error).count();
         console.note(&format!("{} documents, {errors} errors, {} warnings", documents.len(), reports.len() - errors));
         Ok(if errors == 0 { NOTHING_FOUND } else { FOUND })

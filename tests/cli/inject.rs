@@ -162,7 +162,7 @@ fn a_pod_that_cannot_be_read_is_refused() {
 fn diff_shows_what_would_change_and_says_so_by_its_code() {
     let changed = run(&["diff", "-f", "examples/vnc.yaml"]);
     assert_eq!(changed.code, Some(1));
-    assert!(changed.output.starts_with("--- examples/vnc.yaml:3 Pod/desktop\n+++ examples/vnc.yaml:3 Pod/desktop, injected\n@@ "));
+    assert!(changed.output.starts_with("--- examples/vnc.yaml:4 Pod/desktop\n+++ examples/vnc.yaml:4 Pod/desktop, injected\n@@ "));
     assert!(changed.output.contains("\n+  - name: outrigger-vnc\n"), "{}", changed.output);
     assert!(!changed.output.contains("\n-"), "injection only adds: {}", changed.output);
 
