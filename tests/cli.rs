@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
+#[path = "cli/cluster.rs"]
+mod cluster;
 #[path = "cli/explain.rs"]
 mod explain;
 #[path = "cli/generated.rs"]

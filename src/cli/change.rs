@@ -54,7 +54,9 @@ impl Change {
         let Workload { origin, site, .. } = &self.workload;
         let mut patch = json::read(&serde_json::to_vec(&self.operations)?)?;
         if let Node::Sequence(operations) = &mut patch {
-            operations.iter_mut().for_each(|operation| place(operation, &site.pointer));
+            for operation in operations {
+                place(operation, &site.pointer);
+            }
         }
         let text = |value: &str| Node::from(value);
         let optional = |value: &Option<String>| value.as_deref().map_or(Node::Null, Node::from);

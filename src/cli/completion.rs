@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::console::Console;
+use super::console;
 use super::{Arguments, NOTHING_FOUND};
 
 const EXAMPLES: &str = "\
@@ -29,12 +29,12 @@ pub(super) struct Completion {
 }
 
 impl Completion {
-    pub(super) fn run(&self, console: &Console) -> Result<ExitCode> {
+    pub(super) fn run(&self) -> Result<ExitCode> {
         let mut command = Arguments::command();
         let name = command.get_name().to_owned();
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, name, &mut script);
-        console.print(&String::from_utf8(script).context("the completion script is not text")?)?;
+        console::print(&String::from_utf8(script).context("the completion script is not text")?)?;
         Ok(NOTHING_FOUND)
     }
 }

@@ -1,6 +1,7 @@
 //! Where results and messages go: results to standard output, everything else to standard error.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::ColorChoice;
@@ -32,7 +33,7 @@ impl Console {
         let coloured = |is_terminal: bool| match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
-            ColorChoice::Auto => is_terminal && environment_allows_colour(),
+            ColorChoice::Auto => is_terminal && allows_colour(env::var_os("NO_COLOR"), env::var_os("TERM")),
         };
         Self { colours_results: coloured(io::stdout().is_terminal()), colours_messages: coloured(io::stderr().is_terminal()) }
     }
@@ -40,15 +41,6 @@ impl Console {
     /// A result's text in a style, if results are coloured.
     pub(super) fn styled(&self, style: Style, text: &str) -> String {
         paint(self.colours_results, style, text)
-    }
-
-    /// Writes a result. A reader that has seen enough and closed the pipe (`| head`) is no error.
-    pub(super) fn print(&self, text: &str) -> io::Result<()> {
-        let mut output = io::stdout().lock();
-        match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            written => written,
-        }
     }
 
     /// Says what went wrong.
@@ -74,10 +66,20 @@ impl Console {
     }
 }
 
-fn environment_allows_colour() -> bool {
-    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let is_dumb = env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
-    !refused && !is_dumb
+/// Writes a result. A reader that has seen enough and closed the pipe (`| head`) is no error.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Whether the values of `NO_COLOR` and `TERM` allow colour.
+fn allows_colour(no_color: Option<OsString>, terminal: Option<OsString>) -> bool {
+    let is_refused = no_color.is_some_and(|value| !value.is_empty());
+    let is_dumb = terminal.is_none_or(|terminal| terminal == "dumb");
+    !is_refused && !is_dumb
 }
 
 fn paint(is_coloured: bool, style: Style, text: &str) -> String {
@@ -101,6 +103,16 @@ mod tests {
     fn control_characters_are_shown_not_obeyed() {
         assert_eq!(printable("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\r\n");
         assert_eq!(printable("plain é"), "plain é");
+    }
+
+    #[test]
+    fn the_environment_can_refuse_colour() {
+        let allows = |no_color: Option<&str>, terminal: Option<&str>| allows_colour(no_color.map(Into::into), terminal.map(Into::into));
+        assert!(allows(None, Some("xterm")));
+        assert!(allows(Some(""), Some("xterm")), "an empty NO_COLOR counts as none");
+        assert!(!allows(Some("1"), Some("xterm")));
+        assert!(!allows(None, Some("dumb")));
+        assert!(!allows(None, None));
     }
 
     #[test]

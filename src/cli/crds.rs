@@ -7,21 +7,20 @@ use anyhow::Result;
 use crate::api::crd;
 
 use super::NOTHING_FOUND;
-use super::console::Console;
+use super::console;
 
 const EXAMPLES: &str = "\
 Examples:
   # Define the kinds in a cluster
   outrigger crds | kubectl apply --server-side -f -";
 
-/// Write the definitions of the kinds: PgServer, PgDatabase, UserList, SessionTemplate and Session
+/// Write the definitions of the kinds in outrigger.dev/v1alpha1 (custom resource definitions)
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Crds {}
 
-impl Crds {
-    pub(super) fn run(&self, console: &Console) -> Result<ExitCode> {
-        console.print(&crd::crds_yaml()?)?;
-        Ok(NOTHING_FOUND)
-    }
+/// Writes them.
+pub(super) fn run() -> Result<ExitCode> {
+    console::print(&crd::crds_yaml()?)?;
+    Ok(NOTHING_FOUND)
 }

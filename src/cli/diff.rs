@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use similar::{ChangeTag, TextDiff};
 
-use super::console::{ADDED, Console, HEADING, PLACE, REMOVED};
+use super::console::{self, ADDED, Console, HEADING, PLACE, REMOVED};
 use super::injector::{Injected, inject_all};
 use super::input::Input;
 use super::manifests::stream::Document;
@@ -53,7 +53,7 @@ impl Diff {
         let mut after = before.clone();
         changes.into_iter().try_for_each(|change| change.apply(&mut after))?;
         let differences: String = before.iter().zip(&after).map(|(before, after)| difference(before, after, console)).collect();
-        console.print(&differences)?;
+        console::print(&differences)?;
         Ok(if differences.is_empty() { NOTHING_FOUND } else { FOUND })
     }
 }

@@ -14,7 +14,7 @@ use crate::api::annotations::{self, Annotations, INJECT, NONE, Origin, Setting, 
 use crate::injection::NamespaceDefaults;
 
 use super::NOTHING_FOUND;
-use super::console::{Console, HEADING, printable};
+use super::console::{self, Console, HEADING, printable};
 use super::injector::{Conclusion, Injection, inject, own_annotations};
 use super::input::Input;
 use super::manifests::stream::Document;
@@ -61,7 +61,7 @@ pub(super) struct Explain {
     #[arg(long)]
     access: bool,
     /// Write the table of all annotations instead
-    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text", exclusive = true)]
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text", conflicts_with = "filenames")]
     annotations: Option<TableFormat>,
 }
 
@@ -72,7 +72,7 @@ impl Explain {
             Some(TableFormat::Markdown) => annotations::reference(),
             None => self.explain(console)?,
         };
-        console.print(&text)?;
+        console::print(&text)?;
         Ok(NOTHING_FOUND)
     }
 
@@ -141,9 +141,8 @@ impl<'a> Story<'a> {
             ("Needs", needs::tell(self, documents)),
             ("Access for file-sync, which --access writes alone", access::tell(self)),
         ];
-        for (title, chapter) in chapters.into_iter().filter(|(_, chapter)| !chapter.is_empty()) {
-            text.push_str(&format!("  {}\n{}", heading(title), printable(&chapter)));
-        }
+        let told = chapters.into_iter().filter(|(_, chapter)| !chapter.is_empty());
+        text.extend(told.map(|(title, chapter)| format!("  {}\n{}", heading(title), printable(&chapter))));
         text
     }
 

@@ -1,6 +1,6 @@
 //! `outrigger export`: what an installation applies, for people without Helm.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -8,8 +8,7 @@ use clap::{Args, Subcommand};
 use crate::{
     admission::registration::{Endpoint, manifests},
     cli::{
-        NOTHING_FOUND,
-        console::Console,
+        console,
         manifests::{Node, yaml_writer},
     },
 };
@@ -54,7 +53,7 @@ struct Webhooks {
 }
 
 impl Export {
-    pub(super) fn run(self, console: &Console) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         let What::Webhooks(webhooks) = self.what;
         let bundle = match &webhooks.ca_file {
             None => None,
@@ -65,7 +64,7 @@ impl Export {
             None => Endpoint::Service { namespace: webhooks.namespace, name: webhooks.service, port: webhooks.port },
         };
         let documents = manifests(&endpoint, bundle.as_deref()).map(Node::from);
-        console.print(&yaml_writer::write_all(documents.iter()))?;
-        Ok(NOTHING_FOUND)
+        console::print(&yaml_writer::write_all(documents.iter()))?;
+        Ok(())
     }
 }

@@ -52,7 +52,7 @@ impl Inject {
         if is_refused {
             return Ok(FOUND);
         }
-        self.output.write(documents, changes, console)?;
+        self.output.write(documents, changes)?;
         Ok(NOTHING_FOUND)
     }
 }

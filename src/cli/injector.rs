@@ -71,9 +71,13 @@ pub(super) fn inject_all(documents: &[Document], surroundings: &Surroundings, co
     let mut injected = Injected { changes: Vec::new(), is_refused: false };
     for workload in &workloads {
         let Injection { change, warnings, conclusion } = inject(workload, workload.pod(documents)?, surroundings)?;
-        warnings.iter().for_each(|warning| console.warning(&format!("{workload}: {warning}")));
+        for warning in warnings {
+            console.warning(&format!("{workload}: {warning}"));
+        }
         if let Conclusion::Refused(refusal) = conclusion {
-            refusal.reasons().iter().for_each(|reason| console.error(&format!("{workload}: {reason}")));
+            for reason in refusal.reasons() {
+                console.error(&format!("{workload}: {reason}"));
+            }
             injected.is_refused = true;
         } else if !change.is_empty() {
             injected.changes.push(change);

@@ -70,13 +70,13 @@ impl Arguments {
         let done = match self.command {
             Command::Serve(serve) => serve.run().map(|()| NOTHING_FOUND),
             Command::Inject(inject) => inject.run(&console),
-            Command::Uninject(uninject) => uninject.run(&console),
+            Command::Uninject(uninject) => uninject.run(),
             Command::Diff(diff) => diff.run(&console),
             Command::Explain(explain) => explain.run(&console),
             Command::Validate(validate) => validate.run(&console),
-            Command::Crds(crds) => crds.run(&console),
-            Command::Export(export) => export.run(&console),
-            Command::Completion(completion) => completion.run(&console),
+            Command::Crds(crds::Crds {}) => crds::run(),
+            Command::Export(export) => export.run().map(|()| NOTHING_FOUND),
+            Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(&console),
         };
         done.unwrap_or_else(|error| {

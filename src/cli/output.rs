@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::change::Change;
-use super::console::Console;
+use super::console;
 use super::manifests::stream::Document;
 use super::manifests::{json, yaml_writer};
 
@@ -29,10 +29,10 @@ pub(super) struct Output {
 
 impl Output {
     /// Writes the documents with the changes made, or the changes alone.
-    pub(super) fn write(&self, mut documents: Vec<Document>, changes: Vec<Change>, console: &Console) -> Result<()> {
+    pub(super) fn write(&self, mut documents: Vec<Document>, changes: Vec<Change>) -> Result<()> {
         if let Format::Patch = self.output {
             let patches = changes.iter().map(Change::to_patch).collect::<Result<Vec<_>>>()?;
-            console.print(&patches.iter().map(|patch| json::write(patch) + "\n").collect::<String>())?;
+            console::print(&patches.iter().map(|patch| json::write(patch) + "\n").collect::<String>())?;
             return Ok(());
         }
         changes.into_iter().try_for_each(|change| change.apply(&mut documents))?;
@@ -41,7 +41,7 @@ impl Output {
             Format::Json => roots.map(json::write_pretty).collect(),
             Format::Yaml | Format::Patch => yaml_writer::write_all(roots),
         };
-        console.print(&text)?;
+        console::print(&text)?;
         Ok(())
     }
 }

@@ -12,22 +12,20 @@ const WIDTH: usize = 100;
 pub fn reference() -> String {
     let mut program = Arguments::command().term_width(WIDTH);
     program.build();
-    let mut page = format!(
+    format!(
         "# The command line\n\n\
-         <!-- Generated from the definition in src/cli: `UPDATE_GENERATED=1 cargo test --test cli generated`. -->\n\n\
-         {}",
-        section(&mut program.clone())
-    );
-    let subcommands = program.get_subcommands_mut().filter(|subcommand| !subcommand.is_hide_set() && subcommand.get_name() != "help");
-    page.extend(subcommands.map(|subcommand| {
-        let title = subcommand.get_name().to_owned();
-        format!("\n## {title}\n\n{}", section(subcommand))
-    }));
-    page
+         <!-- Generated from the definition in src/cli: `UPDATE_GENERATED=1 cargo test --test cli generated`. -->\n{}",
+        sections(&mut program)
+    )
 }
 
-fn section(command: &mut Command) -> String {
+/// A section for a command and for each of its subcommands.
+fn sections(command: &mut Command) -> String {
     let help = command.render_long_help().to_string();
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-    format!("```text\n{}\n```\n", lines.join("\n").trim_end())
+    let title = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let mut text = format!("\n## {title}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
+    let subcommands = command.get_subcommands_mut().filter(|subcommand| !subcommand.is_hide_set() && subcommand.get_name() != "help");
+    text.extend(subcommands.map(sections));
+    text
 }

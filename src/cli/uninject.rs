@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 
 use super::NOTHING_FOUND;
 use super::change::Change;
-use super::console::Console;
 use super::injector::undo;
 use super::input::Input;
 use super::output::Output;
@@ -38,7 +37,7 @@ pub(super) struct Uninject {
 }
 
 impl Uninject {
-    pub(super) fn run(&self, console: &Console) -> Result<ExitCode> {
+    pub(super) fn run(&self) -> Result<ExitCode> {
         let documents = self.input.read()?;
         let mut changes = Vec::new();
         for workload in workloads::find(&documents) {
@@ -48,7 +47,7 @@ impl Uninject {
             change.push(operations)?;
             changes.push(change);
         }
-        self.output.write(documents, changes, console)?;
+        self.output.write(documents, changes)?;
         Ok(NOTHING_FOUND)
     }
 }

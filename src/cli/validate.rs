@@ -8,10 +8,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::console::Console;
+use super::console::{self, Console};
 use super::input::Input;
 use super::manifests::{Node, json};
 use super::surroundings::SurroundingsArguments;
+use super::workloads;
 use super::{FOUND, NOTHING_FOUND};
 
 use report::{Report, Severity};
@@ -32,7 +33,7 @@ Exit codes:
 /// How findings are written.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Format {
-    /// A line for each finding: file:line: severity: Kind/name: field: what is wrong
+    /// A line for each finding: its file, line, severity, object and field, and what is wrong
     Text,
     /// A JSON array of findings
     Json,
@@ -41,7 +42,7 @@ enum Format {
 /// Check annotations and objects without a cluster
 ///
 /// Checks the annotations of pods, templates and namespaces, and the objects of outrigger.dev: each by itself and all
-/// together, as two claims to one database or a PgServer's consent. What the files only refer to may exist in the cluster, so its
+/// together, as two claims to one database or a server's consent. What the files only refer to may exist in the cluster, so its
 /// absence is a warning.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -67,7 +68,8 @@ impl Validate {
             Format::Text => reports.iter().map(|report| report.line(console)).collect(),
             Format::Json => json::write_pretty(&Node::Sequence(reports.iter().map(Report::to_node).collect::<Result<_>>()?)),
         };
-        console.print(&text)?;
+        console::print(&text)?;
+        surroundings.tell_assumptions(&workloads::find(&documents), console);
         let errors = reports.iter().filter(|report| report.severity == Severity::Error).count();
         console.note(&format!("{} documents, {errors} errors, {} warnings", documents.len(), reports.len() - errors));
         Ok(if errors == 0 { NOTHING_FOUND } else { FOUND })

@@ -107,7 +107,8 @@ fn the_table_is_printed() {
     let text = output(&["explain", "--annotations"], "");
     assert!(text.contains("vnc.outrigger.dev/geometry\n  WIDTHxHEIGHT in pixels"), "{text}");
     assert!(output(&["explain", "--annotations=markdown"], "").starts_with("# Annotations\n"));
-    assert_eq!(run(&["explain"]).code, Some(2), "without the table, it needs manifests");
+    assert!(output(&["explain", "--annotations", "--color", "never"], "").starts_with("outrigger.dev/inject\n"));
+    assert_eq!(run(&["explain", "--annotations", "-f", "examples/"]).code, Some(2), "one of the two");
 }
 
 #[test]

@@ -22,6 +22,9 @@ fn input_that_cannot_be_read_fails_with_its_place() {
             assert_eq!((run.code, run.output.as_str()), (Some(2), ""), "{subcommand} {input:?}");
             assert!(run.messages.contains(message), "{subcommand}: {}", run.messages);
         }
+        let nothing = run(&[subcommand]);
+        assert_eq!(nothing.code, Some(2));
+        assert!(nothing.messages.contains("Name them with -f FILE"), "{}", nothing.messages);
         let missing = run(&[subcommand, "-f", "missing.yaml"]);
         assert_eq!(missing.code, Some(2));
         assert!(missing.messages.contains("error: can't read missing.yaml: No such file"), "{}", missing.messages);

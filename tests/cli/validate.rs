@@ -78,13 +78,13 @@ spec: {template: {spec: {containers: [{name: app}]}}}
 fn namespaces_are_checked_as_defaults() {
     let namespace = |labels: &str| {
         format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: n, labels: {labels}, annotations: {{vnc.outrigger.dev/resize: 'yes'}}}}\n"
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: desks, labels: {labels}, annotations: {{vnc.outrigger.dev/resize: 'yes'}}}}\n"
         )
     };
     let (code, output) = judged(&namespace("{}"));
     assert_eq!(code, Some(1));
-    assert!(output.contains("Namespace/n: metadata.annotations[vnc.outrigger.dev/resize]: \"yes\": must be true or false"), "{output}");
-    assert!(output.contains("warning: Namespace/n: metadata.labels[outrigger.dev/defaults]: "), "{output}");
+    assert!(output.contains("Namespace/desks: metadata.annotations[vnc.outrigger.dev/resize]: \"yes\": must be true or false"), "{output}");
+    assert!(output.contains("warning: Namespace/desks: metadata.labels[outrigger.dev/defaults]: "), "{output}");
     let (_, output) = judged(&namespace("{outrigger.dev/defaults: 'true'}"));
     assert!(output.contains("\"true\": gives no defaults: it must be enabled"), "{output}");
     let (_, output) = judged(&namespace("{outrigger.dev/defaults: enabled}"));
@@ -99,7 +99,7 @@ fn database(name: &str) -> String {
 fn objects_are_judged_among_each_other() {
     let server = |namespaces: &str| {
         format!(
-            "apiVersion: outrigger.dev/v1alpha1\nkind: PgServer\nmetadata: {{name: main}}\nspec: {{host: db, credentials: {{namespace: n, name: s}}, allow: [{{namespaces: [{namespaces}]}}]}}\n"
+            "apiVersion: outrigger.dev/v1alpha1\nkind: PgServer\nmetadata: {{name: main}}\nspec: {{host: db, credentials: {{namespace: postgres, name: admin}}, allow: [{{namespaces: [{namespaces}]}}]}}\n"
         )
     };
     let (code, rivals) = judged(&format!("{}{}{}", database("a"), database("b"), server("default")));

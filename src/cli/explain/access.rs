@@ -20,8 +20,8 @@ pub(super) fn tell(story: &Story<'_>) -> String {
     if yaml.is_empty() {
         return String::new();
     }
-    let indented = yaml.lines().map(|line| format!("    {line}\n")).collect::<String>();
-    shared.unwrap_or_default().to_owned() + &indented
+    let indented = yaml.lines().flat_map(|line| ["    ", line, "\n"]);
+    shared.into_iter().chain(indented).collect()
 }
 
 /// A role with its binding for each namespace that is mirrored, or for the whole cluster. None for a pod without file-sync.

@@ -23,7 +23,7 @@ pub(super) fn find<'pod>(pod: &'pod Node, name: &str) -> Option<Found<'pod>> {
     [INIT, APP].into_iter().find_map(|list| {
         let containers = in_list(pod, list);
         let index = containers.iter().position(|container| name_of(container) == name)?;
-        let before = containers.iter().take(index).map(|container| name_of(container)).collect();
+        let before = containers.iter().take(index).map(name_of).collect();
         Some(Found { node: containers.get(index)?, list, before })
     })
 }
