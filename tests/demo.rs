@@ -1,0 +1,124 @@
+//! The demonstration as people see it: the whole story once, and nothing left behind after Ctrl-C.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// What the audience must have read, in this order.
+const STORY: [&str; 17] = [
+    "== A control plane: etcd, kube-apiserver and kube-controller-manager",
+    "== The kinds are defined",
+    "customresourcedefinition.apiextensions.k8s.io/pgdatabases.outrigger.dev serverside-applied",
+    "== The webhook server starts",
+    "== The webhooks are registered",
+    "mutatingwebhookconfiguration.admissionregistration.k8s.io/outrigger created",
+    "== The examples are applied",
+    "== What was added to workplace in namespace default: outrigger-file-sync, outrigger-guacamole, outrigger-vnc",
+    "+    name: outrigger-file-sync",
+    "== What was added to quiet in namespace desks: outrigger-vnc",
+    "== Nothing was added to opted-out in namespace desks",
+    "== bad-annotation.yaml is refused",
+    "vnc.outrigger.dev/geometry is \"1280\": it must be WIDTHxHEIGHT",
+    "== bad-pg-database.yaml is refused",
+    "choose another name",
+    "== bad-session.yaml is refused",
+    "administrator.kubeconfig'",
+];
+
+#[test]
+fn the_story_is_told_to_its_end() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = demo(&temporary).arg("--once").output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}\n{told}", String::from_utf8_lossy(&output.stderr));
+    let mut rest = told.as_str();
+    for line in STORY {
+        let (_, after) = rest.split_once(line).unwrap_or_else(|| panic!("{line:?} is not told, or too early:\n{told}"));
+        rest = after;
+    }
+    assert!(!told.contains('\x1b'), "colour is for terminals");
+    assert_eq!(runs(&temporary), [PathBuf::new(); 0]);
+}
+
+#[test]
+fn an_interrupted_demo_leaves_no_process_and_no_file() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut demo = Running(demo(&temporary).stdout(Stdio::piped()).spawn().unwrap());
+    let mut told = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(told.any(|line| line == "Ctrl-C ends everything."), "it waits at its end");
+    let processes = recorded_processes(&temporary);
+    assert_eq!(processes.len(), 4, "etcd, kube-apiserver, kube-controller-manager and outrigger: {processes:?}");
+    assert!(processes.iter().all(|process| !has_ended(process)), "they run as long as it waits");
+
+    kill_process(Pid::from_child(&demo.0), Signal::INT).unwrap();
+    let last = told.last();
+    assert!(demo.0.wait().unwrap().success());
+    assert_eq!(last.as_deref(), Some("== Everything has ended; nothing is left behind"));
+    assert!(processes.iter().all(|process| has_ended(process)), "it returns after its processes have ended");
+    assert_eq!(runs(&temporary), [PathBuf::new(); 0]);
+}
+
+#[test]
+fn a_program_that_does_not_work_fails_the_demo() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = bed(&temporary).args(["--outrigger", "/bin/false", "--once"]).output().unwrap();
+    assert!(!output.status.success());
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("outrigger ended early"), "{complaint}");
+    assert_eq!(runs(&temporary), [PathBuf::new(); 0]);
+}
+
+/// The demo of the program under test.
+fn demo(temporary: &TempDir) -> Command {
+    let mut demo = bed(temporary);
+    demo.args(["--outrigger", env!("CARGO_BIN_EXE_outrigger")]);
+    demo
+}
+
+/// The test bed's demo, with a temporary directory of its own. Cargo becomes the program it runs, and so keeps its process id.
+fn bed(temporary: &TempDir) -> Command {
+    let mut bed = Command::new(env!("CARGO"));
+    bed.current_dir(env!("CARGO_MANIFEST_DIR")).env("TMPDIR", temporary.path());
+    bed.args(["run", "--quiet", "--package", "outrigger-bed", "--", "demo", "--examples", "examples", "--crds", "charts/outrigger/crds"]);
+    bed
+}
+
+/// Ends with the test, also if that fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// The directories of runs that have not ended.
+fn runs(temporary: &TempDir) -> Vec<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    entries(temporary.path().join(format!("outrigger-{user}/runs")))
+}
+
+/// The ids of the processes that a run has started.
+fn recorded_processes(temporary: &TempDir) -> Vec<String> {
+    let records = runs(temporary).into_iter().flat_map(|run| entries(run.join("processes")));
+    records.filter_map(|record| Some(fs::read_to_string(record).unwrap().split_whitespace().next()?.to_owned())).collect()
+}
+
+fn entries(folder: PathBuf) -> Vec<PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// A zombie has ended too.
+fn has_ended(process: &str) -> bool {
+    match fs::read_to_string(format!("/proc/{process}/stat")) {
+        Ok(stat) => stat.rsplit_once(") ").unwrap().1.starts_with('Z'),
+        Err(_) => true,
+    }
+}
