@@ -28,6 +28,9 @@ pub enum ReviewError {
     /// It is no review.
     #[error("the body is no AdmissionReview: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// It does not say what it is.
+    #[error("the body is no AdmissionReview: it names no kind")]
+    NoKind,
     /// It is a review of another version, or something else.
     #[error("this server answers AdmissionReview of admission.k8s.io/v1, not {kind} of {api_version}")]
     OtherVersion {
@@ -99,6 +102,9 @@ pub(crate) fn text(body: &[u8]) -> Result<&str, ReviewError> {
 /// Reads a review whose object is read as `T`.
 pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Request<'a, T>, ReviewError> {
     let review: Review<'a, T> = serde_json::from_str(text)?;
+    if review.kind.is_empty() {
+        return Err(ReviewError::NoKind);
+    }
     if &*review.api_version != "admission.k8s.io/v1" || &*review.kind != "AdmissionReview" {
         return Err(ReviewError::OtherVersion { kind: review.kind.to_string(), api_version: review.api_version.to_string() });
     }
