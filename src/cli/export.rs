@@ -7,7 +7,10 @@ use clap::{Args, Subcommand};
 
 use crate::{
     admission::registration::{Endpoint, manifests},
-    cli::manifests::{Node, yaml_writer},
+    cli::{
+        console,
+        manifests::{Node, yaml_writer},
+    },
 };
 
 /// Print what an installation applies.
@@ -61,7 +64,7 @@ impl Export {
             None => Endpoint::Service { namespace: webhooks.namespace, name: webhooks.service, port: webhooks.port },
         };
         let documents = manifests(&endpoint, bundle.as_deref()).map(Node::from);
-        print!("{}", yaml_writer::write_all(documents.iter()));
+        console::print(&yaml_writer::write_all(documents.iter()))?;
         Ok(())
     }
 }

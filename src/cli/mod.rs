@@ -1,17 +1,49 @@
 //! The command line: one file for each subcommand.
 
+mod change;
+mod columns;
+mod completion;
+mod console;
+mod crds;
+mod diff;
+mod explain;
 mod export;
+mod inject;
+mod injector;
+mod input;
+mod man;
 pub mod manifests;
+mod output;
+mod reference;
 mod serve;
+mod surroundings;
+mod uninject;
+mod validate;
+mod workloads;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, Parser, Subcommand};
+
+use console::Console;
+
+pub use reference::reference;
+
+/// What the subcommand was for is done, and there is nothing its caller must look at.
+const NOTHING_FOUND: ExitCode = ExitCode::SUCCESS;
+/// There is something to look at: a difference, a finding, a refusal. With kubectl, too, 1 is a difference and more a failure.
+const FOUND: ExitCode = ExitCode::FAILURE;
+/// The subcommand could not do what it is for. The parser of the command line exits with the same.
+const FAILED: u8 = 2;
 
 /// Rigs Kubernetes pods: desktops, Guacamole connections and live files from a few annotations.
 #[derive(Debug, Parser)]
 #[command(name = "outrigger", version, propagate_version = true, max_term_width = 100)]
 pub struct Arguments {
+    /// When to colour; auto does on a terminal, unless `NO_COLOR` is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", global = true)]
+    color: ColorChoice,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -19,23 +51,37 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Inject(inject::Inject),
+    Uninject(uninject::Uninject),
+    Diff(diff::Diff),
+    Explain(explain::Explain),
+    Validate(validate::Validate),
+    Crds(crds::Crds),
     Export(export::Export),
+    Completion(completion::Completion),
+    Man(man::Man),
 }
 
 impl Arguments {
     /// Runs the chosen subcommand. What went wrong is on standard error.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let result = match self.command {
-            Command::Serve(serve) => serve.run(),
-            Command::Export(export) => export.run(),
+        let console = Console::new(self.color);
+        let done = match self.command {
+            Command::Serve(serve) => serve.run().map(|()| NOTHING_FOUND),
+            Command::Inject(inject) => inject.run(&console),
+            Command::Uninject(uninject) => uninject.run(),
+            Command::Diff(diff) => diff.run(&console),
+            Command::Explain(explain) => explain.run(&console),
+            Command::Validate(validate) => validate.run(&console),
+            Command::Crds(crds::Crds {}) => crds::run(),
+            Command::Export(export) => export.run().map(|()| NOTHING_FOUND),
+            Command::Completion(completion) => completion.run(),
+            Command::Man(man) => man.run(&console),
         };
-        match result {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                ExitCode::FAILURE
-            }
-        }
+        done.unwrap_or_else(|error| {
+            console.error(&format!("{error:#}"));
+            ExitCode::from(FAILED)
+        })
     }
 }

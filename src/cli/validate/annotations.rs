@@ -1,0 +1,129 @@
+//! Annotations: of pods and templates, as the webhook reads them; of namespaces, as defaults; and where they have no effect.
+
+use std::borrow::Cow;
+
+use anyhow::Result;
+
+use crate::api::annotations::{Annotations, DEFAULTS_ENABLED, DEFAULTS_LABEL, INJECT, Origin, find, under_our_prefixes};
+use crate::api::finding::Finding;
+use crate::cli::injector::{Conclusion, Injection, inject, own_annotations};
+use crate::cli::manifests::Pointer;
+use crate::cli::manifests::stream::Document;
+use crate::cli::manifests::workload::{self, NamespaceManifest, Object};
+use crate::cli::surroundings::Surroundings;
+use crate::cli::workloads::{self, Workload, field_path};
+use crate::injection::Denial;
+
+use super::report::{Report, Severity};
+
+const FIELD: &str = "metadata.annotations";
+
+/// Checks the annotations of all objects.
+pub(super) fn check<'input>(documents: &'input [Document], surroundings: &Surroundings) -> Result<Vec<Report<'input>>> {
+    let workloads = workloads::find(documents);
+    let mut reports = Vec::new();
+    for (index, document) in documents.iter().enumerate() {
+        for object in workload::objects(&document.root) {
+            let here = |(severity, finding)| Report::new(severity, document, &object, &object.pointer, finding);
+            reports.extend(namespace(&object)?.into_iter().map(here));
+            let own = workloads.iter().filter(|workload| workload.document == index && object.pointer.holds(&workload.site.pointer));
+            for workload in own {
+                reports.extend(misplaced(&object, workload).into_iter().map(here));
+                let there = |(severity, finding)| Report::new(severity, document, &object, &workload.site.pointer, finding);
+                reports.extend(pod(workload, documents, surroundings)?.into_iter().map(there));
+            }
+        }
+    }
+    Ok(reports)
+}
+
+type Judged = (Severity, Finding);
+
+/// What injection would say about a pod. Where it stops early, misspelt keys are still looked for.
+fn pod(workload: &Workload, documents: &[Document], surroundings: &Surroundings) -> Result<Vec<Judged>> {
+    let pod = workload.pod(documents)?;
+    let Injection { warnings, conclusion, .. } = inject(workload, pod, surroundings)?;
+    let mut judged: Vec<Judged> = warnings.into_iter().map(|warning| (Severity::Warning, Finding::at(FIELD, warning))).collect();
+    match conclusion {
+        Conclusion::Refused(refusal) => {
+            judged.extend(refusal.denials().into_iter().map(|denial| (Severity::Error, denied(denial))));
+            judged.extend(unknown_keys(own_annotations(pod)));
+        }
+        Conclusion::NotAsked => {
+            judged.extend(bad_values(own_annotations(pod)));
+            judged.extend(unknown_keys(own_annotations(pod)));
+        }
+        Conclusion::Skipped(_) | Conclusion::Equipped => {}
+    }
+    Ok(judged)
+}
+
+fn denied(denial: Denial) -> Finding {
+    Finding::at(denial.key.map_or_else(String::new, annotation_field), denial.message)
+}
+
+fn annotation_field(key: &str) -> String {
+    format!("{FIELD}[{key}]")
+}
+
+/// Keys that the table lacks.
+fn unknown_keys<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> impl Iterator<Item = Judged> {
+    annotations.filter_map(|(key, value)| {
+        let warning = Annotations::default().add(key, Cow::Borrowed(value), Origin::Pod)?;
+        Some((Severity::Warning, Finding::at(annotation_field(key), warning)))
+    })
+}
+
+/// Values that the table doesn't allow.
+fn bad_values<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> impl Iterator<Item = Judged> {
+    annotations.filter_map(|(key, value)| {
+        let allowed = find(key)?.kind.check(value.trim()).err()?;
+        Some((Severity::Error, Finding::of(annotation_field(key), value, format!("must be {allowed}"))))
+    })
+}
+
+/// Judges what a namespace gives its pods.
+fn namespace(object: &Object<'_>) -> Result<Vec<Judged>> {
+    if !object.group().is_empty() || object.kind != "Namespace" {
+        return Ok(Vec::new());
+    }
+    let mut judged = Vec::new();
+    for manifest in workload::namespaces(object.node)? {
+        judged.extend(switch(&manifest).map(|finding| (Severity::Warning, finding)));
+        let annotations = || manifest.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        judged.extend(bad_values(annotations()));
+        judged.extend(unknown_keys(annotations()));
+    }
+    Ok(judged)
+}
+
+/// Defaults that nothing switches on.
+fn switch(manifest: &NamespaceManifest) -> Option<Finding> {
+    let field = format!("metadata.labels[{DEFAULTS_LABEL}]");
+    match manifest.labels.get(DEFAULTS_LABEL) {
+        Some(value) if value == DEFAULTS_ENABLED => None,
+        Some(value) => Some(Finding::of(field, value, format!("gives no defaults: it must be {DEFAULTS_ENABLED}"))),
+        None if under_our_prefixes(&manifest.annotations).is_empty() => None,
+        None => Some(Finding::at(
+            field,
+            format!("the annotations are no defaults for pods without the label {DEFAULTS_LABEL}: {DEFAULTS_ENABLED}"),
+        )),
+    }
+}
+
+/// A request that stands on the workload instead of its template, where nobody reads it.
+fn misplaced(object: &Object<'_>, workload: &Workload) -> Option<Judged> {
+    let (_, asked) = own_annotations(object.node).find(|(key, _)| *key == INJECT.name)?;
+    let template = relative(&workload.site.pointer, &object.pointer);
+    if template.is_empty() {
+        return None;
+    }
+    let message = format!("has no effect on a {}: write it to {template}.{FIELD}", object.kind);
+    Some((Severity::Warning, Finding::of(annotation_field(INJECT.name), asked, message)))
+}
+
+/// The path from an object to its template.
+fn relative(template: &Pointer, object: &Pointer) -> String {
+    let tokens = template.tokens().iter().skip(object.tokens().len());
+    field_path(&tokens.fold(Pointer::default(), |pointer, token| pointer.child(token.clone())))
+}
