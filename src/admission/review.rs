@@ -28,6 +28,9 @@ pub enum ReviewError {
     /// It is no review.
     #[error("the body is no AdmissionReview: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// It does not say what it is.
+    #[error("the body is no AdmissionReview: it names no kind")]
+    NoKind,
     /// It is a review of another version, or something else.
     #[error("this server answers AdmissionReview of admission.k8s.io/v1, not {kind} of {api_version}")]
     OtherVersion {
@@ -99,6 +102,9 @@ pub(crate) fn text(body: &[u8]) -> Result<&str, ReviewError> {
 /// Reads a review whose object is read as `T`.
 pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Request<'a, T>, ReviewError> {
     let review: Review<'a, T> = serde_json::from_str(text)?;
+    if review.kind.is_empty() {
+        return Err(ReviewError::NoKind);
+    }
     if &*review.api_version != "admission.k8s.io/v1" || &*review.kind != "AdmissionReview" {
         return Err(ReviewError::OtherVersion { kind: review.kind.to_string(), api_version: review.api_version.to_string() });
     }
@@ -183,10 +189,6 @@ struct Response<'a> {
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'a Refusal>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Cow<'a, str>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -196,22 +198,36 @@ struct Response<'a> {
 impl Answer {
     /// The answer to the request of this uid.
     pub fn to_bytes(&self, uid: &str) -> Result<Vec<u8>, serde_json::Error> {
-        // The API server refuses a patch type without a patch, and the reverse.
-        let patch = if self.operations.is_empty() { None } else { Some(STANDARD.encode(serde_json::to_vec(&self.operations)?)) };
-        serde_json::to_vec(&ReviewOut {
+        let mut bytes = serde_json::to_vec(&ReviewOut {
             api_version: "admission.k8s.io/v1",
             kind: "AdmissionReview",
             response: Response {
                 uid,
                 allowed: self.refusal.is_none(),
                 status: self.refusal.as_ref(),
-                patch_type: patch.as_ref().map(|_| "JSONPatch"),
-                patch,
                 warnings: self.warnings.iter().map(|warning| shortened(warning)).collect(),
                 audit_annotations: &self.audit,
             },
-        })
+        })?;
+        // The API server refuses a patch type without a patch, and the reverse.
+        if !self.operations.is_empty() {
+            insert_patch(&mut bytes, &serde_json::to_vec(&self.operations)?);
+        }
+        Ok(bytes)
     }
+}
+
+/// Puts a patch into a written answer, as the last members of its response. It is most of the answer, and base64 holds
+/// nothing to escape, so it goes there straight.
+fn insert_patch(answer: &mut Vec<u8>, patch: &[u8]) {
+    const END: &[u8] = b"}}";
+    answer.truncate(answer.len() - END.len());
+    let mut text = String::with_capacity(patch.len() * 4 / 3 + 64);
+    text.push_str(r#","patchType":"JSONPatch","patch":""#);
+    STANDARD.encode_string(patch, &mut text);
+    text.push('"');
+    answer.extend_from_slice(text.as_bytes());
+    answer.extend_from_slice(END);
 }
 
 fn shortened(warning: &str) -> Cow<'_, str> {

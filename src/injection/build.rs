@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::{
-    annotations::{self, Annotations, Key, SidecarKind, TABLE, ValueKind},
+    annotations::{self, Annotations, Key, SidecarKind, ValueKind},
     duration,
     quantity::Quantity,
 };
@@ -158,8 +158,8 @@ impl Builder<'_> {
 
     /// The variables of a sidecar that somebody wrote, as the table names them.
     pub(crate) fn written_variables(&self, kind: SidecarKind) -> Vec<Variable> {
-        let keys = TABLE.iter().copied().filter(|key| key.sidecar() == Some(kind));
-        keys.filter_map(|key| Some(Variable::new(key.variable?, in_program_terms(key, self.annotations.written(key)?)))).collect()
+        let settings = self.annotations.iter().filter(|setting| setting.key.sidecar() == Some(kind));
+        settings.filter_map(|setting| Some(Variable::new(setting.key.variable?, in_program_terms(setting.key, &setting.value)))).collect()
     }
 
     /// The port on which the kubelet probes a sidecar.

@@ -14,7 +14,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use super::nearest::nearest;
 
 /// One annotation users may write.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Key {
     /// The whole key, such as `vnc.outrigger.dev/geometry`.
     pub name: &'static str,
@@ -27,6 +27,15 @@ pub struct Key {
     /// The environment variable that carries it into the sidecar, if one does.
     pub variable: Option<&'static str>,
 }
+
+impl PartialEq for Key {
+    /// Names are unique in the table.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Key {}
 
 impl Key {
     /// The sidecar this key configures, or `None` for those that concern the whole pod.
