@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use outrigger::injection::{NamespaceDefaults, Outcome};
+use outrigger::{api::annotations::NamespaceDefaults, injection::Outcome};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    api::annotations::SidecarKind,
+    api::annotations::{NamespaceDefaults, SidecarKind},
     cluster::{
         namespaces::{Knowledge, Namespaces},
         snapshot::Snapshot,
     },
-    injection::{Context, Decision, Denial, InjectionError, NamespaceDefaults, Outcome, Pod, Settings, inject_pod},
+    injection::{Context, Decision, Denial, InjectionError, Outcome, Pod, Settings, inject_pod},
 };
 
 use super::{

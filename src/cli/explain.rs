@@ -10,8 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::api::annotations::{self, Annotations, INJECT, NONE, Origin, Setting, SidecarKind, items};
-use crate::injection::NamespaceDefaults;
+use crate::api::annotations::{self, Annotations, INJECT, NONE, NamespaceDefaults, Origin, Setting, SidecarKind, items};
 
 use super::NOTHING_FOUND;
 use super::console::{self, Console, HEADING, printable};

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::api::annotations::{DEFAULTS_ENABLED, DEFAULTS_LABEL, under_our_prefixes};
-use crate::injection::{NamespaceDefaults, Settings};
+use crate::api::annotations::{DEFAULTS_ENABLED, DEFAULTS_LABEL, NamespaceDefaults, under_our_prefixes};
+use crate::injection::Settings;
 
 use super::console::Console;
 use super::manifests::stream::{self, Document};

@@ -5,10 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 
-use crate::{
-    api::annotations::{self, DEFAULTS_ENABLED, DEFAULTS_LABEL},
-    injection::NamespaceDefaults,
-};
+use crate::api::annotations::{self, DEFAULTS_ENABLED, DEFAULTS_LABEL, NamespaceDefaults};
 
 use super::{
     snapshot::Writer,

@@ -23,13 +23,12 @@ mod vnc;
 pub use patch::{Operation, segment};
 pub use pod::{Pod, Text};
 pub use record::{Added, Before, Merged, Record};
-pub use request::NamespaceDefaults;
 pub use settings::{Resources, Settings, SettingsError, SidecarSettings};
 pub use uninject::uninject;
 
 use serde_json::value::RawValue;
 
-use crate::api::annotations::{STATUS, SidecarKind};
+use crate::api::annotations::{NamespaceDefaults, STATUS, SidecarKind};
 
 use build::Builder;
 use pod::Spec;

@@ -1,13 +1,10 @@
 //! What a pod asks for: its annotations and its namespace's, read by the table.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
-use crate::api::annotations::{self, Annotations, INJECT, NONE, Origin, SidecarKind, items};
+use crate::api::annotations::{self, Annotations, INJECT, NONE, NamespaceDefaults, Origin, SidecarKind, items};
 
 use super::{Denial, pod::Pod};
-
-/// The annotations of a namespace that are defaults for its pods.
-pub type NamespaceDefaults = BTreeMap<String, String>;
 
 /// What a pod asks for.
 #[derive(Debug)]
@@ -90,6 +87,8 @@ fn idle_keys(request: &Request<'_>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::api::annotations::VNC_GEOMETRY;
 

@@ -3,7 +3,10 @@
 
 pub(crate) mod webhook;
 
-use outrigger::injection::{Context, Decision, NamespaceDefaults, Operation, Outcome, Pod, Settings, inject, uninject};
+use outrigger::{
+    api::annotations::NamespaceDefaults,
+    injection::{Context, Decision, Operation, Outcome, Pod, Settings, inject, uninject},
+};
 use serde_json::Value;
 
 /// The decision about a pod under default settings.

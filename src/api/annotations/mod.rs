@@ -13,6 +13,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use super::nearest::nearest;
 
+/// The annotations of a namespace that are defaults for its pods.
+pub type NamespaceDefaults = BTreeMap<String, String>;
+
 /// One annotation users may write.
 #[derive(Debug)]
 pub struct Key {

@@ -1,7 +1,7 @@
 //! What the demo's audience sees: headings, commands, and differences in colour where colour is wanted.
 
 use std::env;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Stdout, Write};
 
 /// The longest line of a difference that is shown whole, in characters; the record of an injection is one long line.
 const SHOWN_WIDTH: usize = 140;
@@ -14,6 +14,7 @@ const PLAIN: &str = "\x1b[0m";
 
 /// Standard output, with or without colour.
 pub(super) struct Screen {
+    output: Stdout,
     is_coloured: bool,
 }
 
@@ -22,7 +23,8 @@ impl Screen {
     pub(super) fn of_this_terminal() -> Self {
         let is_unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let is_dumb = env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
-        Self { is_coloured: io::stdout().is_terminal() && !is_unwanted && !is_dumb }
+        let output = io::stdout();
+        Self { is_coloured: output.is_terminal() && !is_unwanted && !is_dumb, output }
     }
 
     pub(super) fn heading(&self, text: &str) -> io::Result<()> {
@@ -49,7 +51,7 @@ impl Screen {
 
     /// Text as it is.
     pub(super) fn line(&self, text: &str) -> io::Result<()> {
-        let mut output = io::stdout().lock();
+        let mut output = self.output.lock();
         writeln!(output, "{}", text.trim_end())?;
         output.flush()
     }
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn without_colour_a_line_is_itself() {
-        assert_eq!(Screen { is_coloured: false }.paint(GREEN, "+ added"), "+ added");
-        assert_eq!(Screen { is_coloured: true }.paint(GREEN, "+ added"), "\x1b[32m+ added\x1b[0m");
+        assert_eq!(Screen { output: io::stdout(), is_coloured: false }.paint(GREEN, "+ added"), "+ added");
+        assert_eq!(Screen { output: io::stdout(), is_coloured: true }.paint(GREEN, "+ added"), "\x1b[32m+ added\x1b[0m");
     }
 }
