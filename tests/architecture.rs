@@ -251,7 +251,7 @@ fn without_comments_and_strings(source: &str) -> String {
 /// How long the comment, string or character is that the text begins with.
 fn skipped_length(text: &str) -> Option<usize> {
     if text.starts_with("//") {
-        return Some(text.find('\n').unwrap_or(text.len()));
+        return Some(text.find('\n').unwrap_or_else(|| text.len()));
     }
     if text.starts_with("/*") {
         return Some(text.find("*/").map_or(text.len(), |end| end + 2));
@@ -311,8 +311,7 @@ impl<'code> Paths<'code> {
     fn path(&mut self, prefix: &str) {
         let start = self.at;
         let mut path = prefix.to_owned();
-        loop {
-            let Some(word) = self.word() else { break };
+        while let Some(word) = self.word() {
             self.at += word.len();
             if word != "self" || path.is_empty() {
                 path = if path.is_empty() { word.to_owned() } else { format!("{path}::{word}") };
@@ -342,7 +341,7 @@ impl<'code> Paths<'code> {
 
     /// The identifier that comes next.
     fn word(&self) -> Option<&'code str> {
-        let end = self.rest().find(|character: char| !character.is_alphanumeric() && character != '_').unwrap_or(self.rest().len());
+        let end = self.rest().find(|character: char| !character.is_alphanumeric() && character != '_').unwrap_or_else(|| self.rest().len());
         self.rest().get(..end).filter(|word| !word.is_empty())
     }
 
