@@ -60,7 +60,7 @@ fn namespace_defaults_ask_and_configure_and_the_pod_overrides() {
     ]);
     let pod = pod(&[("vnc.outrigger.dev/geometry", "640x480")]);
     let decision = decide(&pod, Some(&defaults));
-    let pod = patched(&pod, operations(&decision));
+    let pod = patched(&pod, &patch(&decision));
     let vnc = container(&pod, "outrigger-vnc");
     assert_eq!(variable(vnc, "VNC_GEOMETRY"), Some("640x480"));
     assert_eq!(variable(vnc, "VNC_CLIPBOARD"), Some("off"));
@@ -77,10 +77,10 @@ fn pods_that_cannot_have_sidecars_are_told_why() {
         let decision = decide(&pod, None);
         assert!(matches!(decision.outcome, Outcome::Skipped { reason: found, .. } if found == reason), "{decision:?}");
         assert!(decision.warnings[0].contains(reason.sentence()), "{:?}", decision.warnings);
-        let told = patched(&pod, operations(&decision));
+        let told = patched(&pod, &patch(&decision));
         assert_eq!(status(&told).skipped["vnc"], reason.sentence());
         assert_eq!(names(&told, "containers"), ["app"]);
-        assert!(operations(&decide(&told, None)).is_empty(), "said once");
+        assert!(patch(&decide(&told, None)).is_empty(), "said once");
         assert_eq!(restored(&told), pod);
     }
 }
@@ -88,10 +88,7 @@ fn pods_that_cannot_have_sidecars_are_told_why() {
 #[test]
 fn a_mirror_pod_is_not_touched() {
     let decision = decide(&with(&[VNC], ("kubernetes.io/config.mirror", "x")), None);
-    assert!(
-        matches!(&decision.outcome, Outcome::Skipped { reason: SkipReason::MirrorPod, operations } if operations.is_empty()),
-        "{decision:?}"
-    );
+    assert!(matches!(&decision.outcome, Outcome::Skipped { reason: SkipReason::MirrorPod, patch } if patch.is_empty()), "{decision:?}");
 }
 
 #[test]
@@ -142,7 +139,7 @@ fn beside_a_plain_mesh_proxy_sidecars_are_plain_and_wait_behind_it() {
     pod["spec"]["containers"] = json!([{"name": "linkerd-proxy"}, {"name": "app"}]);
     let decision = decide(&pod, None);
     assert!(decision.warnings.is_empty(), "{:?}", decision.warnings);
-    let pod = patched(&pod, operations(&decision));
+    let pod = patched(&pod, &patch(&decision));
     assert_eq!(names(&pod, "containers"), ["linkerd-proxy", "outrigger-file-sync", "outrigger-vnc", "outrigger-guacamole", "app"]);
     assert_eq!(names(&pod, "initContainers"), ["linkerd-init"]);
     for kind in SidecarKind::ALL {
@@ -159,7 +156,7 @@ fn before_a_plain_proxy_has_come_nothing_waits_and_a_warning_says_so() {
     pod["spec"]["initContainers"] = json!([{"name": "istio-init"}]);
     let decision = decide(&pod, None);
     assert!(decision.warnings[0].contains("istio-proxy"), "{:?}", decision.warnings);
-    let pod = patched(&pod, operations(&decision));
+    let pod = patched(&pod, &patch(&decision));
     assert_eq!(names(&pod, "containers"), ["outrigger-file-sync", "app"]);
     assert!(container(&pod, "outrigger-file-sync").get("lifecycle").is_none());
 }
@@ -172,7 +169,7 @@ fn plain_and_native_on_request() {
     native["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "istio-proxy"}));
     let decision = decide(&native, None);
     assert!(decision.warnings[0].contains("istio-proxy"), "{:?}", decision.warnings);
-    assert_eq!(names(&patched(&native, operations(&decision)), "initContainers"), ["outrigger-vnc"]);
+    assert_eq!(names(&patched(&native, &patch(&decision)), "initContainers"), ["outrigger-vnc"]);
 }
 
 #[test]
@@ -216,7 +213,7 @@ fn resources_from_annotation_installation_and_built_in_in_this_order() {
     let settings = Settings::from_values("injection: {fileSync: {resources: {memoryLimit: 64Mi, cpuRequest: 5m}}}").unwrap();
     let pod = with(&FILE_SYNC, ("file-sync.outrigger.dev/cpu-request", "20m"));
     let decision = decide_with(&pod, None, &settings, false);
-    let resources = container(&patched(&pod, operations(&decision)), "outrigger-file-sync")["resources"].clone();
+    let resources = container(&patched(&pod, &patch(&decision)), "outrigger-file-sync")["resources"].clone();
     assert_eq!(resources, json!({"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"cpu": "200m", "memory": "64Mi"}}));
 }
 
@@ -235,7 +232,7 @@ fn one_written_amount_moves_the_other_and_two_must_agree() {
 fn images_from_annotation_installation_and_this_version() {
     let image = |pod: &Value, settings: &Settings| {
         let decision = decide_with(pod, None, settings, false);
-        container(&patched(pod, operations(&decision)), "outrigger-vnc")["image"].as_str().unwrap().to_owned()
+        container(&patched(pod, &patch(&decision)), "outrigger-vnc")["image"].as_str().unwrap().to_owned()
     };
     let installed = Settings::from_values("injection: {vnc: {image: 'registry.example.com/desktop:2'}}").unwrap();
     assert_eq!(image(&pod(&[VNC]), &Settings::default()), format!("localhost/outrigger-desktop:{}", env!("CARGO_PKG_VERSION")));
@@ -248,7 +245,7 @@ fn pull_secrets_are_added_by_name_and_never_hide_the_service_accounts() {
     let settings = Settings::from_values("injection: {imagePullSecrets: [mirror]}").unwrap();
     let bare = pod(&[VNC]);
     let secrets =
-        |pod: &Value, offline| names(&patched(pod, operations(&decide_with(pod, None, &settings, offline))), "imagePullSecrets").join(",");
+        |pod: &Value, offline| names(&patched(pod, &patch(&decide_with(pod, None, &settings, offline))), "imagePullSecrets").join(",");
     assert_eq!(secrets(&bare, false), "mirror");
     assert_eq!(secrets(&bare, true), "");
     let mut own = bare.clone();
@@ -354,7 +351,7 @@ fn a_container_with_image_auto_takes_our_image_and_place_and_keeps_its_own_words
     assert_eq!(vnc["securityContext"]["runAsUser"], 77);
     assert_eq!(vnc["securityContext"]["runAsNonRoot"], true);
     assert_eq!(vnc["resources"], json!({"limits": {"cpu": "9"}}), "a request of ours might exceed a limit of theirs");
-    assert!(operations(&decide(&done, None)).is_empty());
+    assert!(patch(&decide(&done, None)).is_empty());
     assert_eq!(restored(&done), pod);
 }
 
@@ -372,7 +369,7 @@ fn a_container_with_its_own_image_stays_where_it_is_and_is_completed() {
     assert!(vnc.get("restartPolicy").is_none(), "only init containers may have one");
     assert_eq!(vnc["ports"].as_array().unwrap().len(), 1);
     assert!(vnc["startupProbe"].is_object());
-    assert!(operations(&decide(&done, None)).is_empty());
+    assert!(patch(&decide(&done, None)).is_empty());
     assert_eq!(restored(&done), pod);
 }
 
@@ -393,14 +390,14 @@ fn a_container_that_came_later_gets_what_it_lacks_and_nothing_else_changes() {
     pod["spec"]["initContainers"].as_array_mut().unwrap().insert(0, json!({"name": "other-proxy", "restartPolicy": "Always"}));
     pod["spec"]["volumes"].as_array_mut().unwrap().reverse();
     let decision = decide(&pod, None);
-    let done = patched(&pod, operations(&decision));
+    let done = patched(&pod, &patch(&decision));
     let late = container(&done, "late");
     assert_eq!(variable(late, "DISPLAY"), Some(":99"));
     assert_eq!(late["volumeMounts"].as_array().unwrap().len(), 3);
     for kind in SidecarKind::ALL {
         assert_eq!(container(&done, kind.container()), container(&before, kind.container()));
     }
-    assert!(operations(&decide(&done, None)).is_empty(), "twice is as good as once");
+    assert!(patch(&decide(&done, None)).is_empty(), "twice is as good as once");
     let undone = restored(&done);
     assert_eq!(names(&undone, "containers"), ["app", "late"]);
     assert_eq!(container(&undone, "late"), &json!({"name": "late", "image": "late:1"}));
@@ -443,7 +440,7 @@ fn uninject_gives_back_nulls_missing_maps_and_empty_lists() {
         json!({"metadata": {"annotations": null}, "spec": {"initContainers": null, "containers": [{"name": "app"}]}}),
     ] {
         let decision = decide(&pod, Some(&defaults));
-        let done = patched(&pod, operations(&decision));
+        let done = patched(&pod, &patch(&decision));
         assert_eq!(restored(&done), pod);
     }
 }
@@ -466,7 +463,7 @@ fn the_patch_grows_with_the_pod_not_with_its_square() {
     let size = |count: usize| {
         let mut pod = pod(&[VNC]);
         pod["spec"]["containers"] = json!(containers(count));
-        serde_json::to_string(operations(&decide(&pod, None))).unwrap().len()
+        patch(&decide(&pod, None)).to_json().len()
     };
     let (one, eleven, hundred_and_one) = (size(1), size(11), size(101));
     let (each, each_of_many) = ((eleven - one) / 10, (hundred_and_one - eleven) / 90);

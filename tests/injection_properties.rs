@@ -180,11 +180,11 @@ proptest! {
     #[test]
     fn applies_survives_repeats_and_undoes(pod in pod(), defaults in defaults()) {
         let decision = decide(&pod, defaults.as_ref());
-        let once = patched(&pod, operations(&decision));
+        let once = patched(&pod, &patch(&decision));
         prop_assert_eq!(survives(&pod, &once), Ok(()));
 
         let again = decide(&once, defaults.as_ref());
-        prop_assert!(operations(&again).is_empty(), "twice is once: {:?}", again);
+        prop_assert!(patch(&again).is_empty(), "twice is once: {:?}", again);
         if matches!(decision.outcome, Outcome::Injected { .. }) {
             prop_assert!(matches!(again.outcome, Outcome::Unchanged), "{:?}", again);
         }

@@ -102,13 +102,13 @@ fn answer(decision: Decision) -> (Answer, Verdict) {
         Outcome::NotAsked => Verdict { outcome: "not_asked", reason: "" },
         Outcome::Unchanged => Verdict { outcome: "unchanged", reason: "complete" },
         Outcome::LeftAsIs => Verdict { outcome: "unchanged", reason: "other_settings" },
-        Outcome::Skipped { reason, operations } => {
-            answer.operations = operations;
+        Outcome::Skipped { reason, patch } => {
+            answer.patch = patch;
             answer.audit.insert("skipped", reason.sentence().to_owned());
             Verdict { outcome: "skipped", reason: reason.label() }
         }
-        Outcome::Injected { sidecars, operations } => {
-            answer.operations = operations;
+        Outcome::Injected { sidecars, patch } => {
+            answer.patch = patch;
             answer.audit.insert("injected", sidecars.iter().map(|kind| SidecarKind::as_str(*kind)).collect::<Vec<_>>().join(","));
             Verdict { outcome: "injected", reason: "" }
         }

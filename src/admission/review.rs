@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::injection::{Operation, Text};
+use crate::injection::{Patch, Text};
 
 /// Deeper than any object Kubernetes knows; what is deeper wants to exhaust somebody's stack.
 const MAX_DEPTH: usize = 512;
@@ -142,7 +142,7 @@ pub struct Answer {
     /// Why the object is refused; `None` admits it.
     pub refusal: Option<Refusal>,
     /// What is changed about it.
-    pub operations: Vec<Operation>,
+    pub patch: Patch,
     /// What its author reads.
     pub warnings: Vec<String>,
     /// What the audit log keeps, under the webhook's name.
@@ -210,8 +210,8 @@ impl Answer {
             },
         })?;
         // The API server refuses a patch type without a patch, and the reverse.
-        if !self.operations.is_empty() {
-            insert_patch(&mut bytes, &serde_json::to_vec(&self.operations)?);
+        if !self.patch.is_empty() {
+            insert_patch(&mut bytes, &self.patch.to_json());
         }
         Ok(bytes)
     }
@@ -285,7 +285,9 @@ mod tests {
         let plain = answer(&Answer::default());
         assert_eq!(plain["response"], json!({"uid": "u-1", "allowed": true}));
         assert_eq!(plain["apiVersion"], "admission.k8s.io/v1");
-        let patched = answer(&Answer { operations: vec![Operation::remove("/x")], ..Answer::default() });
+        let mut removal = Patch::default();
+        removal.remove("/x").unwrap();
+        let patched = answer(&Answer { patch: removal, ..Answer::default() });
         let patch = STANDARD.decode(patched["response"]["patch"].as_str().unwrap()).unwrap();
         assert_eq!(patch, br#"[{"op":"remove","path":"/x"}]"#);
         assert_eq!(patched["response"]["patchType"], "JSONPatch");

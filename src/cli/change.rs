@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::injection::Operation;
+use crate::injection::Patch;
 
 use super::manifests::stream::Document;
 use super::manifests::{Node, Pointer, json, patch};
@@ -13,7 +13,7 @@ use super::workloads::Workload;
 pub(super) struct Change {
     workload: Workload,
     /// Pointers begin at the pod.
-    operations: Vec<Operation>,
+    patch: Patch,
     /// The pod after it.
     pod: Node,
 }
@@ -21,7 +21,7 @@ pub(super) struct Change {
 impl Change {
     /// A change of nothing, to begin with.
     pub(super) fn none(workload: &Workload, pod: &Node) -> Self {
-        Self { workload: workload.clone(), operations: Vec::new(), pod: pod.clone() }
+        Self { workload: workload.clone(), patch: Patch::default(), pod: pod.clone() }
     }
 
     /// The pod as it is after the change.
@@ -30,16 +30,15 @@ impl Change {
     }
 
     /// Adds operations that begin where the change ends.
-    pub(super) fn push(&mut self, operations: Vec<Operation>) -> Result<()> {
-        let patch = patch::read(&serde_json::to_vec(&operations)?)?;
-        patch::apply(&mut self.pod, &patch).with_context(|| self.workload.to_string())?;
-        self.operations.extend(operations);
+    pub(super) fn push(&mut self, more: &Patch) -> Result<()> {
+        patch::apply(&mut self.pod, &patch::read(&more.to_json())?).with_context(|| self.workload.to_string())?;
+        self.patch.append(more);
         Ok(())
     }
 
     /// Whether nothing changes.
     pub(super) const fn is_empty(&self) -> bool {
-        self.operations.is_empty()
+        self.patch.is_empty()
     }
 
     /// Makes the change in the documents the pod was read from.
@@ -52,7 +51,7 @@ impl Change {
     /// The change as an object that names its file, document and workload, and holds an RFC 6902 patch of that document.
     pub(super) fn to_patch(&self) -> Result<Node> {
         let Workload { origin, site, .. } = &self.workload;
-        let mut patch = json::read(&serde_json::to_vec(&self.operations)?)?;
+        let mut patch = json::read(&self.patch.to_json())?;
         if let Node::Sequence(operations) = &mut patch {
             for operation in operations {
                 place(operation, &site.pointer);

@@ -118,7 +118,7 @@ pub(super) fn inject(workload: &Workload, pod: &Node, surroundings: &Surrounding
     let mut decision = decide(workload, pod, surroundings);
     if let Ok(Decision { outcome: Outcome::LeftAsIs, .. }) = &decision {
         warnings.push(replaced(pod));
-        change.push(undo(pod)?.unwrap_or_default())?;
+        change.push(&undo(pod)?.unwrap_or_default())?;
         decision = decide(workload, change.pod(), surroundings);
     }
     let outcome = match decision {
@@ -137,13 +137,13 @@ pub(super) fn inject(workload: &Workload, pod: &Node, surroundings: &Surrounding
             warnings.extend(leftover(pod));
             Conclusion::NotAsked
         }
-        Outcome::Skipped { reason, operations } => {
-            change.push(operations)?;
+        Outcome::Skipped { reason, patch } => {
+            change.push(&patch)?;
             Conclusion::Skipped(reason)
         }
-        Outcome::Injected { operations, .. } => {
+        Outcome::Injected { patch, .. } => {
             warnings.extend(hidden_pull_secrets(pod, surroundings));
-            change.push(operations)?;
+            change.push(&patch)?;
             Conclusion::Equipped
         }
         Outcome::Unchanged | Outcome::LeftAsIs => Conclusion::Equipped,
@@ -161,7 +161,7 @@ fn decide(workload: &Workload, pod: &Node, surroundings: &Surroundings) -> Resul
 }
 
 /// The operations that undo an earlier injection; none for a pod that was never injected.
-pub(super) fn undo(pod: &Node) -> Result<Option<Vec<injection::Operation>>, InjectionError> {
+pub(super) fn undo(pod: &Node) -> Result<Option<injection::Patch>, InjectionError> {
     injection::uninject(&Pod::read(&json::write(pod))?)
 }
 

@@ -42,9 +42,9 @@ impl Uninject {
         let mut changes = Vec::new();
         for workload in workloads::find(&documents) {
             let pod = workload.pod(&documents)?;
-            let Some(operations) = undo(pod).with_context(|| workload.to_string())? else { continue };
+            let Some(patch) = undo(pod).with_context(|| workload.to_string())? else { continue };
             let mut change = Change::none(&workload, pod);
-            change.push(operations)?;
+            change.push(&patch)?;
             changes.push(change);
         }
         self.output.write(documents, changes)?;

@@ -1,6 +1,6 @@
 //! What all sidecars' containers have in common.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use crate::api::{
     annotations::{self, Annotations, Key, SidecarKind, ValueKind},
@@ -12,7 +12,7 @@ use super::{
     mesh,
     pod::{Container as PodContainer, Spec},
     settings::Settings,
-    sidecar::{Container, Exec, Handler, HttpGet, Lifecycle, Mount, Placement, Port, Probe, Resources, SecurityContext, Variable},
+    sidecar::{Amounts, Container, Exec, Handler, HttpGet, Lifecycle, Mount, Placement, Port, Probe, Resources, SecurityContext, Variable},
 };
 
 /// The user sidecars run as where nothing says otherwise.
@@ -111,28 +111,28 @@ pub(crate) struct Builder<'a> {
 }
 
 /// What differs from sidecar to sidecar.
-pub(crate) struct Parts {
+pub(crate) struct Parts<'a> {
     pub(crate) command: &'static str,
     pub(crate) user: i64,
     pub(crate) ports: Vec<Port>,
-    pub(crate) env: Vec<Variable>,
-    pub(crate) mounts: Vec<Mount>,
+    pub(crate) env: Vec<Variable<'a>>,
+    pub(crate) mounts: Vec<Mount<'a>>,
     /// Seconds the sidecar may take to be up before it is started again.
     pub(crate) startup_seconds: u16,
     /// Whether it ends before the app starts.
     pub(crate) ends: bool,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     /// A sidecar's container.
-    pub(crate) fn container(&self, kind: SidecarKind, parts: Parts) -> Container {
+    pub(crate) fn container(&self, kind: SidecarKind, parts: Parts<'a>) -> Container<'a> {
         let port = self.health_port(kind);
         let probes = !parts.ends;
         let waits = self.style == Style::PlainWaiting && probes;
         Container {
             name: kind.container(),
             image: self.image(kind),
-            image_pull_policy: self.settings.image_pull_policy.clone(),
+            image_pull_policy: &self.settings.image_pull_policy,
             restart_policy: (self.style == Style::Native && probes).then_some("Always"),
             command: vec!["outrigger", parts.command],
             ports: parts.ports,
@@ -157,7 +157,7 @@ impl Builder<'_> {
     }
 
     /// The variables of a sidecar that somebody wrote, as the table names them.
-    pub(crate) fn written_variables(&self, kind: SidecarKind) -> Vec<Variable> {
+    pub(crate) fn written_variables(&self, kind: SidecarKind) -> Vec<Variable<'a>> {
         let settings = self.annotations.iter().filter(|setting| setting.key.sidecar() == Some(kind));
         settings.filter_map(|setting| Some(Variable::new(setting.key.variable?, in_program_terms(setting.key, &setting.value)))).collect()
     }
@@ -196,59 +196,54 @@ impl Builder<'_> {
         self.spec.security_context.and_then(|context| context.run_as_group)
     }
 
-    fn image(&self, kind: SidecarKind) -> String {
-        let written = self.annotations.written(common_keys(kind).image).map(str::to_owned);
-        written.or_else(|| self.settings.sidecar(kind).image.clone()).unwrap_or_else(|| default_image(kind))
+    fn image(&self, kind: SidecarKind) -> Cow<'a, str> {
+        let written = self.annotations.written(common_keys(kind).image);
+        let image = written.or_else(|| self.settings.sidecar(kind).image.as_deref());
+        image.map_or_else(|| Cow::Owned(default_image(kind)), Cow::Borrowed)
     }
 
-    fn resources(&self, kind: SidecarKind) -> Resources {
+    fn resources(&self, kind: SidecarKind) -> Resources<'a> {
         let keys = common_keys(kind);
         let installed = &self.settings.sidecar(kind).resources;
         let [cpu_request, cpu_limit, memory_request, memory_limit] = default_resources(kind);
-        let chosen = |key, installed: &Option<String>, built_in| Amount {
-            written: self.annotations.written(key).map(str::to_owned),
-            fallback: installed.clone().unwrap_or_else(|| String::from(built_in)),
+        let amount = |key, installed: &'a Option<String>, built_in| Amount {
+            written: self.annotations.written(key),
+            fallback: installed.as_deref().unwrap_or(built_in),
         };
         let cpu =
-            pair(chosen(keys.cpu_request, &installed.cpu_request, cpu_request), chosen(keys.cpu_limit, &installed.cpu_limit, cpu_limit));
+            pair(&amount(keys.cpu_request, &installed.cpu_request, cpu_request), &amount(keys.cpu_limit, &installed.cpu_limit, cpu_limit));
         let memory = pair(
-            chosen(keys.memory_request, &installed.memory_request, memory_request),
-            chosen(keys.memory_limit, &installed.memory_limit, memory_limit),
+            &amount(keys.memory_request, &installed.memory_request, memory_request),
+            &amount(keys.memory_limit, &installed.memory_limit, memory_limit),
         );
-        Resources {
-            requests: BTreeMap::from([("cpu", cpu.0), ("memory", memory.0)]),
-            limits: BTreeMap::from([("cpu", cpu.1), ("memory", memory.1)]),
-        }
+        Resources { requests: Amounts { cpu: cpu.0, memory: memory.0 }, limits: Amounts { cpu: cpu.1, memory: memory.1 } }
     }
 }
 
 /// A value as the sidecar's program reads it: durations become whole seconds, rounded up; the rest stays.
-fn in_program_terms(key: &Key, value: &str) -> String {
+fn in_program_terms<'a>(key: &Key, value: &'a str) -> Cow<'a, str> {
     match duration::parse(value) {
-        Ok(duration) if key.kind == ValueKind::Duration => duration.as_secs_f64().ceil().to_string(),
-        _ => value.to_owned(),
+        Ok(duration) if key.kind == ValueKind::Duration => Cow::Owned(duration.as_secs_f64().ceil().to_string()),
+        _ => Cow::Borrowed(value),
     }
 }
 
 /// An amount somebody wrote, and the one that holds otherwise.
-struct Amount {
-    written: Option<String>,
-    fallback: String,
+struct Amount<'a> {
+    written: Option<&'a str>,
+    fallback: &'a str,
 }
 
 /// Request and limit. Where only one was written, the other gives way to it.
-fn pair(request: Amount, limit: Amount) -> (String, String) {
+fn pair<'a>(request: &Amount<'a>, limit: &Amount<'a>) -> (&'a str, &'a str) {
     let exceeds = |request: &str, limit: &str| match (request.parse::<Quantity>(), limit.parse::<Quantity>()) {
         (Ok(request), Ok(limit)) => request > limit,
         _ => false,
     };
     match (request.written, limit.written) {
-        (Some(request), Some(limit)) => (request, limit),
-        (Some(request), None) if exceeds(&request, &limit.fallback) => (request.clone(), request),
-        (Some(request), None) => (request, limit.fallback),
-        (None, Some(limit)) if exceeds(&request.fallback, &limit) => (limit.clone(), limit),
-        (None, Some(limit)) => (request.fallback, limit),
-        (None, None) => (request.fallback, limit.fallback),
+        (Some(request), None) if exceeds(request, limit.fallback) => (request, request),
+        (None, Some(limit)) if exceeds(request.fallback, limit) => (limit, limit),
+        (written_request, written_limit) => (written_request.unwrap_or(request.fallback), written_limit.unwrap_or(limit.fallback)),
     }
 }
 

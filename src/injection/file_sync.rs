@@ -2,6 +2,8 @@
 //!
 //! It speaks to the API server with the pod's own ServiceAccount, through a token volume that no other container mounts.
 
+use std::borrow::Cow;
+
 use crate::api::annotations::{
     FILE_SYNC_CONTAINERS, FILE_SYNC_FOLDER, FILE_SYNC_KINDS, FILE_SYNC_LABEL, FILE_SYNC_MODE, FILE_SYNC_NAMES, FILE_SYNC_NOTIFY_INITIAL,
     FILE_SYNC_NOTIFY_SECRET, FILE_SYNC_VOLUME, Key, SidecarKind,
@@ -27,7 +29,7 @@ const NOTIFY_FOLDER: &str = "/run/outrigger/notify";
 const STARTUP_SECONDS: u16 = 300;
 
 /// What the file-sync sidecar asks of a pod.
-pub(crate) fn rig(builder: &Builder<'_>) -> Result<Rig, Denial> {
+pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
     let folder = builder.annotations.written(&FILE_SYNC_FOLDER).ok_or_else(|| missing(&FILE_SYNC_FOLDER, "/srv/files"))?;
     if builder.annotations.written(&FILE_SYNC_LABEL).is_none() && builder.annotations.written(&FILE_SYNC_NAMES).is_none() {
         return Err(missing(&FILE_SYNC_LABEL, "app.kubernetes.io/part-of"));
@@ -63,10 +65,10 @@ pub(crate) fn missing(key: &'static Key, example: &str) -> Denial {
 }
 
 /// The written settings under the names the program reads them by.
-fn environment(builder: &Builder<'_>, has_notify_secret: bool) -> Vec<Variable> {
-    let mut env: Vec<Variable> = builder.written_variables(KIND);
+fn environment<'a>(builder: &Builder<'a>, has_notify_secret: bool) -> Vec<Variable<'a>> {
+    let mut env = builder.written_variables(KIND);
     for variable in &mut env {
-        let value = match (variable.name, variable.value.as_str()) {
+        let value = match (variable.name, &*variable.value) {
             (name, "configmaps") if Some(name) == FILE_SYNC_KINDS.variable => "configmap",
             (name, "secrets") if Some(name) == FILE_SYNC_KINDS.variable => "secret",
             // The annotation says what happens, the variable what does not.
@@ -74,7 +76,7 @@ fn environment(builder: &Builder<'_>, has_notify_secret: bool) -> Vec<Variable> 
             (name, "false") if Some(name) == FILE_SYNC_NOTIFY_INITIAL.variable => "true",
             _ => continue,
         };
-        value.clone_into(&mut variable.value);
+        variable.value = Cow::Borrowed(value);
     }
     if has_notify_secret {
         env.push(Variable::new("REQ_USERNAME_FILE", format!("{NOTIFY_FOLDER}/username")));
@@ -83,7 +85,7 @@ fn environment(builder: &Builder<'_>, has_notify_secret: bool) -> Vec<Variable> 
     env
 }
 
-fn own_mounts(files: &str, folder: &str, has_notify_secret: bool) -> Vec<Mount> {
+fn own_mounts<'a>(files: &'a str, folder: &'a str, has_notify_secret: bool) -> Vec<Mount<'a>> {
     let mut mounts = vec![Mount::writable(files, folder), Mount::read_only(TOKEN_VOLUME, TOKEN_FOLDER)];
     if has_notify_secret {
         mounts.push(Mount::read_only(NOTIFY_VOLUME, NOTIFY_FOLDER));
@@ -102,7 +104,7 @@ fn volumes(borrowed: Option<&str>, notify_secret: Option<&str>) -> Vec<Volume> {
 }
 
 /// The folder in a container that doesn't mount the volume already.
-fn grant(container: &Container<'_>, files: &str, folder: &str) -> Option<Grant> {
+fn grant<'a>(container: &Container<'_>, files: &'a str, folder: &'a str) -> Option<Grant<'a>> {
     let borrowed = files != FILES_VOLUME;
     let mounts_it = container.volume_mounts.items().iter().any(|mount| &*mount.name == files);
     if borrowed && mounts_it {

@@ -21,7 +21,7 @@ const CONNECTION_VOLUMES: &str = "outrigger-connection";
 const STARTUP_SECONDS: u16 = 30;
 
 /// What the Guacamole sidecar asks of a pod.
-pub(crate) fn rig(builder: &Builder<'_>) -> Result<Rig, Denial> {
+pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
     let connections =
         builder.annotations.written(&GUACAMOLE_CONNECTIONS).ok_or_else(|| missing(&GUACAMOLE_CONNECTIONS, "office-pc, build-server"))?;
     let configuration = Configuration::read(builder)?;
@@ -70,7 +70,7 @@ enum Configuration<'a> {
 }
 
 impl<'a> Configuration<'a> {
-    fn read(builder: &'a Builder<'_>) -> Result<Self, Denial> {
+    fn read(builder: &Builder<'a>) -> Result<Self, Denial> {
         let secret = builder.annotations.written(&GUACAMOLE_CONFIGURATION);
         let volume = builder.annotations.written(&GUACAMOLE_CONFIGURATION_VOLUME);
         match (secret, volume) {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     InjectionError,
-    patch::{Operation, segment},
+    patch::{Patch, segment},
     sidecar::{Container, Volume},
 };
 
@@ -52,7 +52,7 @@ pub(crate) fn takes_our_image(original: &RawValue) -> Result<bool, InjectionErro
 }
 
 /// The user's container with our image and, where it is silent, our fields.
-pub(crate) fn merged(original: &RawValue, ours: &Container) -> Result<Box<RawValue>, InjectionError> {
+pub(crate) fn merged(original: &RawValue, ours: &Container<'_>) -> Result<Box<RawValue>, InjectionError> {
     let mut merged: Map<String, Value> = serde_json::from_str(original.get())?;
     merged.remove("image");
     let mut merged = Value::Object(merged);
@@ -75,31 +75,35 @@ fn fill(theirs: &mut Value, ours: Value) {
     }
 }
 
-/// The additions that give a user's container our fields where it stands, with its image.
-pub(crate) fn additions(original: &RawValue, ours: &Container, stays_plain: bool, path: &str) -> Result<Vec<Operation>, InjectionError> {
+/// Gives a user's container our fields where it stands, with its image.
+pub(crate) fn complete(
+    patch: &mut Patch,
+    original: &RawValue,
+    ours: &Container<'_>,
+    stays_plain: bool,
+    at: &str,
+) -> Result<(), InjectionError> {
     let theirs: Value = serde_json::from_str(original.get())?;
     let mut ours = serde_json::to_value(ours)?;
     if let (true, Value::Object(ours)) = (stays_plain, &mut ours) {
         // Only an init container may have one (KEP-753).
         ours.remove("restartPolicy");
     }
-    let mut operations = Vec::new();
-    add_missing(&theirs, ours, path, &mut operations)?;
-    Ok(operations)
+    add_missing(&theirs, ours, at, patch)
 }
 
-fn add_missing(theirs: &Value, ours: Value, path: &str, operations: &mut Vec<Operation>) -> Result<(), InjectionError> {
+fn add_missing(theirs: &Value, ours: Value, at: &str, patch: &mut Patch) -> Result<(), InjectionError> {
     let (Value::Object(theirs), Value::Object(ours)) = (theirs, ours) else { return Ok(()) };
     for (name, value) in ours {
-        let at = format!("{path}/{}", segment(&name));
+        let member = format!("{at}/{}", segment(&name));
         match theirs.get(&name) {
-            None | Some(Value::Null) => operations.push(Operation::add(at, &value)?),
+            None | Some(Value::Null) => patch.add(&member, &value)?,
             Some(Value::Array(items)) => {
                 for item in missing_items(&name, items, value) {
-                    operations.push(Operation::add(format!("{at}/-"), &item)?);
+                    patch.add(&format!("{member}/-"), &item)?;
                 }
             }
-            Some(there) if merges_deep(&name) => add_missing(there, value, &at, operations)?,
+            Some(there) if merges_deep(&name) => add_missing(there, value, &member, patch)?,
             Some(_) => {}
         }
     }

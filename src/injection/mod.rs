@@ -20,7 +20,7 @@ mod sidecar;
 mod uninject;
 mod vnc;
 
-pub use patch::{Operation, segment};
+pub use patch::{Patch, segment};
 pub use pod::{Pod, Text};
 pub use record::{Added, Before, Merged, Record};
 pub use settings::{Resources, Settings, SettingsError, SidecarSettings};
@@ -64,7 +64,7 @@ pub enum Outcome {
         /// Why not.
         reason: SkipReason,
         /// What writes that on the pod; empty where it is written already, or can't be.
-        operations: Vec<Operation>,
+        patch: Patch,
     },
     /// The pod has all it asked for.
     Unchanged,
@@ -75,7 +75,7 @@ pub enum Outcome {
         /// Which sidecars it has then.
         sidecars: Vec<SidecarKind>,
         /// How.
-        operations: Vec<Operation>,
+        patch: Patch,
     },
     /// The pod is refused: something must be changed first.
     Denied(Vec<Denial>),
@@ -162,9 +162,9 @@ pub fn inject_pod(pod: &Pod<'_>, text: PodText<'_>, context: Context<'_>) -> Res
     let mut record = fresh_record(&annotations, &sidecars, context.settings);
 
     if let Some(reason) = skip_reason(pod, spec) {
-        let operations = plan::skip(pod, &sidecars, reason, record)?;
+        let patch = plan::skip(pod, &sidecars, reason, record)?;
         warnings.push(format!("no sidecar was added: {}", reason.sentence()));
-        return Ok(Decision { outcome: Outcome::Skipped { reason, operations }, warnings });
+        return Ok(Decision { outcome: Outcome::Skipped { reason, patch }, warnings });
     }
     let earlier = match pod.annotation(STATUS).map(Record::parse).transpose() {
         Ok(earlier) => earlier,
@@ -186,8 +186,8 @@ pub fn inject_pod(pod: &Pod<'_>, text: PodText<'_>, context: Context<'_>) -> Res
         Err(denials) => return Ok(Decision { outcome: Outcome::Denied(denials), warnings }),
     };
     let outcome = match plan::plan(text, pod, spec, rigs, context, record, earlier.is_some())? {
-        Ok(operations) if operations.is_empty() => Outcome::Unchanged,
-        Ok(operations) => Outcome::Injected { sidecars, operations },
+        Ok(patch) if patch.is_empty() => Outcome::Unchanged,
+        Ok(patch) => Outcome::Injected { sidecars, patch },
         Err(denials) => Outcome::Denied(denials),
     };
     Ok(Decision { outcome, warnings })
@@ -225,7 +225,7 @@ fn unreadable_status(error: &serde_json::Error) -> Denial {
 }
 
 /// What every sidecar asks of the pod, or all that is missing to know.
-fn rigs(builder: &Builder<'_>, sidecars: &[SidecarKind]) -> Result<Vec<sidecar::Rig>, Vec<Denial>> {
+fn rigs<'a>(builder: &Builder<'a>, sidecars: &[SidecarKind]) -> Result<Vec<sidecar::Rig<'a>>, Vec<Denial>> {
     let mut rigs = Vec::with_capacity(sidecars.len());
     let mut denials: Vec<Denial> = sidecars.iter().filter_map(|kind| build::request_above_limit(builder.annotations, *kind)).collect();
     for kind in sidecars {

@@ -1,48 +1,71 @@
-//! RFC 6902 operations, built by hand: only what is added is ever named.
+//! An RFC 6902 patch, written operation by operation: only what is added is ever named.
 
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 
-/// One operation of a JSON patch.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
-pub enum Operation {
-    /// Puts a value where there is none, or into a list.
-    Add {
-        /// Where, as an RFC 6901 pointer.
-        path: String,
-        /// What.
-        value: Box<RawValue>,
-    },
-    /// Puts a value in the place of another.
-    Replace {
-        /// Where, as an RFC 6901 pointer.
-        path: String,
-        /// What.
-        value: Box<RawValue>,
-    },
-    /// Takes a value away.
-    Remove {
-        /// Where, as an RFC 6901 pointer.
-        path: String,
-    },
+/// A JSON patch. It is written as text at once: most of it is copied into an answer without being looked at again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Patch {
+    /// The operations, with commas between them.
+    operations: Vec<u8>,
 }
 
-impl Operation {
-    /// An `add` of any value.
-    pub fn add(path: impl Into<String>, value: &impl Serialize) -> Result<Self, serde_json::Error> {
-        Ok(Self::Add { path: path.into(), value: to_raw_value(value)? })
+impl Patch {
+    /// Puts a value where there is none, or into a list; on a member that is there, it replaces (RFC 6902, section 4.1).
+    pub fn add(&mut self, path: &str, value: &impl Serialize) -> Result<(), serde_json::Error> {
+        self.operation("add", path, Some(value))
     }
 
-    /// A `replace` by any value.
-    pub fn replace(path: impl Into<String>, value: &impl Serialize) -> Result<Self, serde_json::Error> {
-        Ok(Self::Replace { path: path.into(), value: to_raw_value(value)? })
+    /// Puts a value in the place of another.
+    pub fn replace(&mut self, path: &str, value: &impl Serialize) -> Result<(), serde_json::Error> {
+        self.operation("replace", path, Some(value))
     }
 
-    /// A `remove`.
+    /// Takes a value away.
+    pub fn remove(&mut self, path: &str) -> Result<(), serde_json::Error> {
+        self.operation("remove", path, None::<&()>)
+    }
+
+    /// Whether it changes nothing.
     #[must_use]
-    pub fn remove(path: impl Into<String>) -> Self {
-        Self::Remove { path: path.into() }
+    pub const fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// Adds the operations of another patch behind these.
+    pub fn append(&mut self, other: &Self) {
+        if !other.is_empty() {
+            self.separate();
+            self.operations.extend_from_slice(&other.operations);
+        }
+    }
+
+    /// The patch as a JSON document.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        [b"[", self.operations.as_slice(), b"]"].concat()
+    }
+
+    fn operation(&mut self, name: &str, path: &str, value: Option<&impl Serialize>) -> Result<(), serde_json::Error> {
+        self.separate();
+        self.operations.extend_from_slice(br#"{"op":""#);
+        self.operations.extend_from_slice(name.as_bytes());
+        self.operations.extend_from_slice(br#"","path":"#);
+        serde_json::to_writer(&mut self.operations, path)?;
+        if let Some(value) = value {
+            self.operations.extend_from_slice(br#","value":"#);
+            serde_json::to_writer(&mut self.operations, value)?;
+        }
+        self.operations.push(b'}');
+        Ok(())
+    }
+
+    fn separate(&mut self) {
+        if self.operations.is_empty() {
+            // Room for one sidecar, so that a usual patch grows once or twice.
+            self.operations.reserve(4096);
+        } else {
+            self.operations.push(b',');
+        }
     }
 }
 
@@ -57,14 +80,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn operations_read_as_the_rfc_writes_them() {
-        let patch = [
-            Operation::add("/spec/volumes/-", &serde_json::json!({"name": "x"})).unwrap(),
-            Operation::replace("/a", &1).unwrap(),
-            Operation::remove("/b"),
-        ];
-        let expected = r#"[{"op":"add","path":"/spec/volumes/-","value":{"name":"x"}},{"op":"replace","path":"/a","value":1},{"op":"remove","path":"/b"}]"#;
-        assert_eq!(serde_json::to_string(&patch).unwrap(), expected);
+    fn a_patch_reads_as_the_rfc_writes_it() {
+        let mut patch = Patch::default();
+        assert_eq!(patch.to_json(), b"[]");
+        patch.add("/spec/volumes/-", &serde_json::json!({"name": "x"})).unwrap();
+        patch.replace("/a", &1).unwrap();
+        patch.remove("/\"quoted\"").unwrap();
+        let expected = br#"[{"op":"add","path":"/spec/volumes/-","value":{"name":"x"}},{"op":"replace","path":"/a","value":1},{"op":"remove","path":"/\"quoted\""}]"#;
+        assert_eq!(patch.to_json(), expected);
+    }
+
+    #[test]
+    fn patches_are_put_together_in_their_order() {
+        let (mut first, mut second) = (Patch::default(), Patch::default());
+        first.remove("/a").unwrap();
+        second.remove("/b").unwrap();
+        first.append(&second);
+        first.append(&Patch::default());
+        assert_eq!(first.to_json(), br#"[{"op":"remove","path":"/a"},{"op":"remove","path":"/b"}]"#);
     }
 
     #[test]

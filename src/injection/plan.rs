@@ -13,7 +13,7 @@ use super::{
     Context, Denial, InjectionError, PodText, SkipReason,
     build::Builder,
     merge, mesh,
-    patch::{Operation, segment},
+    patch::{Patch, segment},
     pod::{Container, Pod, Slot, Spec},
     record::{Before, Merged, Record},
     sidecar::{Grant, Mount, Placement, Rig, Variable},
@@ -28,12 +28,12 @@ pub(crate) fn plan(
     text: PodText<'_>,
     pod: &Pod<'_>,
     spec: &Spec<'_>,
-    rigs: Vec<Rig>,
+    rigs: Vec<Rig<'_>>,
     context: Context<'_>,
     record: Record,
     injected_before: bool,
-) -> Result<Result<Vec<Operation>, Vec<Denial>>, InjectionError> {
-    let mut planner = Planner { text, pod, spec, record, operations: Vec::new(), denials: Vec::new() };
+) -> Result<Result<Patch, Vec<Denial>>, InjectionError> {
+    let mut planner = Planner { text, pod, spec, record, patch: Patch::default(), denials: Vec::new() };
     planner.check_ports(&rigs);
     planner.add_volumes(&rigs)?;
     planner.add_grants(&rigs)?;
@@ -43,33 +43,28 @@ pub(crate) fn plan(
     if !planner.denials.is_empty() {
         return Ok(Err(planner.denials));
     }
-    if injected_before && planner.operations.is_empty() {
-        return Ok(Ok(Vec::new()));
+    if injected_before && planner.patch.is_empty() {
+        return Ok(Ok(Patch::default()));
     }
     planner.write_status()?;
-    Ok(Ok(planner.operations))
+    Ok(Ok(planner.patch))
 }
 
 /// The operations that write on a pod why it gets nothing.
-pub(crate) fn skip(
-    pod: &Pod<'_>,
-    sidecars: &[SidecarKind],
-    reason: SkipReason,
-    mut record: Record,
-) -> Result<Vec<Operation>, InjectionError> {
+pub(crate) fn skip(pod: &Pod<'_>, sidecars: &[SidecarKind], reason: SkipReason, mut record: Record) -> Result<Patch, InjectionError> {
     // The kubelet owns a mirror pod and compares what it wrote.
     if reason == SkipReason::MirrorPod {
-        return Ok(Vec::new());
+        return Ok(Patch::default());
     }
     record.injected.clear();
     record.skipped = sidecars.iter().map(|kind| (kind.as_str().to_owned(), reason.sentence().to_owned())).collect();
     if pod.annotation(STATUS).is_some() {
-        return Ok(Vec::new());
+        return Ok(Patch::default());
     }
     let empty = Spec::default();
-    let mut planner = Planner { text: &|| Ok(RawValue::NULL), pod, spec: &empty, record, operations: Vec::new(), denials: Vec::new() };
+    let mut planner = Planner { text: &|| Ok(RawValue::NULL), pod, spec: &empty, record, patch: Patch::default(), denials: Vec::new() };
     planner.write_status()?;
-    Ok(planner.operations)
+    Ok(planner.patch)
 }
 
 struct Planner<'a, 'p, 't> {
@@ -77,7 +72,7 @@ struct Planner<'a, 'p, 't> {
     pod: &'a Pod<'p>,
     spec: &'a Spec<'p>,
     record: Record,
-    operations: Vec<Operation>,
+    patch: Patch,
     denials: Vec<Denial>,
 }
 
@@ -109,7 +104,7 @@ impl<'p> Planner<'_, 'p, '_> {
     }
 
     /// Our ports must be free: all containers of a pod share one network.
-    fn check_ports(&mut self, rigs: &[Rig]) {
+    fn check_ports(&mut self, rigs: &[Rig<'_>]) {
         let mut taken: BTreeMap<u16, String> = BTreeMap::new();
         for (_, container) in self.containers() {
             if rigs.iter().any(|rig| rig.container.name == &*container.name) {
@@ -144,7 +139,7 @@ impl<'p> Planner<'_, 'p, '_> {
         inits.chain(self.spec.containers.items().iter().map(|container| (List::App, container)))
     }
 
-    fn add_volumes(&mut self, rigs: &[Rig]) -> Result<(), InjectionError> {
+    fn add_volumes(&mut self, rigs: &[Rig<'_>]) -> Result<(), InjectionError> {
         let there: Vec<&str> = self.spec.volumes.items().iter().map(|volume| &*volume.name).collect();
         let mut missing = Vec::new();
         for volume in rigs.iter().flat_map(|rig| &rig.volumes) {
@@ -172,12 +167,12 @@ impl<'p> Planner<'_, 'p, '_> {
     }
 
     /// Mounts and variables for the chosen containers.
-    fn add_grants(&mut self, rigs: &[Rig]) -> Result<(), InjectionError> {
+    fn add_grants(&mut self, rigs: &[Rig<'_>]) -> Result<(), InjectionError> {
         let spec = self.spec;
         for (list, containers) in [(List::Init, spec.init_containers.items()), (List::App, spec.containers.items())] {
             for (index, container) in containers.iter().enumerate() {
-                let mut mounts: Vec<&Mount> = Vec::new();
-                let mut env: Vec<&Variable> = Vec::new();
+                let mut mounts: Vec<&Mount<'_>> = Vec::new();
+                let mut env: Vec<&Variable<'_>> = Vec::new();
                 for rig in rigs {
                     let grants = rig.grants.iter().filter(|grant| grant.container == *container.name);
                     for grant in grants {
@@ -191,7 +186,7 @@ impl<'p> Planner<'_, 'p, '_> {
         Ok(())
     }
 
-    fn missing_mounts<'g>(&mut self, kind: SidecarKind, container: &Container<'_>, grant: &'g Grant, missing: &mut Vec<&'g Mount>) {
+    fn missing_mounts<'g>(&mut self, kind: SidecarKind, container: &Container<'_>, grant: &'g Grant<'g>, missing: &mut Vec<&'g Mount<'g>>) {
         for mount in &grant.mounts {
             let path = mount.mount_path.trim_end_matches('/');
             let there = container.volume_mounts.items().iter().find(|there| there.mount_path.trim_end_matches('/') == path);
@@ -218,12 +213,12 @@ impl<'p> Planner<'_, 'p, '_> {
         }
     }
 
-    fn missing_env<'g>(&mut self, kind: SidecarKind, container: &Container<'_>, grant: &'g Grant, missing: &mut Vec<&'g Variable>) {
+    fn missing_env<'g>(&mut self, kind: SidecarKind, container: &Container<'_>, grant: &'g Grant<'g>, missing: &mut Vec<&'g Variable<'g>>) {
         for variable in &grant.env {
             // The kubelet lets the last of several win.
             match container.env.items().iter().rev().find(|there| &*there.name == variable.name) {
                 None => missing.push(variable),
-                Some(there) if there.value.as_deref() == Some(variable.value.as_str()) => {}
+                Some(there) if there.value.as_deref() == Some(&*variable.value) => {}
                 Some(there) => {
                     let value = there.value.as_deref().map_or_else(|| "from elsewhere".to_owned(), |value| format!("to {value:?}"));
                     self.deny(format!(
@@ -244,13 +239,13 @@ impl<'p> Planner<'_, 'p, '_> {
         list: List,
         index: usize,
         container: &Container<'_>,
-        mounts: &[&Mount],
-        env: &[&Variable],
+        mounts: &[&Mount<'_>],
+        env: &[&Variable<'_>],
     ) -> Result<(), InjectionError> {
         let name = &*container.name;
         if !mounts.is_empty() {
             let paths = self.record.added.mounts.entry(name.to_owned()).or_default();
-            paths.extend(mounts.iter().map(|mount| mount.mount_path.clone()));
+            paths.extend(mounts.iter().map(|mount| mount.mount_path.to_string()));
         }
         if !env.is_empty() {
             let names = self.record.added.env.entry(name.to_owned()).or_default();
@@ -268,11 +263,12 @@ impl<'p> Planner<'_, 'p, '_> {
         }
         if let Some(before) = there {
             self.record.added.parents.insert(named.to_owned(), before);
-            self.operations.push(Operation::add(path, &items)?);
+            self.patch.add(path, &items)?;
             return Ok(());
         }
+        let end = format!("{path}/-");
         for item in items {
-            self.operations.push(Operation::add(format!("{path}/-"), item)?);
+            self.patch.add(&end, item)?;
         }
         Ok(())
     }
@@ -291,7 +287,7 @@ impl<'p> Planner<'_, 'p, '_> {
     }
 
     /// Inserts the sidecars' containers, merging those the user wrote under our names.
-    fn add_containers(&mut self, rigs: Vec<Rig>) -> Result<(), InjectionError> {
+    fn add_containers(&mut self, rigs: Vec<Rig<'_>>) -> Result<(), InjectionError> {
         let mut moved = Vec::new();
         let mut added: Vec<(Placement, Box<RawValue>)> = Vec::new();
         for rig in rigs {
@@ -311,13 +307,8 @@ impl<'p> Planner<'_, 'p, '_> {
                 added.push((rig.placement, merge::merged(&original, &rig.container)?));
                 moved.push((list, index));
             } else {
-                let stays_plain = list == List::App;
-                self.operations.extend(merge::additions(
-                    &original,
-                    &rig.container,
-                    stays_plain,
-                    &format!("/spec/{}/{index}", list.name()),
-                )?);
+                let at = format!("/spec/{}/{index}", list.name());
+                merge::complete(&mut self.patch, &original, &rig.container, list == List::App, &at)?;
             }
             let list = list.name().to_owned();
             self.record.added.merged.push(Merged { name: name.to_owned(), list, index, moved: takes_ours, original });
@@ -342,7 +333,7 @@ impl<'p> Planner<'_, 'p, '_> {
         // From the end, so that no removal shifts the next one.
         moved.sort_unstable_by_key(|(list, index)| (list.name(), std::cmp::Reverse(*index)));
         for (list, index) in moved.iter() {
-            self.operations.push(Operation::remove(format!("/spec/{}/{index}", list.name())));
+            self.patch.remove(&format!("/spec/{}/{index}", list.name()))?;
         }
         let left_in = |list: List| moved.iter().filter(|(of, _)| *of == list).map(|(_, index)| *index).collect::<Vec<_>>();
         let (init_gone, app_gone) = (left_in(List::Init), left_in(List::App));
@@ -364,10 +355,9 @@ impl<'p> Planner<'_, 'p, '_> {
             let containers: Vec<_> = insertions.into_iter().map(|insertion| insertion.container).collect();
             return self.append(&path, &path, there, &containers);
         }
-        let operations = insertions
-            .into_iter()
-            .map(|insertion| Operation::Add { path: format!("{path}/{}", insertion.place), value: insertion.container });
-        self.operations.extend(operations);
+        for Insertion { place, container } in insertions {
+            self.patch.add(&format!("{path}/{place}"), &container)?;
+        }
         Ok(())
     }
 
@@ -399,19 +389,20 @@ impl<'p> Planner<'_, 'p, '_> {
         };
         let Some((path, before)) = parents else { return Ok(()) };
         self.record.added.parents.insert(path.to_owned(), before);
-        let parent = if path == "/metadata" {
-            Operation::add(path, &BTreeMap::from([("annotations", nothing)]))?
+        let mut first = Patch::default();
+        if path == "/metadata" {
+            first.add(path, &BTreeMap::from([("annotations", nothing)]))?;
         } else {
-            Operation::add(path, &nothing)?
-        };
-        self.operations.insert(0, parent);
+            first.add(path, &nothing)?;
+        }
+        first.append(&self.patch);
+        self.patch = first;
         Ok(())
     }
 
     /// Sets an annotation. On an existing one, `add` replaces (RFC 6902, section 4.1).
     fn annotate(&mut self, name: &str, value: &impl Serialize) -> Result<(), InjectionError> {
-        self.operations.push(Operation::add(format!("/metadata/annotations/{}", segment(name)), value)?);
-        Ok(())
+        Ok(self.patch.add(&format!("/metadata/annotations/{}", segment(name)), value)?)
     }
 }
 

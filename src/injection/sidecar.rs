@@ -2,7 +2,7 @@
 //!
 //! They serialise in the order in which people write them, so that offline output reads well.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use serde::Serialize;
 
@@ -10,11 +10,11 @@ use crate::api::annotations::SidecarKind;
 
 /// What one sidecar asks of a pod.
 #[derive(Debug)]
-pub(crate) struct Rig {
+pub(crate) struct Rig<'a> {
     /// Which sidecar.
     pub(crate) kind: SidecarKind,
     /// Its container.
-    pub(crate) container: Container,
+    pub(crate) container: Container<'a>,
     /// Where the container belongs.
     pub(crate) placement: Placement,
     /// Volumes it needs in the pod.
@@ -22,7 +22,7 @@ pub(crate) struct Rig {
     /// Volumes of the pod it uses; they must be there already.
     pub(crate) borrowed_volumes: Vec<BorrowedVolume>,
     /// What the chosen containers of the pod get.
-    pub(crate) grants: Vec<Grant>,
+    pub(crate) grants: Vec<Grant<'a>>,
 }
 
 /// A volume the user names for us to use.
@@ -36,13 +36,13 @@ pub(crate) struct BorrowedVolume {
 
 /// What one container of the pod gets.
 #[derive(Debug)]
-pub(crate) struct Grant {
+pub(crate) struct Grant<'a> {
     /// The container's name.
     pub(crate) container: String,
     /// Volumes mounted into it.
-    pub(crate) mounts: Vec<Mount>,
+    pub(crate) mounts: Vec<Mount<'a>>,
     /// Variables set in it.
-    pub(crate) env: Vec<Variable>,
+    pub(crate) env: Vec<Variable<'a>>,
 }
 
 /// Where a sidecar's container stands among the others.
@@ -67,18 +67,18 @@ impl Placement {
 /// A container, as `core/v1` has it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Container {
+pub(crate) struct Container<'a> {
     pub(crate) name: &'static str,
-    pub(crate) image: String,
-    pub(crate) image_pull_policy: String,
+    pub(crate) image: Cow<'a, str>,
+    pub(crate) image_pull_policy: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) restart_policy: Option<&'static str>,
     pub(crate) command: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<Port>,
-    pub(crate) env: Vec<Variable>,
-    pub(crate) resources: Resources,
-    pub(crate) volume_mounts: Vec<Mount>,
+    pub(crate) env: Vec<Variable<'a>>,
+    pub(crate) resources: Resources<'a>,
+    pub(crate) volume_mounts: Vec<Mount<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) startup_probe: Option<Probe>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,22 +97,28 @@ pub(crate) struct Port {
 }
 
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Variable {
+pub(crate) struct Variable<'a> {
     pub(crate) name: &'static str,
-    pub(crate) value: String,
+    pub(crate) value: Cow<'a, str>,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Resources {
-    pub(crate) requests: BTreeMap<&'static str, String>,
-    pub(crate) limits: BTreeMap<&'static str, String>,
+pub(crate) struct Resources<'a> {
+    pub(crate) requests: Amounts<'a>,
+    pub(crate) limits: Amounts<'a>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Amounts<'a> {
+    pub(crate) cpu: &'a str,
+    pub(crate) memory: &'a str,
 }
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Mount {
-    pub(crate) name: String,
-    pub(crate) mount_path: String,
+pub(crate) struct Mount<'a> {
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) mount_path: Cow<'a, str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) read_only: bool,
 }
@@ -309,24 +315,24 @@ impl Volume {
     }
 }
 
-impl Mount {
+impl<'a> Mount<'a> {
     /// A mount the container may write to.
     #[must_use]
-    pub(crate) fn writable(name: impl Into<String>, mount_path: impl Into<String>) -> Self {
+    pub(crate) fn writable(name: impl Into<Cow<'a, str>>, mount_path: impl Into<Cow<'a, str>>) -> Self {
         Self { name: name.into(), mount_path: mount_path.into(), read_only: false }
     }
 
     /// A mount the container may only read.
     #[must_use]
-    pub(crate) fn read_only(name: impl Into<String>, mount_path: impl Into<String>) -> Self {
+    pub(crate) fn read_only(name: impl Into<Cow<'a, str>>, mount_path: impl Into<Cow<'a, str>>) -> Self {
         Self { name: name.into(), mount_path: mount_path.into(), read_only: true }
     }
 }
 
-impl Variable {
+impl<'a> Variable<'a> {
     /// A variable with a literal value.
     #[must_use]
-    pub(crate) fn new(name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn new(name: &'static str, value: impl Into<Cow<'a, str>>) -> Self {
         Self { name, value: value.into() }
     }
 }

@@ -6,30 +6,30 @@ use crate::api::annotations::STATUS;
 
 use super::{
     InjectionError,
-    patch::{Operation, segment},
+    patch::{Patch, segment},
     pod::{Container, Named, Pod, Slot, Spec},
     record::{Added, Before, Merged, Record},
 };
 
 /// The operations that undo an injection, or `None` for a pod without a record.
-pub fn uninject(pod: &Pod<'_>) -> Result<Option<Vec<Operation>>, InjectionError> {
+pub fn uninject(pod: &Pod<'_>) -> Result<Option<Patch>, InjectionError> {
     let Some(text) = pod.annotation(STATUS) else { return Ok(None) };
     let record = Record::parse(text).map_err(InjectionError::UnreadableStatus)?;
     let empty = Spec::default();
     let spec = pod.spec.value().unwrap_or(&empty);
-    let mut undo = Undo { added: &record.added, operations: Vec::new() };
+    let mut undo = Undo { added: &record.added, patch: Patch::default() };
     undo.containers("initContainers", &spec.init_containers, &record.added.init_containers)?;
     undo.containers("containers", &spec.containers, &record.added.containers)?;
     undo.restore_moved(spec)?;
-    undo.named("/spec/volumes", &spec.volumes, &record.added.volumes);
-    undo.named("/spec/imagePullSecrets", &spec.image_pull_secrets, &record.added.image_pull_secrets);
-    undo.annotations(pod);
-    Ok(Some(undo.operations))
+    undo.named("/spec/volumes", &spec.volumes, &record.added.volumes)?;
+    undo.named("/spec/imagePullSecrets", &spec.image_pull_secrets, &record.added.image_pull_secrets)?;
+    undo.annotations(pod)?;
+    Ok(Some(undo.patch))
 }
 
 struct Undo<'a> {
     added: &'a Added,
-    operations: Vec<Operation>,
+    patch: Patch,
 }
 
 impl Undo<'_> {
@@ -43,43 +43,54 @@ impl Undo<'_> {
         let going: Vec<usize> = containers.iter().enumerate().filter(|(_, container)| gone(container)).map(|(index, _)| index).collect();
         for (index, container) in containers.iter().enumerate().filter(|(index, _)| !going.contains(index)) {
             match self.added.merged.iter().find(|merged| !merged.moved && *merged.name == *container.name) {
-                Some(merged) => self.operations.push(Operation::replace(format!("/spec/{list}/{index}"), &merged.original)?),
-                None => self.grants(list, index, container),
+                Some(merged) => self.patch.replace(&format!("/spec/{list}/{index}"), &merged.original)?,
+                None => self.grants(list, index, container)?,
             }
         }
         let parent = format!("/spec/{list}");
-        self.remove_items(&parent, &parent, containers.len(), &going);
-        Ok(())
+        self.remove_items(&parent, &parent, containers.len(), &going)
     }
 
     /// Mounts and variables of a container that stays.
-    fn grants(&mut self, list: &str, index: usize, container: &Container<'_>) {
+    fn grants(&mut self, list: &str, index: usize, container: &Container<'_>) -> Result<(), InjectionError> {
         let (at, named) = (format!("/spec/{list}/{index}"), format!("/spec/{list}/{}", segment(&container.name)));
         if let Some(names) = self.added.env.get(&*container.name) {
             let env = container.env.items();
             let going = positions(&env.iter().map(|variable| &*variable.name).collect::<Vec<_>>(), names);
-            self.remove_items(&format!("{at}/env"), &format!("{named}/env"), env.len(), &going);
+            self.remove_items(&format!("{at}/env"), &format!("{named}/env"), env.len(), &going)?;
         }
         if let Some(paths) = self.added.mounts.get(&*container.name) {
             let mounts = container.volume_mounts.items();
             let going = positions(&mounts.iter().map(|mount| &*mount.mount_path).collect::<Vec<_>>(), paths);
-            self.remove_items(&format!("{at}/volumeMounts"), &format!("{named}/volumeMounts"), mounts.len(), &going);
+            self.remove_items(&format!("{at}/volumeMounts"), &format!("{named}/volumeMounts"), mounts.len(), &going)?;
         }
+        Ok(())
     }
 
-    fn named(&mut self, parent: &str, slot: &Slot<Vec<Named<'_>>>, added: &[String]) {
+    fn named(&mut self, parent: &str, slot: &Slot<Vec<Named<'_>>>, added: &[String]) -> Result<(), InjectionError> {
         let going = positions(&slot.items().iter().map(|item| &*item.name).collect::<Vec<_>>(), added);
-        self.remove_items(parent, parent, slot.items().len(), &going);
+        self.remove_items(parent, parent, slot.items().len(), &going)
     }
 
     /// Removes items of a list, and the list with them if it was made for them and nothing is left.
-    fn remove_items(&mut self, path: &str, named: &str, length: usize, going: &[usize]) {
+    fn remove_items(&mut self, path: &str, named: &str, length: usize, going: &[usize]) -> Result<(), InjectionError> {
         let made = self.added.parents.get(named).filter(|_| going.len() == length && length > 0);
         if let Some(before) = made {
-            self.operations.push(unmake(path, *before));
-            return;
+            return self.unmake(path, *before);
         }
-        self.operations.extend(going.iter().rev().map(|index| Operation::remove(format!("{path}/{index}"))));
+        for index in going.iter().rev() {
+            self.patch.remove(&format!("{path}/{index}"))?;
+        }
+        Ok(())
+    }
+
+    /// Undoes the making of a parent.
+    fn unmake(&mut self, path: &str, before: Before) -> Result<(), InjectionError> {
+        match before {
+            Before::Absent => self.patch.remove(path)?,
+            Before::Null => self.patch.replace(path, &RawValue::NULL)?,
+        }
+        Ok(())
     }
 
     /// Puts back the containers that were moved, each to its place, the first place first.
@@ -90,7 +101,7 @@ impl Undo<'_> {
             let slot = if list == "containers" { &spec.containers } else { &spec.init_containers };
             for (length, merged) in (self.length_without_ours(slot.items())..).zip(moved) {
                 let at = merged.index.min(length);
-                self.operations.push(Operation::add(format!("/spec/{list}/{at}"), &merged.original)?);
+                self.patch.add(&format!("/spec/{list}/{at}"), &merged.original)?;
             }
         }
         Ok(())
@@ -104,25 +115,18 @@ impl Undo<'_> {
         containers.iter().filter(|container| !ours(&container.name)).count()
     }
 
-    fn annotations(&mut self, pod: &Pod<'_>) {
+    fn annotations(&mut self, pod: &Pod<'_>) -> Result<(), InjectionError> {
         let ours = |name: &str| name == STATUS || self.added.annotations.iter().any(|known| known == name);
         let all_ours = pod.annotations().all(|(name, _)| ours(name));
         for parent in ["/metadata", "/metadata/annotations"] {
             if let (true, Some(before)) = (all_ours, self.added.parents.get(parent)) {
-                self.operations.push(unmake(parent, *before));
-                return;
+                return self.unmake(parent, *before);
             }
         }
-        let going: Vec<String> = pod.annotations().filter(|(name, _)| ours(name)).map(|(name, _)| segment(name)).collect();
-        self.operations.extend(going.into_iter().map(|name| Operation::remove(format!("/metadata/annotations/{name}"))));
-    }
-}
-
-/// Undoes the making of a parent.
-fn unmake(path: &str, before: Before) -> Operation {
-    match before {
-        Before::Absent => Operation::remove(path),
-        Before::Null => Operation::Replace { path: path.to_owned(), value: RawValue::NULL.to_owned() },
+        for (name, _) in pod.annotations().filter(|(name, _)| ours(name)) {
+            self.patch.remove(&format!("/metadata/annotations/{}", segment(name)))?;
+        }
+        Ok(())
     }
 }
 

@@ -32,7 +32,7 @@ const SOCKET_LIMIT: &str = "1Mi";
 const STARTUP_SECONDS: u16 = 60;
 
 /// What the VNC sidecar asks of a pod.
-pub(crate) fn rig(builder: &Builder<'_>) -> Result<Rig, Denial> {
+pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
     let attach = builder.annotations.text(&VNC_MODE) == Some("attach");
     let containers = chosen(builder.spec, builder.annotations, &VNC_CONTAINERS, false)?;
     if attach && containers.len() != 1 {
@@ -94,18 +94,18 @@ impl Identity {
     }
 }
 
-fn environment(builder: &Builder<'_>, display: &str, identity: Identity, attach: bool) -> Vec<Variable> {
+fn environment<'a>(builder: &Builder<'a>, display: &'a str, identity: Identity, attach: bool) -> Vec<Variable<'a>> {
     let mut env = vec![Variable::new("DISPLAY", display)];
     if !attach {
         env.push(Variable::new("XAUTHORITY", COOKIE_FILE));
         env.push(Variable::new("VNC_COOKIE_MODE", if identity.shared { "0440" } else { "0444" }));
     }
-    env.push(Variable::new("VNC_MIT_SHM", identity.shared.to_string()));
+    env.push(Variable::new("VNC_MIT_SHM", if identity.shared { "true" } else { "false" }));
     env.extend(builder.written_variables(KIND));
     env
 }
 
-fn own_mounts(attach: bool) -> Vec<Mount> {
+fn own_mounts(attach: bool) -> Vec<Mount<'static>> {
     let mut mounts = vec![Mount::writable(TEMPORARY_VOLUME, "/tmp")];
     if attach {
         mounts.push(Mount::read_only(SOCKET_VOLUME, SOCKET_FOLDER));
@@ -129,7 +129,7 @@ fn volumes(attach: bool, shared_memory: Option<&str>) -> Vec<Volume> {
 }
 
 /// What a container with windows gets. It can't remove the server's socket, unless the server is its own.
-fn grant(container: &Container<'_>, display: &str, attach: bool, shared_memory: bool) -> Grant {
+fn grant<'a>(container: &Container<'_>, display: &'a str, attach: bool, shared_memory: bool) -> Grant<'a> {
     let mut mounts = Vec::new();
     let mut env = Vec::new();
     if attach {

@@ -5,7 +5,7 @@ pub(crate) mod webhook;
 
 use outrigger::{
     api::annotations::NamespaceDefaults,
-    injection::{Context, Decision, Operation, Outcome, Pod, Settings, inject, uninject},
+    injection::{Context, Decision, Outcome, Patch, Pod, Settings, inject, uninject},
 };
 use serde_json::Value;
 
@@ -18,17 +18,17 @@ pub(crate) fn decide_with(pod: &Value, defaults: Option<&NamespaceDefaults>, set
     inject(&pod.to_string(), Context { defaults, settings, offline }).unwrap()
 }
 
-/// The operations of a decision; none unless something is injected or written.
-pub(crate) fn operations(decision: &Decision) -> &[Operation] {
+/// The patch of a decision; empty unless something is injected or written.
+pub(crate) fn patch(decision: &Decision) -> Patch {
     match &decision.outcome {
-        Outcome::Injected { operations, .. } | Outcome::Skipped { operations, .. } => operations,
-        _ => &[],
+        Outcome::Injected { patch, .. } | Outcome::Skipped { patch, .. } => patch.clone(),
+        _ => Patch::default(),
     }
 }
 
 /// A pod after a patch.
-pub(crate) fn patched(pod: &Value, operations: &[Operation]) -> Value {
-    let patch: json_patch::Patch = serde_json::from_value(serde_json::to_value(operations).unwrap()).unwrap();
+pub(crate) fn patched(pod: &Value, patch: &Patch) -> Value {
+    let patch: json_patch::Patch = serde_json::from_slice(&patch.to_json()).unwrap();
     let mut pod = pod.clone();
     json_patch::patch(&mut pod, &patch).unwrap_or_else(|error| panic!("the patch applies: {error}\n{patch:?}\n{pod}"));
     pod
@@ -38,7 +38,7 @@ pub(crate) fn patched(pod: &Value, operations: &[Operation]) -> Value {
 pub(crate) fn injected(pod: &Value) -> Value {
     let decision = decide(pod, None);
     assert!(matches!(decision.outcome, Outcome::Injected { .. }), "{decision:?}");
-    patched(pod, operations(&decision))
+    patched(pod, &patch(&decision))
 }
 
 /// What a refused pod's author reads.
@@ -52,8 +52,8 @@ pub(crate) fn denial(pod: &Value) -> String {
 /// A pod after its injection was undone.
 pub(crate) fn restored(pod: &Value) -> Value {
     let source = pod.to_string();
-    let operations = uninject(&Pod::read(&source).unwrap()).unwrap().unwrap_or_default();
-    patched(pod, &operations)
+    let patch = uninject(&Pod::read(&source).unwrap()).unwrap().unwrap_or_default();
+    patched(pod, &patch)
 }
 
 /// A container of a pod, by name, from either list.
