@@ -238,7 +238,7 @@ fn without_comments_and_strings(source: &str) -> String {
     let mut rest = source;
     while let Some(next) = rest.chars().next() {
         let skipped = skipped_length(rest);
-        let (taken, after) = rest.split_at(skipped.unwrap_or(next.len_utf8()));
+        let (taken, after) = rest.split_at(skipped.unwrap_or_else(|| next.len_utf8()));
         match skipped {
             Some(_) => code.extend(taken.chars().map(|character| if character == '\n' { '\n' } else { ' ' })),
             None => code.push_str(taken),
@@ -251,7 +251,7 @@ fn without_comments_and_strings(source: &str) -> String {
 /// How long the comment, string or character is that the text begins with.
 fn skipped_length(text: &str) -> Option<usize> {
     if text.starts_with("//") {
-        return Some(text.find('\n').unwrap_or_else(|| text.len()));
+        return Some(text.find('\n').unwrap_or(text.len()));
     }
     if text.starts_with("/*") {
         return Some(text.find("*/").map_or(text.len(), |end| end + 2));

@@ -1,6 +1,9 @@
-//! The demonstration as people see it: the whole story once, and nothing left behind after Ctrl-C.
+//! The demonstration as people see it: the whole story once, the README's tour on its cluster, and nothing left after Ctrl-C.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "common/readme.rs"]
+mod readme;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -47,14 +50,20 @@ fn the_story_is_told_to_its_end() {
 }
 
 #[test]
-fn an_interrupted_demo_leaves_no_process_and_no_file() {
+fn the_tour_works_on_its_cluster_and_ctrl_c_leaves_no_process_and_no_file() {
     let temporary = tempfile::tempdir().unwrap();
     let mut demo = Running(demo(&temporary).stdout(Stdio::piped()).spawn().unwrap());
     let mut told = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let alias = told.find(|line| line.starts_with("alias kubectl=")).unwrap();
+    let kubectl = alias.trim_start_matches("alias kubectl=").replace('\'', "");
     assert!(told.any(|line| line == "Ctrl-C ends everything."), "it waits at its end");
     let processes = recorded_processes(&temporary);
     assert_eq!(processes.len(), 4, "etcd, kube-apiserver, kube-controller-manager and outrigger: {processes:?}");
     assert!(processes.iter().all(|process| !has_ended(process)), "they run as long as it waits");
+    for example in readme::examples("### On the demo's cluster") {
+        // Shells that are not interactive know no aliases.
+        example.check(&mut Command::new("sh"), &format!("kubectl() {{ {kubectl} \"$@\"; }}"));
+    }
 
     kill_process(Pid::from_child(&demo.0), Signal::INT).unwrap();
     let last = told.last();
