@@ -1,4 +1,7 @@
 //! A review's body, read within bounds: its size is known before the first byte, and all bodies share one budget.
+//!
+//! A body takes its share of the budget piece by piece, as it arrives: a client that promises much and sends little holds
+//! little, and doesn't keep the others waiting.
 
 use std::time::Duration;
 
@@ -6,7 +9,6 @@ use axum::{
     body::Body,
     http::{HeaderMap, StatusCode, header},
 };
-use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -14,7 +16,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
 /// What all bodies being read may hold together, in KiB. At least one of the largest fits.
 const BUDGET: u32 = 32 * 1024;
-/// How long a review waits for its share.
+/// The piece by which a body's share grows, in KiB. Nearly all reviews fit into one.
+const PIECE: u32 = 64;
+/// How long a review waits for a piece.
 const BUDGET_WAIT: Duration = Duration::from_millis(500);
 
 /// Why a body is not read.
@@ -58,7 +62,7 @@ impl Default for Budget {
 
 /// A body with its share of the budget, given back when it is dropped.
 pub(crate) struct ReviewBody<'a> {
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Vec<u8>,
     _share: SemaphorePermit<'a>,
 }
 
@@ -73,11 +77,25 @@ impl Budget {
         if length > MAX_BODY {
             return Err(BodyError::TooLarge);
         }
-        let share = u32::try_from(length.div_ceil(1024)).unwrap_or(BUDGET).max(1);
-        let waiting = tokio::time::timeout(BUDGET_WAIT, self.kibibytes.acquire_many(share));
-        let share = waiting.await.map_err(|_| BodyError::Busy)?.map_err(|_| BodyError::Busy)?;
-        let collected = Limited::new(body, length).collect().await.map_err(BodyError::Truncated)?;
-        Ok(ReviewBody { bytes: collected.to_bytes(), _share: share })
+        let mut body = Limited::new(body, length);
+        let mut share = self.piece(length).await?;
+        // Only addresses: memory follows as bytes arrive, and growing by copies would take twice as much of it.
+        let mut bytes = Vec::with_capacity(length);
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(BodyError::Truncated)?.into_data() else { continue };
+            while share.num_permits() * 1024 < bytes.len() + data.len() {
+                share.merge(self.piece(length.saturating_sub(share.num_permits() * 1024)).await?);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(ReviewBody { bytes, _share: share })
+    }
+
+    /// The share for the next piece of a body of which this many bytes are to come.
+    async fn piece(&self, remaining: usize) -> Result<SemaphorePermit<'_>, BodyError> {
+        let kibibytes = u32::try_from(remaining.div_ceil(1024)).unwrap_or(PIECE).clamp(1, PIECE);
+        let waiting = tokio::time::timeout(BUDGET_WAIT, self.kibibytes.acquire_many(kibibytes));
+        waiting.await.map_err(|_| BodyError::Busy)?.map_err(|_| BodyError::Busy)
     }
 }
 

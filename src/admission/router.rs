@@ -9,7 +9,7 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -94,7 +94,16 @@ impl Webhook {
 
 /// The webhooks' paths.
 pub fn router(admission: Arc<Admission>) -> Router {
-    Router::new().route("/mutate/pods", post(mutate_pods)).with_state(admission)
+    let routes = Router::new().route("/mutate/pods", post(mutate_pods));
+    routes.fallback(unknown_path).method_not_allowed_fallback(wrong_method).with_state(admission)
+}
+
+async fn unknown_path(uri: Uri) -> Response {
+    (StatusCode::NOT_FOUND, format!("there is no webhook at {}", uri.path())).into_response()
+}
+
+async fn wrong_method(method: Method) -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, format!("reviews are sent with POST, not {method}")).into_response()
 }
 
 async fn mutate_pods(State(admission): State<Arc<Admission>>, headers: HeaderMap, body: Body) -> Response {

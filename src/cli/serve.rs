@@ -20,6 +20,7 @@ use crate::{
     injection::Settings,
     runtime::{
         certificate::{self, CertificateFiles, Served},
+        patience::Limits,
         readiness::Readiness,
         server,
         shutdown::Shutdown,
@@ -54,6 +55,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_cert", env = "OUTRIGGER_TLS_KEY")]
     tls_key: Option<PathBuf>,
 
+    /// How often those files are looked at.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, env = "OUTRIGGER_TLS_INTERVAL")]
+    tls_interval: Duration,
+
     /// Names and addresses of the certificate that is made at start when none is given.
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "localhost,127.0.0.1", conflicts_with = "tls_cert")]
     tls_name: Vec<String>,
@@ -69,6 +74,10 @@ pub(super) struct Serve {
     /// How to reach the cluster; without it, as a pod does, or as kubectl does.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+
+    /// How long a client may take to send one request, and again to read its answer.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::parse, env = "OUTRIGGER_REQUEST_DEADLINE")]
+    request_deadline: Duration,
 
     /// How long to serve on after SIGTERM, until all endpoints have noticed.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, env = "OUTRIGGER_DRAIN_DELAY")]
@@ -126,7 +135,7 @@ impl Serve {
         let (certificate, files) = self.certificate(&mut registry)?;
         certificate_gate.open();
         if let Some(files) = files {
-            tasks.spawn("certificate", certificate.clone().follow(files, shutdown.clone()));
+            tasks.spawn("certificate", certificate.clone().follow(files, self.tls_interval, shutdown.clone()));
         }
         tasks.spawn("status", server::serve_plain(plain, status::router(status::Status { readiness, registry }), shutdown.clone()));
 
@@ -136,7 +145,8 @@ impl Serve {
         tasks.spawn("namespaces", watch::run(NamespaceProjection, api, writer, namespaces_gate, shutdown.clone()));
 
         let admission = Admission::new(Pods { settings, namespaces }, metrics);
-        let serving = server::serve_tls(https, certificate, router(admission), shutdown.clone());
+        let limits = Limits { request: self.request_deadline, ..Limits::default() };
+        let serving = server::serve_tls(https, certificate, router(admission), limits, shutdown.clone());
         tasks.spawn("admission", async { report("admission", serving.await) });
         let signals = shutdown.on_signal(alive, self.drain_delay);
         tracing::info!(https = %self.https_address, status = %self.status_address, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -166,10 +176,12 @@ impl Serve {
             None => kube::Config::infer().await.context("no cluster is in reach: run in a pod, or give --kubeconfig")?,
             Some(path) => {
                 let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(|| format!("{} can't be read", path.display()))?;
-                kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?
+                let options = kube::config::KubeConfigOptions::default();
+                let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+                config.with_context(|| format!("{} can't be used", path.display()))?
             }
         };
-        Ok(Client::try_from(config)?)
+        Client::try_from(config).context("the cluster's credentials can't be used")
     }
 }
 

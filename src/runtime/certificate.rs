@@ -26,9 +26,6 @@ use rustls::{
 
 use super::shutdown::Shutdown;
 
-/// How often files are compared with what is served.
-const POLL_INTERVAL: Duration = Duration::from_secs(10);
-
 /// How long a certificate made at start is good for. Such a process has no other way to renew it than to start again.
 const SELF_MADE_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
@@ -128,14 +125,14 @@ impl Served {
         Ok(Arc::new(Self { current: ArcSwap::from_pointee(certificate), metrics }))
     }
 
-    /// Compares the files with what is served until shutdown, and serves what is new. What can't be used is logged, and
-    /// the old certificate stays.
-    pub async fn follow(self: Arc<Self>, files: CertificateFiles, shutdown: Shutdown) {
+    /// Compares the files with what is served at this interval until shutdown, and serves what is new. What can't be used
+    /// is logged, and the old certificate stays.
+    pub async fn follow(self: Arc<Self>, files: CertificateFiles, interval: Duration, shutdown: Shutdown) {
         let mut failing = false;
         loop {
             tokio::select! {
                 () = shutdown.closing() => return,
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = tokio::time::sleep(interval) => {}
             }
             match self.reload(&files) {
                 Ok(changed) => {
@@ -144,7 +141,7 @@ impl Served {
                         tracing::info!(certificate = %files.certificate.display(), "serving a new certificate");
                     }
                 }
-                // Said once, not every ten seconds.
+                // Said once, not every time.
                 Err(error) if !failing => {
                     failing = true;
                     tracing::error!(error = &error as &dyn std::error::Error, "the new certificate can't be used; serving the old one");
