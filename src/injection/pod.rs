@@ -230,9 +230,9 @@ impl<'de: 'a, 'a> serde::de::Visitor<'de> for PairsVisitor<'a> {
         }
         let mut keys: Vec<&str> = pairs.iter().map(|(key, _): &(Text<'a>, Text<'a>)| &**key).collect();
         keys.sort_unstable();
-        match keys.array_windows().find(|[key, next]| key == next) {
+        match keys.iter().zip(keys.iter().skip(1)).find(|(key, next)| key == next) {
             // Readers of JSON differ in which of the two they believe.
-            Some([key, _]) => Err(serde::de::Error::custom(format_args!("duplicate key {key:?}"))),
+            Some((key, _)) => Err(serde::de::Error::custom(format_args!("duplicate key {key:?}"))),
             None => Ok(Pairs(pairs)),
         }
     }

@@ -53,8 +53,17 @@ pub enum CertificateError {
         source: rustls::pki_types::pem::Error,
     },
     /// Key and certificate don't belong together, or the key is of no known kind.
-    #[error("certificate and key can't be used together")]
-    Pair(#[from] rustls::Error),
+    #[error("the certificate and key can't be used together: {certificate} and {key}", certificate = files.certificate.display(), key = files.key.display())]
+    Pair {
+        /// Both files.
+        files: CertificateFiles,
+        /// Why not.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A certificate that was made can't be used.
+    #[error("the certificate that was made can't be used")]
+    Unusable(#[from] rustls::Error),
     /// The certificate is no X.509 certificate.
     #[error("the certificate can't be read: {0}")]
     Malformed(String),
@@ -216,7 +225,7 @@ fn load(files: &CertificateFiles) -> Result<CertifiedKey, CertificateError> {
     let chain = chain.map_err(|source| pem(&files.certificate, "certificate", source))?;
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|source| pem(&files.key, "private key", source))?;
     // Refuses a key that belongs to another certificate, as there is one while two files are replaced one after the other.
-    Ok(CertifiedKey::from_der(chain, key, &*provider()?)?)
+    CertifiedKey::from_der(chain, key, &*provider()?).map_err(|source| CertificateError::Pair { files: files.clone(), source })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
@@ -272,7 +281,7 @@ mod tests {
         let other_key = KeyPair::generate().unwrap();
         std::fs::write(&files.key, other_key.serialize_pem()).unwrap();
         let error = served.reload(&files).unwrap_err();
-        assert!(matches!(error, CertificateError::Pair(_)), "{error}");
+        assert!(matches!(error, CertificateError::Pair { .. }), "{error}");
         std::fs::write(&files.certificate, "garbage").unwrap();
         let error = served.reload(&files).unwrap_err();
         assert!(error.to_string().ends_with("tls.crt holds no certificate in PEM"), "{error}");

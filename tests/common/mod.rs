@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 pub(crate) mod https;
+pub(crate) mod other_webhook;
 pub(crate) mod process;
 pub(crate) mod webhook;
 

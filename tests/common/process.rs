@@ -36,8 +36,8 @@ impl Server {
     pub(crate) fn start(kubeconfig: &Path, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (https, status) = (free_address(), free_address());
-        let mut command = serve(kubeconfig, https, status);
-        command.args(arguments).kill_on_drop(true);
+        let mut command = serve(kubeconfig, arguments);
+        command.arg(format!("--https-address={https}")).arg(format!("--status-address={status}"));
         if !arguments.iter().any(|argument| argument.starts_with("--tls-cert")) {
             command.arg("--ca-out").arg(folder.path().join("ca.crt"));
         }
@@ -102,17 +102,15 @@ impl Server {
     }
 }
 
-/// How a process that can't start ends: its status and what it says.
+/// How a process that can't start ends: its status and what it says. The arguments name the addresses.
 pub(crate) async fn failing(kubeconfig: &Path, arguments: &[&str]) -> (ExitStatus, String) {
-    let mut command = serve(kubeconfig, free_address(), free_address());
-    let output = within("the server to give up", command.args(arguments).kill_on_drop(true).output()).await.unwrap();
+    let output = within("the server to give up", serve(kubeconfig, arguments).output()).await.unwrap();
     (output.status, String::from_utf8(output.stderr).unwrap())
 }
 
-fn serve(kubeconfig: &Path, https: SocketAddr, status: SocketAddr) -> Command {
+fn serve(kubeconfig: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
-    command.arg("serve").arg("--kubeconfig").arg(kubeconfig);
-    command.arg(format!("--https-address={https}")).arg(format!("--status-address={status}"));
+    command.arg("serve").arg("--kubeconfig").arg(kubeconfig).args(arguments).kill_on_drop(true);
     command
 }
 
