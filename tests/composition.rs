@@ -153,7 +153,7 @@ async fn assert_composes(arrangement: Arrangement) {
     for (name, policy, mutations) in arrangement {
         others.push(OtherWebhook::register(webhook.cluster, name, namespace.name(), policy, mutations).await);
     }
-    until_called(webhook, &namespace).await;
+    until_mutated(webhook, &namespace, ALL).await;
     let (injected, plain) = applied(webhook, &namespace, &pod("composed")).await;
     for other in others {
         other.delete().await;
@@ -175,12 +175,11 @@ async fn assert_composes(arrangement: Arrangement) {
 }
 
 /// Waits until the API server has learnt of the others.
-async fn until_called(webhook: &Webhook, namespace: &Namespace<'_>) {
+async fn until_mutated(webhook: &Webhook, namespace: &Namespace<'_>, mutations: &[Mutation]) {
     let probe = without_ours(pod("probe")).to_string();
     wait_for("the API server calls the other webhooks", async || {
         let arguments = ["-n", namespace.name(), "create", "--dry-run=server", "-o", "json", "-f", "-"];
         let shown: Value = serde_json::from_str(&webhook.cluster.kubectl_with_input(&arguments, &probe).await.stdout).ok()?;
-        let mutations = [add_container, add_first_init, sort_volumes];
         mutations.iter().all(|mutation| mutation(&shown).is_empty()).then_some(())
     })
     .await;
@@ -321,6 +320,34 @@ async fn linkerd_with_a_native_proxy() {
     let expected = ["linkerd-init", "linkerd-proxy", OURS[0], "migrate", OURS[1], OURS[2]];
     assert_eq!(names(&injected, "initContainers"), expected);
     assert_untouched(&injected, &plain, &["linkerd-init", "linkerd-proxy"]);
+}
+
+/// Redirects the pod's traffic to a plain proxy, as a mesh whose webhook is called after ours.
+fn add_plain_mesh(pod: &Value) -> Vec<Value> {
+    if has(pod, "containers", "istio-proxy") {
+        return Vec::new();
+    }
+    vec![
+        json!({"op": "add", "path": "/spec/initContainers/0", "value": redirecting_init("istio-init")}),
+        json!({"op": "add", "path": "/spec/containers/-", "value": restricted("istio-proxy")}),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_mesh_that_comes_later_is_warned_of() {
+    let webhook = Webhook::shared().await;
+    let namespace = webhook.cluster.namespace("late-mesh").await;
+    let mesh = OtherWebhook::register(webhook.cluster, "the-mesh", namespace.name(), "Never", &[add_plain_mesh]).await;
+    until_mutated(webhook, &namespace, &[add_plain_mesh]).await;
+    let mut plain = pod("plain-on-request");
+    plain["metadata"]["annotations"]["outrigger.dev/native-sidecar"] = json!("false");
+    let late = webhook.apply(namespace.name(), &pod("late").to_string()).await;
+    let asked = webhook.apply(namespace.name(), &plain.to_string()).await;
+    mesh.delete().await;
+    assert!(late.stderr.contains("start before istio-proxy") && late.stderr.contains("outrigger.dev/native-sidecar"), "{late:?}");
+    assert!(!asked.stderr.contains("start before istio-proxy"), "{asked:?}");
+    let asked = webhook.get(namespace.name(), "pod/plain-on-request").await;
+    assert_eq!(names(&asked, "initContainers"), ["istio-init", "migrate"]);
 }
 
 /// Vault's agents share their token and the secrets with the app through volumes in memory.

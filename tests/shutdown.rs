@@ -229,13 +229,17 @@ async fn an_unreachable_api_server_is_waited_for() {
     std::fs::write(&kubeconfig, elsewhere).unwrap();
     drop(nobody);
 
-    let server = Server::start(&kubeconfig, &[]);
+    let mut server = Server::start(&kubeconfig, &["--drain-delay=0s"]);
     server.until_status("/livez", 200).await;
     wait_for("the watch has failed", async || server.log().contains("the watch failed; trying again").then_some(())).await;
     let (status, report) = server.status("/readyz").await.unwrap();
     assert_eq!(status, 503);
     assert!(report.contains("namespaces: waiting") && report.contains("certificate: ok"), "{report}");
     assert_eq!(server.status("/livez").await.unwrap().0, 200);
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
 }
 
 /// A folder with a Secret's files as the kubelet lays them out: links through `..data`, which is swapped whole.
