@@ -1,4 +1,7 @@
 //! A review's body, read within bounds: its size is known before the first byte, and all bodies share one budget.
+//!
+//! A large body takes its share once its beginning has arrived: a client that promises much and sends little holds little,
+//! and keeps nobody waiting.
 
 use std::time::Duration;
 
@@ -6,14 +9,17 @@ use axum::{
     body::Body,
     http::{HeaderMap, StatusCode, header},
 };
-use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The API server takes objects up to 3 MiB; a review may hold two of them.
 pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
-/// What all bodies being read may hold together, in KiB. At least one of the largest fits.
-const BUDGET: u32 = 32 * 1024;
+/// The beginning of a body, which is all there is of nearly every review.
+const BEGINNING: usize = 64 * 1024;
+/// What all beginnings may hold together, in KiB.
+const BEGINNINGS: usize = 16 * 1024;
+/// What the rest of large bodies may hold together, in KiB: three of the largest. Nobody without a large body waits for it.
+const RESTS: usize = 24 * 1024;
 /// How long a review waits for its share.
 const BUDGET_WAIT: Duration = Duration::from_millis(500);
 
@@ -44,22 +50,24 @@ impl BodyError {
     }
 }
 
-/// The memory that bodies may hold.
+/// The memory that bodies may hold, in KiB.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    kibibytes: Semaphore,
+    beginnings: Semaphore,
+    rests: Semaphore,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { kibibytes: Semaphore::new(BUDGET as usize) }
+        Self { beginnings: Semaphore::new(BEGINNINGS), rests: Semaphore::new(RESTS) }
     }
 }
 
-/// A body with its share of the budget, given back when it is dropped.
+/// A body with its shares of the budget, given back when it is dropped.
 pub(crate) struct ReviewBody<'a> {
-    pub(crate) bytes: Bytes,
-    _share: SemaphorePermit<'a>,
+    pub(crate) bytes: Vec<u8>,
+    _beginning: SemaphorePermit<'a>,
+    _rest: Option<SemaphorePermit<'a>>,
 }
 
 impl Budget {
@@ -73,12 +81,28 @@ impl Budget {
         if length > MAX_BODY {
             return Err(BodyError::TooLarge);
         }
-        let share = u32::try_from(length.div_ceil(1024)).unwrap_or(BUDGET).max(1);
-        let waiting = tokio::time::timeout(BUDGET_WAIT, self.kibibytes.acquire_many(share));
-        let share = waiting.await.map_err(|_| BodyError::Busy)?.map_err(|_| BodyError::Busy)?;
-        let collected = Limited::new(body, length).collect().await.map_err(BodyError::Truncated)?;
-        Ok(ReviewBody { bytes: collected.to_bytes(), _share: share })
+        let beginning = share(&self.beginnings, length.min(BEGINNING)).await?;
+        let mut rest = None;
+        let mut bytes = Vec::with_capacity(length.min(BEGINNING));
+        let mut body = Limited::new(body, length);
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(BodyError::Truncated)?.into_data() else { continue };
+            if rest.is_none() && bytes.len() + data.len() > BEGINNING {
+                rest = Some(share(&self.rests, length - BEGINNING).await?);
+                // Once: growing by doubling would take more than the share.
+                bytes.reserve_exact(length - bytes.len());
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(ReviewBody { bytes, _beginning: beginning, _rest: rest })
     }
+}
+
+/// A share of so many bytes, after a short wait for others to give theirs back.
+async fn share(budget: &Semaphore, bytes: usize) -> Result<SemaphorePermit<'_>, BodyError> {
+    let kibibytes = u32::try_from(bytes.div_ceil(1024)).map_err(|_| BodyError::TooLarge)?;
+    let waiting = tokio::time::timeout(BUDGET_WAIT, budget.acquire_many(kibibytes));
+    waiting.await.map_err(|_| BodyError::Busy)?.map_err(|_| BodyError::Busy)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -28,8 +28,8 @@ pub enum ReviewError {
     /// It is no review.
     #[error("the body is no AdmissionReview: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// It does not say what it is.
-    #[error("the body is no AdmissionReview: it names no kind")]
+    /// It is JSON, and says of itself nothing.
+    #[error("the body is no AdmissionReview: it is no object with a kind")]
     NoKind,
     /// It is a review of another version, or something else.
     #[error("this server answers AdmissionReview of admission.k8s.io/v1, not {kind} of {api_version}")]
@@ -101,6 +101,10 @@ pub(crate) fn text(body: &[u8]) -> Result<&str, ReviewError> {
 
 /// Reads a review whose object is read as `T`.
 pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Request<'a, T>, ReviewError> {
+    // To serde, a list of values is as good as an object.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(ReviewError::NoKind);
+    }
     let review: Review<'a, T> = serde_json::from_str(text)?;
     if review.kind.is_empty() {
         return Err(ReviewError::NoKind);
@@ -257,7 +261,9 @@ mod tests {
         for (body, expected) in [
             (String::new(), "the body is empty"),
             ("{".to_owned(), "EOF while parsing"),
-            ("[]".to_owned(), "no AdmissionReview"),
+            ("[]".to_owned(), "no object with a kind"),
+            (r#"["admission.k8s.io/v1","AdmissionReview",{"uid":"x"}]"#.to_owned(), "no object with a kind"),
+            ("{}".to_owned(), "no object with a kind"),
             (r#"{"kind":"Pod","apiVersion":"v1"}"#.to_owned(), "not Pod of v1"),
             (review("admission.k8s.io/v1beta1", json!({"uid": "x"})), "not AdmissionReview of admission.k8s.io/v1beta1"),
             (review("admission.k8s.io/v1", Value::Null), "no request with a uid"),

@@ -9,7 +9,7 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -111,7 +111,17 @@ pub fn router(admission: Arc<Admission>) -> Router {
         .route("/mutate/pods", post(mutate_pods))
         .route("/validate/pgdatabases", post(validate_pg_databases))
         .route("/validate/sessions", post(validate_sessions))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(admission)
+}
+
+async fn unknown_path(uri: Uri) -> Response {
+    (StatusCode::NOT_FOUND, format!("there is no webhook at {}", uri.path())).into_response()
+}
+
+async fn wrong_method(method: Method) -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, format!("reviews are sent with POST, not {method}")).into_response()
 }
 
 async fn mutate_pods(State(admission): State<Arc<Admission>>, headers: HeaderMap, body: Body) -> Response {

@@ -50,7 +50,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Inject(inject::Inject),
     Uninject(uninject::Uninject),
     Diff(diff::Diff),

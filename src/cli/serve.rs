@@ -25,6 +25,7 @@ use crate::{
     injection::Settings,
     runtime::{
         certificate::{self, CertificateFiles, Served},
+        patience::Limits,
         readiness::{Gate, Readiness},
         server,
         shutdown::Shutdown,
@@ -59,6 +60,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_cert", env = "OUTRIGGER_TLS_KEY")]
     tls_key: Option<PathBuf>,
 
+    /// How often those files are looked at.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, env = "OUTRIGGER_TLS_INTERVAL")]
+    tls_interval: Duration,
+
     /// Names and addresses of the certificate that is made at start when none is given.
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "localhost,127.0.0.1", conflicts_with = "tls_cert")]
     tls_name: Vec<String>,
@@ -74,6 +79,10 @@ pub(super) struct Serve {
     /// How to reach the cluster; without it, as a pod does, or as kubectl does.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+
+    /// How long a client may take to send one request, and again to read its answer.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::parse, env = "OUTRIGGER_REQUEST_DEADLINE")]
+    request_deadline: Duration,
 
     /// How long to serve on after SIGTERM, until all endpoints have noticed.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, env = "OUTRIGGER_DRAIN_DELAY")]
@@ -131,14 +140,15 @@ impl Serve {
         let (certificate, files) = self.certificate(&mut registry)?;
         certificate_gate.open();
         if let Some(files) = files {
-            tasks.spawn("certificate", certificate.clone().follow(files, shutdown.clone()));
+            tasks.spawn("certificate", certificate.clone().follow(files, self.tls_interval, shutdown.clone()));
         }
         tasks.spawn("status", server::serve_plain(plain, status::router(status::Status { readiness, registry }), shutdown.clone()));
 
         let client = self.client().await?;
         let (namespaces, objects) = Watches { client, gates, shutdown: shutdown.clone(), tasks: &mut tasks }.start();
         let admission = Admission::new(Pods { settings, namespaces }, Objects { inventory: objects }, metrics);
-        let serving = server::serve_tls(https, certificate, router(admission), shutdown.clone());
+        let limits = Limits { request: self.request_deadline, ..Limits::default() };
+        let serving = server::serve_tls(https, certificate, router(admission), limits, shutdown.clone());
         tasks.spawn("admission", async { report("admission", serving.await) });
         let signals = shutdown.on_signal(alive, self.drain_delay);
         tracing::info!(https = %self.https_address, status = %self.status_address, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -168,10 +178,12 @@ impl Serve {
             None => kube::Config::infer().await.context("no cluster is in reach: run in a pod, or give --kubeconfig")?,
             Some(path) => {
                 let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(|| format!("{} can't be read", path.display()))?;
-                kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?
+                let options = kube::config::KubeConfigOptions::default();
+                let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+                config.with_context(|| format!("{} can't be used", path.display()))?
             }
         };
-        Ok(Client::try_from(config)?)
+        Client::try_from(config).context("the cluster's credentials can't be used")
     }
 }
 

@@ -98,6 +98,17 @@ pub(crate) fn style(annotations: &Annotations<'_>, spec: &Spec<'_>) -> (Style, O
     }
 }
 
+/// What the author should know whose pod got native sidecars before a mesh's plain proxy came. Called again, we can't move
+/// them: they may hold back the pod for good, since the proxy starts after them.
+pub(crate) fn proxy_came_later(annotations: &Annotations<'_>, spec: &Spec<'_>) -> Option<String> {
+    let asked_for = annotations.text(&annotations::NATIVE_SIDECAR) == Some("true");
+    let ours = |container: &PodContainer<'_>| SidecarKind::ALL.iter().any(|kind| kind.container() == &*container.name);
+    let native = spec.init_containers.items().iter().any(|container| ours(container) && container.is_native_sidecar());
+    let proxy = mesh::plain_proxy(spec).filter(|_| native && !asked_for)?;
+    let way_out = format!("call the mesh's webhook before Outrigger's, or set {} to \"false\"", annotations::NATIVE_SIDECAR.name);
+    Some(format!("the native sidecars start before {}, which came later and takes their traffic: {way_out}", proxy.name))
+}
+
 fn unreachable_network(proxy: &mesh::PlainProxy, consequence: &str) -> String {
     format!("traffic is redirected to {}, which is a plain container that has not started yet: {consequence}", proxy.name)
 }

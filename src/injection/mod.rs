@@ -176,6 +176,7 @@ pub fn inject_pod(pod: &Pod<'_>, text: PodText<'_>, context: Context<'_>) -> Res
             return Ok(Decision { outcome: Outcome::LeftAsIs, warnings });
         }
         record.added = earlier.added.clone();
+        warnings.extend(build::proxy_came_later(&annotations, spec));
     }
 
     let (style, warning) = build::style(&annotations, spec);

@@ -228,7 +228,13 @@ impl<'de: 'a, 'a> serde::de::Visitor<'de> for PairsVisitor<'a> {
         while let Some((key, value)) = map.next_entry()? {
             pairs.push((key, value));
         }
-        Ok(Pairs(pairs))
+        let mut keys: Vec<&str> = pairs.iter().map(|(key, _): &(Text<'a>, Text<'a>)| &**key).collect();
+        keys.sort_unstable();
+        match keys.iter().zip(keys.iter().skip(1)).find(|(key, next)| key == next) {
+            // Readers of JSON differ in which of the two they believe.
+            Some((key, _)) => Err(serde::de::Error::custom(format_args!("duplicate key {key:?}"))),
+            None => Ok(Pairs(pairs)),
+        }
     }
 }
 

@@ -26,9 +26,6 @@ use rustls::{
 
 use super::shutdown::Shutdown;
 
-/// How often files are compared with what is served.
-const POLL_INTERVAL: Duration = Duration::from_secs(10);
-
 /// How long a certificate made at start is good for. Such a process has no other way to renew it than to start again.
 const SELF_MADE_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
@@ -56,8 +53,17 @@ pub enum CertificateError {
         source: rustls::pki_types::pem::Error,
     },
     /// Key and certificate don't belong together, or the key is of no known kind.
-    #[error("certificate and key can't be used together")]
-    Pair(#[from] rustls::Error),
+    #[error("the certificate and key can't be used together: {certificate} and {key}", certificate = files.certificate.display(), key = files.key.display())]
+    Pair {
+        /// Both files.
+        files: CertificateFiles,
+        /// Why not.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A certificate that was made can't be used.
+    #[error("the certificate that was made can't be used")]
+    Unusable(#[from] rustls::Error),
     /// The certificate is no X.509 certificate.
     #[error("the certificate can't be read: {0}")]
     Malformed(String),
@@ -128,14 +134,14 @@ impl Served {
         Ok(Arc::new(Self { current: ArcSwap::from_pointee(certificate), metrics }))
     }
 
-    /// Compares the files with what is served until shutdown, and serves what is new. What can't be used is logged, and
-    /// the old certificate stays.
-    pub async fn follow(self: Arc<Self>, files: CertificateFiles, shutdown: Shutdown) {
+    /// Compares the files with what is served at this interval until shutdown, and serves what is new. What can't be used
+    /// is logged, and the old certificate stays.
+    pub async fn follow(self: Arc<Self>, files: CertificateFiles, interval: Duration, shutdown: Shutdown) {
         let mut failing = false;
         loop {
             tokio::select! {
                 () = shutdown.closing() => return,
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = tokio::time::sleep(interval) => {}
             }
             match self.reload(&files) {
                 Ok(changed) => {
@@ -144,7 +150,7 @@ impl Served {
                         tracing::info!(certificate = %files.certificate.display(), "serving a new certificate");
                     }
                 }
-                // Said once, not every ten seconds.
+                // Said once, not every time.
                 Err(error) if !failing => {
                     failing = true;
                     tracing::error!(error = &error as &dyn std::error::Error, "the new certificate can't be used; serving the old one");
@@ -219,7 +225,7 @@ fn load(files: &CertificateFiles) -> Result<CertifiedKey, CertificateError> {
     let chain = chain.map_err(|source| pem(&files.certificate, "certificate", source))?;
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|source| pem(&files.key, "private key", source))?;
     // Refuses a key that belongs to another certificate, as there is one while two files are replaced one after the other.
-    Ok(CertifiedKey::from_der(chain, key, &*provider()?)?)
+    CertifiedKey::from_der(chain, key, &*provider()?).map_err(|source| CertificateError::Pair { files: files.clone(), source })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
@@ -275,7 +281,7 @@ mod tests {
         let other_key = KeyPair::generate().unwrap();
         std::fs::write(&files.key, other_key.serialize_pem()).unwrap();
         let error = served.reload(&files).unwrap_err();
-        assert!(matches!(error, CertificateError::Pair(_)), "{error}");
+        assert!(matches!(error, CertificateError::Pair { .. }), "{error}");
         std::fs::write(&files.certificate, "garbage").unwrap();
         let error = served.reload(&files).unwrap_err();
         assert!(error.to_string().ends_with("tls.crt holds no certificate in PEM"), "{error}");

@@ -34,6 +34,13 @@ pub struct Limits {
     pub request: Duration,
 }
 
+impl Default for Limits {
+    /// Clients keep a connection for 90 s (Go's default): whoever closes first may lose a request, so that is never us.
+    fn default() -> Self {
+        Self { idle: Duration::from_mins(2), request: Duration::from_secs(15) }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Idle,

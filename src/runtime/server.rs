@@ -26,8 +26,6 @@ use super::{
 /// Connections held at once. More wait in the kernel's queue until one ends.
 const CONNECTIONS: usize = 1024;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-/// Clients keep a connection for 90 s (Go's default): whoever closes first may lose a request, so that is never us.
-const LIMITS: Limits = Limits { idle: Duration::from_mins(2), request: Duration::from_secs(15) };
 /// Room for a head; bodies are read through it piece by piece.
 const BUFFER: usize = 16 * 1024;
 /// After this, connections that still drain are cut.
@@ -35,7 +33,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// A listener without a file descriptor left must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` over TLS until shutdown, then lets requests in progress end.
+/// Serves `router` over TLS until shutdown, then lets requests in progress end. `limits` is how long clients are waited for.
 ///
 /// # Errors
 /// The TLS provider can't make keys for session tickets.
@@ -43,19 +41,20 @@ pub async fn serve_tls(
     listener: TcpListener,
     certificate: Arc<dyn ResolvesServerCert>,
     router: Router,
+    limits: Limits,
     shutdown: Shutdown,
 ) -> Result<(), rustls::Error> {
     let acceptor = TlsAcceptor::from(Arc::new(tls(certificate)?));
-    serve(listener, Some(acceptor), router, shutdown).await;
+    serve(listener, Some(acceptor), router, limits, shutdown).await;
     Ok(())
 }
 
 /// Serves `router` in plain text until shutdown, then lets requests in progress end.
 pub async fn serve_plain(listener: TcpListener, router: Router, shutdown: Shutdown) {
-    serve(listener, None, router, shutdown).await;
+    serve(listener, None, router, Limits::default(), shutdown).await;
 }
 
-async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router, shutdown: Shutdown) {
+async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router, limits: Limits, shutdown: Shutdown) {
     let graceful = GracefulShutdown::new();
     let connections = TaskTracker::new();
     let free = Arc::new(Semaphore::new(CONNECTIONS));
@@ -64,10 +63,10 @@ async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Rou
         let (acceptor, router) = (acceptor.clone(), router.clone());
         connections.spawn(async move {
             match acceptor {
-                None => converse(stream, router, watcher).await,
+                None => converse(stream, router, limits, watcher).await,
                 Some(acceptor) => {
                     if let Some(stream) = handshake(&acceptor, stream).await {
-                        converse(stream, router, watcher).await;
+                        converse(stream, router, limits, watcher).await;
                     }
                 }
             }
@@ -78,8 +77,8 @@ async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Rou
 }
 
 /// Answers the requests of one connection.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, watcher: Watcher) {
-    let stream = TokioIo::new(Patience::new(stream, LIMITS));
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, limits: Limits, watcher: Watcher) {
+    let stream = TokioIo::new(Patience::new(stream, limits));
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(stream, service);
     if let Err(error) = watcher.watch(connection).await {

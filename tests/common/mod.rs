@@ -1,6 +1,9 @@
 //! What the tests of injection share: a pod in, the patched pod out.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+pub(crate) mod https;
+pub(crate) mod other_webhook;
+pub(crate) mod process;
 pub(crate) mod webhook;
 
 use outrigger::{
@@ -28,7 +31,12 @@ pub(crate) fn patch(decision: &Decision) -> Patch {
 
 /// A pod after a patch.
 pub(crate) fn patched(pod: &Value, patch: &Patch) -> Value {
-    let patch: json_patch::Patch = serde_json::from_slice(&patch.to_json()).unwrap();
+    apply(pod, &serde_json::from_slice(&patch.to_json()).unwrap())
+}
+
+/// A pod after a patch as the API server reads it.
+pub(crate) fn apply(pod: &Value, patch: &Value) -> Value {
+    let patch: json_patch::Patch = serde_json::from_value(patch.clone()).unwrap();
     let mut pod = pod.clone();
     json_patch::patch(&mut pod, &patch).unwrap_or_else(|error| panic!("the patch applies: {error}\n{patch:?}\n{pod}"));
     pod

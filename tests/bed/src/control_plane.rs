@@ -116,6 +116,15 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
+    /// A kubeconfig for a user who has no rights but those the test grants.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn kubeconfig_of(&self, user: &str) -> PathBuf {
+        crate::expect(self.component_kubeconfig(user, user, None), "cannot make a user")
+    }
+
     /// The kubectl of this cluster's version.
     #[must_use]
     pub fn kubectl_path(&self) -> &Path {
