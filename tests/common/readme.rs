@@ -31,7 +31,10 @@ impl Example {
     pub(crate) fn check(&self, shell: &mut Command, prelude: &str) {
         let output = shell.arg("-c").arg(format!("exec 2>&1\n{prelude}\n{}", self.commands)).output().unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
-        let is_as_shown = self.shown.as_ref().map_or(output.status.success(), |shown| fits(printed.trim_end(), shown));
+        let is_as_shown = match &self.shown {
+            Some(shown) => fits(printed.trim_end(), shown),
+            None => output.status.success(),
+        };
         assert!(is_as_shown, "{}\nprints:\n{printed}\nbut the README shows:\n{:?}", self.commands, self.shown);
     }
 }
