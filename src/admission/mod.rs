@@ -1,5 +1,5 @@
-//! Admission reviews: bytes in, bytes out. [`review`] reads and writes them, [`pods`] decides about pods, and
-//! [`router`] is the HTTP edge around both.
+//! Admission reviews: bytes in, bytes out. `review` reads and writes them, `pods` decides about pods, and
+//! `router` is the HTTP edge around both.
 
 mod body;
 mod metrics;

@@ -1,8 +1,8 @@
 //! What is added to a pod, decided purely: pod, namespace defaults and settings in, a JSON patch out.
 //!
-//! [`inject`] reads like the story: what does the pod ask for ([`request`]); can it have it; what does each sidecar need
-//! (`vnc`, `file_sync`, `guacamole`); what of that is missing and what stands in the way ([`plan`]); which operations add
-//! it ([`patch`]); and what must be remembered to undo it ([`record`]).
+//! [`inject`] reads like the story: what does the pod ask for (`request`); can it have it; what does each sidecar need
+//! (`vnc`, `file_sync`, `guacamole`); what of that is missing and what stands in the way (`plan`); which operations add
+//! it (`patch`); and what must be remembered to undo it (`record`).
 
 mod build;
 mod digest;

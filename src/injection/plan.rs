@@ -2,7 +2,7 @@
 //!
 //! What is there already under our record stays; what is there without it, the user wrote, and it stays, too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -169,16 +169,20 @@ impl<'p> Planner<'_, 'p, '_> {
     /// Mounts and variables for the chosen containers.
     fn add_grants(&mut self, rigs: &[Rig<'_>]) -> Result<(), InjectionError> {
         let spec = self.spec;
+        // Looked up by container: a pod may have a hundred, and each sidecar a grant for each.
+        let mut grants: HashMap<&str, Vec<(SidecarKind, &Grant<'_>)>> = HashMap::new();
+        for rig in rigs {
+            for grant in &rig.grants {
+                grants.entry(&grant.container).or_default().push((rig.kind, grant));
+            }
+        }
         for (list, containers) in [(List::Init, spec.init_containers.items()), (List::App, spec.containers.items())] {
             for (index, container) in containers.iter().enumerate() {
                 let mut mounts: Vec<&Mount<'_>> = Vec::new();
                 let mut env: Vec<&Variable<'_>> = Vec::new();
-                for rig in rigs {
-                    let grants = rig.grants.iter().filter(|grant| grant.container == *container.name);
-                    for grant in grants {
-                        self.missing_mounts(rig.kind, container, grant, &mut mounts);
-                        self.missing_env(rig.kind, container, grant, &mut env);
-                    }
+                for (kind, grant) in grants.get(&*container.name).into_iter().flatten() {
+                    self.missing_mounts(*kind, container, grant, &mut mounts);
+                    self.missing_env(*kind, container, grant, &mut env);
                 }
                 self.grant(list, index, container, &mounts, &env)?;
             }

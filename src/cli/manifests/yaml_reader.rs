@@ -1,4 +1,4 @@
-//! YAML, read as kubectl reads it: scalars as in [`super::scalar`], merge keys and aliases expanded.
+//! YAML, read as kubectl reads it: scalars as in `super::scalar`, merge keys and aliases expanded.
 //!
 //! Unlike kubectl, which lets the last one win, a key that stands twice in a mapping is an error. The grammar is that of
 //! YAML 1.2, so NEL, LS and PS are characters where YAML 1.1 saw line breaks.
