@@ -21,10 +21,10 @@ impl Comparison {
     /// Compares the annotations and the specification of two pods; the rest is the API server's.
     pub(super) fn new(name: &str, without: &Value, stored: &Value) -> Result<Self> {
         let (before, after) = (to_yaml(name, without)?, to_yaml(name, stored)?);
-        let compared = TextDiff::from_lines(&before, &after);
-        if compared.ratio() >= 1.0 {
+        if before == after {
             return Ok(Self { lines: Vec::new(), has_removals: false });
         }
+        let compared = TextDiff::from_lines(&before, &after);
         let mut lines = vec![format!("--- {name}, as written, with the API server's defaults"), format!("+++ {name}, as stored")];
         for hunk in compared.unified_diff().context_radius(CONTEXT_LINES).iter_hunks() {
             lines.push(hunk.header().to_string());
