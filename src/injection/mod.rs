@@ -149,14 +149,13 @@ pub fn inject(text: &str, context: Context<'_>) -> Result<Decision, InjectionErr
 
 /// Decides about a pod that was read already. `text` must find what it was read from.
 pub fn inject_pod(pod: &Pod<'_>, text: PodText<'_>, context: Context<'_>) -> Result<Decision, InjectionError> {
-    let request = match request::read(pod, context.defaults) {
-        Ok(request) => request,
-        Err(denials) => return Ok(Decision { outcome: Outcome::Denied(denials), warnings: Vec::new() }),
-    };
-    if request.sidecars.is_empty() {
+    let Request { annotations, sidecars, mut warnings, denials } = request::read(pod, context.defaults);
+    if !denials.is_empty() {
+        return Ok(Decision { outcome: Outcome::Denied(denials), warnings });
+    }
+    if sidecars.is_empty() {
         return Ok(Decision { outcome: Outcome::NotAsked, warnings: Vec::new() });
     }
-    let Request { annotations, sidecars, mut warnings } = request;
     let empty = Spec::default();
     let spec = pod.spec.value().unwrap_or(&empty);
     let mut record = fresh_record(&annotations, &sidecars, context.settings);

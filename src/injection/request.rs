@@ -15,25 +15,25 @@ pub(crate) struct Request<'a> {
     pub(crate) sidecars: Vec<SidecarKind>,
     /// What its author should know.
     pub(crate) warnings: Vec<String>,
+    /// What must be changed first.
+    pub(crate) denials: Vec<Denial>,
 }
 
 /// Reads a request. A pod that asks for nothing has no sidecars; bad values of those it asks for are denials.
-pub(crate) fn read<'a>(pod: &'a Pod<'_>, defaults: Option<&'a NamespaceDefaults>) -> Result<Request<'a>, Vec<Denial>> {
+pub(crate) fn read<'a>(pod: &'a Pod<'_>, defaults: Option<&'a NamespaceDefaults>) -> Request<'a> {
     let mut request = gather(pod, defaults);
-    if let Some(inject) = request.annotations.written(&INJECT) {
-        INJECT.kind.check(inject).map_err(|allowed| vec![bad_value(&INJECT, inject, &allowed)])?;
-        request.sidecars = sidecars(inject);
+    let Some(inject) = request.annotations.written(&INJECT) else { return request };
+    if let Err(allowed) = INJECT.kind.check(inject) {
+        request.denials.push(bad_value(&INJECT, inject, &allowed));
+        return request;
     }
-    if request.sidecars.is_empty() {
-        return Ok(request);
+    request.sidecars = sidecars(inject);
+    if !request.sidecars.is_empty() {
+        request.denials = bad_values(&request);
+        let idle = idle_keys(&request);
+        request.warnings.extend(idle);
     }
-    let denials = bad_values(&request);
-    if !denials.is_empty() {
-        return Err(denials);
-    }
-    let idle = idle_keys(&request);
-    request.warnings.extend(idle);
-    Ok(request)
+    request
 }
 
 /// Collects annotations, the pod's own before its namespace's.
@@ -45,7 +45,7 @@ fn gather<'a>(pod: &'a Pod<'_>, defaults: Option<&'a NamespaceDefaults>) -> Requ
     for (name, value, origin) in own.chain(inherited) {
         warnings.extend(annotations.add(name, Cow::Borrowed(value), origin));
     }
-    Request { annotations, sidecars: Vec::new(), warnings }
+    Request { annotations, sidecars: Vec::new(), warnings, denials: Vec::new() }
 }
 
 /// The sidecars a value of `inject` names, in our order and each once.
@@ -99,7 +99,8 @@ mod tests {
 
     fn read_text(text: &str, defaults: Option<&NamespaceDefaults>) -> Result<(Vec<SidecarKind>, Vec<String>), Vec<Denial>> {
         let pod: Pod<'_> = serde_json::from_str(text).unwrap();
-        read(&pod, defaults).map(|request| (request.sidecars, request.warnings))
+        let request = read(&pod, defaults);
+        if request.denials.is_empty() { Ok((request.sidecars, request.warnings)) } else { Err(request.denials) }
     }
 
     #[test]
@@ -132,5 +133,13 @@ mod tests {
         let (asked, warnings) = read_text(&pod(&[(INJECT.name, "file-sync"), (VNC_GEOMETRY.name, "big")]), None).unwrap();
         assert_eq!(asked, [SidecarKind::FileSync]);
         assert_eq!(warnings, ["vnc.outrigger.dev/geometry has no effect: outrigger.dev/inject does not name vnc"]);
+    }
+
+    #[test]
+    fn a_refused_pods_author_reads_the_warnings_too() {
+        let text = pod(&[(INJECT.name, "vnc"), (VNC_GEOMETRY.name, "big"), ("vnc.outrigger.dev/clipbord", "in")]);
+        let pod: Pod<'_> = serde_json::from_str(&text).unwrap();
+        let request = read(&pod, None);
+        assert_eq!((request.denials.len(), request.warnings.len()), (1, 1), "{:?}", request.warnings);
     }
 }
