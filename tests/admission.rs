@@ -52,6 +52,21 @@ async fn an_annotated_pod_comes_back_with_its_sidecars_under_pod_security_restri
     assert_eq!(names(&pod, "initContainers"), ["outrigger-file-sync", "outrigger-vnc", "outrigger-guacamole"]);
     assert_eq!(variable(container(&pod, "app"), "DISPLAY"), Some(":99"));
     assert_eq!(pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"], "app");
+    // The API server mounts the pod's token into every container that leaves it room.
+    for (container_name, token) in [
+        ("app", "kube-api-access-"),
+        ("outrigger-vnc", "outrigger-no-token"),
+        ("outrigger-guacamole", "outrigger-no-token"),
+        ("outrigger-file-sync", "outrigger-file-sync-token"),
+    ] {
+        let mounts = container(&pod, container_name)["volumeMounts"].as_array().unwrap();
+        let at_token_folder: Vec<_> =
+            mounts.iter().filter(|mount| mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount").collect();
+        assert!(
+            at_token_folder.len() == 1 && at_token_folder[0]["name"].as_str().unwrap().starts_with(token),
+            "{container_name}: {mounts:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,11 +12,23 @@ use super::{
     mesh,
     pod::{Container as PodContainer, Spec},
     settings::Settings,
-    sidecar::{Amounts, Container, Exec, Handler, HttpGet, Lifecycle, Mount, Placement, Port, Probe, Resources, SecurityContext, Variable},
+    sidecar::{
+        Amounts, Container, Exec, Handler, HttpGet, Lifecycle, Mount, Placement, Port, Probe, Resources, SecurityContext, Variable, Volume,
+    },
 };
 
 /// The user sidecars run as where nothing says otherwise.
 pub(crate) const DEFAULT_USER: i64 = 1000;
+
+/// Where Kubernetes clients look for a token. The API server mounts the pod's own there, into every container that has
+/// nothing at this path.
+pub(crate) const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const NO_TOKEN_VOLUME: &str = "outrigger-no-token";
+
+/// An empty volume for that path: a sidecar that never speaks to the API server, and may face a browser, gets no token.
+pub(crate) fn no_token() -> (Volume, Mount<'static>) {
+    (Volume::memory(NO_TOKEN_VOLUME, "1Mi"), Mount::read_only(NO_TOKEN_VOLUME, TOKEN_FOLDER))
+}
 
 /// The keys that every sidecar has under its own prefix.
 struct CommonKeys {

@@ -11,7 +11,7 @@ use crate::api::annotations::{
 
 use super::{
     Denial,
-    build::{Builder, Parts, chosen},
+    build::{Builder, Parts, TOKEN_FOLDER, chosen},
     pod::Container,
     sidecar::{BorrowedVolume, Grant, Mount, Rig, Variable, Volume},
 };
@@ -20,8 +20,6 @@ const KIND: SidecarKind = SidecarKind::FileSync;
 
 const FILES_VOLUME: &str = "outrigger-files";
 const TOKEN_VOLUME: &str = "outrigger-file-sync-token";
-/// Where Kubernetes clients look, and where the API server's own ServiceAccount admission leaves alone what it finds.
-const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const NOTIFY_VOLUME: &str = "outrigger-file-sync-notify";
 const NOTIFY_FOLDER: &str = "/run/outrigger/notify";
 

@@ -7,7 +7,7 @@ use crate::api::annotations::{
 
 use super::{
     Denial,
-    build::{Builder, Parts},
+    build::{Builder, Parts, no_token},
     file_sync::missing,
     sidecar::{BorrowedVolume, Mount, Rig, Volume},
 };
@@ -43,6 +43,9 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
     }
     mounts.push(Mount::read_only(configuration.volume_name(), configuration_folder));
     volumes.extend(configuration.volume());
+    let (no_token, at_token_folder) = no_token();
+    mounts.push(at_token_folder);
+    volumes.push(no_token);
 
     let parts = Parts {
         command: "guacamole-provisioner",

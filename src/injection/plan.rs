@@ -16,7 +16,7 @@ use super::{
     patch::{Patch, segment},
     pod::{Container, Pod, Slot, Spec},
     record::{Before, Merged, Record},
-    sidecar::{Grant, Mount, Placement, Rig, Variable},
+    sidecar::{Grant, Mount, Placement, Rig, Variable, Volume},
     vnc,
 };
 
@@ -141,8 +141,11 @@ impl<'p> Planner<'_, 'p, '_> {
 
     fn add_volumes(&mut self, rigs: &[Rig<'_>]) -> Result<(), InjectionError> {
         let there: Vec<&str> = self.spec.volumes.items().iter().map(|volume| &*volume.name).collect();
-        let mut missing = Vec::new();
+        let mut missing: Vec<&Volume> = Vec::new();
         for volume in rigs.iter().flat_map(|rig| &rig.volumes) {
+            if missing.iter().any(|shared| shared.name == volume.name) {
+                continue;
+            }
             if !there.contains(&volume.name.as_str()) {
                 missing.push(volume);
             } else if !self.record.added.volumes.contains(&volume.name)

@@ -6,7 +6,7 @@ use crate::api::annotations::{SidecarKind, VNC_CONTAINERS, VNC_DISPLAY, VNC_MODE
 
 use super::{
     Denial,
-    build::{Builder, DEFAULT_USER, Parts, chosen},
+    build::{Builder, DEFAULT_USER, Parts, chosen, no_token},
     pod::Container,
     sidecar::{Grant, Mount, Port, Rig, Variable, Volume},
 };
@@ -114,6 +114,7 @@ fn own_mounts(attach: bool) -> Vec<Mount<'static>> {
         mounts.push(Mount::writable(COOKIE_VOLUME, COOKIE_FOLDER));
     }
     mounts.push(Mount::writable(BRIDGE_VOLUME, BRIDGE_FOLDER));
+    mounts.push(no_token().1);
     mounts
 }
 
@@ -124,6 +125,7 @@ fn volumes(attach: bool, shared_memory: Option<&str>) -> Vec<Volume> {
     }
     volumes.push(Volume::memory(BRIDGE_VOLUME, SOCKET_LIMIT));
     volumes.push(Volume::scratch(TEMPORARY_VOLUME));
+    volumes.push(no_token().0);
     volumes.extend(shared_memory.map(|size| Volume::memory(SHARED_MEMORY_VOLUME, size)));
     volumes
 }
