@@ -20,6 +20,8 @@ const BEGINNING: usize = 64 * 1024;
 const BEGINNINGS: usize = 16 * 1024;
 /// What the rest of large bodies may hold together, in KiB: three of the largest. Nobody without a large body waits for it.
 const RESTS: usize = 24 * 1024;
+/// How long a body may take to arrive: the API server sends it with its head.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(3);
 /// How long a review waits for its share.
 const BUDGET_WAIT: Duration = Duration::from_millis(500);
 
@@ -34,6 +36,10 @@ pub(crate) enum BodyError {
     TooLarge,
     #[error("too many large reviews at once: try again")]
     Busy,
+    #[error("the body is not awaited: send it with its head, without Expect")]
+    Expectation,
+    #[error("the body took too long to arrive")]
+    Slow,
     #[error("the body ended early")]
     Truncated(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -45,7 +51,21 @@ impl BodyError {
             Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Truncated(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl BodyError {
+    /// The error as a metric's label.
+    pub(crate) const fn label(&self) -> &'static str {
+        match self {
+            Self::Busy => "overloaded",
+            Self::Slow => "slow",
+            Self::Truncated(_) => "truncated",
+            Self::ContentType | Self::LengthRequired | Self::TooLarge | Self::Expectation => "refused",
         }
     }
 }
@@ -81,6 +101,13 @@ impl Budget {
         if length > MAX_BODY {
             return Err(BodyError::TooLarge);
         }
+        if headers.contains_key(header::EXPECT) {
+            return Err(BodyError::Expectation);
+        }
+        tokio::time::timeout(ARRIVAL_LIMIT, self.collect(length, body)).await.map_err(|_| BodyError::Slow)?
+    }
+
+    async fn collect(&self, length: usize, body: Body) -> Result<ReviewBody<'_>, BodyError> {
         let beginning = share(&self.beginnings, length.min(BEGINNING)).await?;
         let mut rest = None;
         let mut bytes = Vec::with_capacity(length.min(BEGINNING));

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    api::annotations::{NamespaceDefaults, SidecarKind},
+    api::annotations::{INJECT, NamespaceDefaults, SidecarKind},
     cluster::{
         namespaces::{Knowledge, Namespaces},
         snapshot::Snapshot,
@@ -35,19 +35,22 @@ impl Pods {
     /// Answers a review of a pod.
     pub(crate) async fn answer(&self, text: &str) -> Result<(Vec<u8>, Verdict), ReviewError> {
         let request: Request<'_, Pod<'_>> = review::read(text)?;
-        let knowledge = self.namespace(request.namespace.as_deref()).await;
+        let knowledge = self.namespace(request.namespace.as_deref(), &request).await;
         let (answer, verdict) = self.decide(text, &request, knowledge);
         Ok((answer.to_bytes(&request.uid)?, verdict))
     }
 
-    /// What is known of the pod's namespace, after a short wait for one that is on its way.
-    async fn namespace(&self, name: Option<&str>) -> Knowledge {
+    /// What is known of the pod's namespace, after a short wait for what is on its way.
+    async fn namespace(&self, name: Option<&str>, request: &Request<'_, Pod<'_>>) -> Knowledge {
         let Some(name) = name else { return Knowledge::Known(None) };
+        // A pod that doesn't ask itself is only sent from a labelled namespace; if we see no label, its event is coming.
+        let asks = request.object.as_ref().is_some_and(|pod| pod.annotation(INJECT.name).is_some());
+        let awaited = |known: &Knowledge| *known == Knowledge::Awaited || (!asks && *known == Knowledge::Known(None));
         let known = self.namespaces.load().get(name);
-        if known != Knowledge::Awaited {
+        if !awaited(&known) || !creates_a_pod(request) {
             return known;
         }
-        let arrival = self.namespaces.wait_for(|namespaces| Some(namespaces.get(name)).filter(|known| *known != Knowledge::Awaited));
+        let arrival = self.namespaces.wait_for(|namespaces| Some(namespaces.get(name)).filter(|known| !awaited(known)));
         tokio::time::timeout(NAMESPACE_WAIT, arrival).await.unwrap_or(Knowledge::Awaited)
     }
 
@@ -59,11 +62,9 @@ impl Pods {
         let context = Context { defaults: defaults.as_deref(), settings: &self.settings, offline: false };
         let (mut answer, verdict) = match inject_pod(pod, &|| pod_text(text), context) {
             Ok(decision) => answer(decision),
-            Err(error) => failed(&error),
+            Err(error) => failed(&error, request.namespace.as_deref()),
         };
-        if verdict.outcome != "not_asked" || defaults.is_none() {
-            answer.warnings.extend(warning);
-        }
+        answer.warnings.extend(warning);
         (answer, verdict)
     }
 }
@@ -77,7 +78,7 @@ fn defaults(knowledge: Knowledge, namespace: &str) -> (Option<Arc<NamespaceDefau
     match knowledge {
         Knowledge::Known(defaults) => (defaults, None),
         Knowledge::Awaited => (None, Some(format!("the namespace {namespace} is not known yet: defaults it may give were not applied"))),
-        Knowledge::Unwatched => (None, None),
+        Knowledge::Unwatched => (None, Some("namespaces can't be watched: defaults they may give were not applied".to_owned())),
     }
 }
 
@@ -127,8 +128,8 @@ fn messages(denials: &[Denial]) -> String {
 }
 
 /// A pod that we fail on starts as it is: a defect of ours must not keep a cluster from starting pods.
-fn failed(error: &InjectionError) -> (Answer, Verdict) {
-    tracing::error!(error = error as &dyn std::error::Error, "a pod could not be decided about");
+fn failed(error: &InjectionError, namespace: Option<&str>) -> (Answer, Verdict) {
+    tracing::error!(namespace, error = error as &dyn std::error::Error, "a pod could not be decided about");
     let answer = Answer { warnings: vec![format!("no sidecar was added: {error}")], ..Answer::default() };
     (answer, Verdict { outcome: "failed", reason: "" })
 }

@@ -25,8 +25,8 @@ use super::{
 
 /// Reviews decided at once. Each takes microseconds, so more than these wait on something that does not come.
 const CONCURRENT: usize = 512;
-/// Below the webhook's own timeout of 5 s, so that our answer says what happened.
-const DEADLINE: Duration = Duration::from_secs(4);
+/// Together with the time a body may take to arrive, below the webhooks' own timeouts.
+const DEADLINE: Duration = Duration::from_millis(1500);
 
 /// Everything that answers reviews.
 #[derive(Debug)]
@@ -49,12 +49,12 @@ impl Admission {
     async fn review(&self, webhook: Webhook, headers: &HeaderMap, body: Body) -> Response {
         let _in_flight = self.metrics.begin();
         let arrived = Instant::now();
-        let Ok(_slot) = self.slots.try_acquire() else {
-            return self.refuse(webhook, StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many reviews at once: try again", arrived);
-        };
         let body = match self.budget.read(headers, body).await {
             Ok(body) => body,
-            Err(error) => return self.refuse(webhook, error.status(), "body", &error.to_string(), arrived),
+            Err(error) => return self.refuse(webhook, error.status(), error.label(), &error.to_string(), arrived),
+        };
+        let Ok(_slot) = self.slots.try_acquire() else {
+            return self.refuse(webhook, StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many reviews at once: try again", arrived);
         };
         let since = Instant::now();
         match tokio::time::timeout(DEADLINE, self.answer(webhook, &body.bytes)).await {

@@ -277,7 +277,7 @@ impl Tasks {
                 failed = &mut signals => return failed.context("signals can't be listened to"),
             };
             let Some(ended) = ended else { return early.map_or(Ok(()), Err) };
-            if self.shutdown.token().is_cancelled() {
+            if self.shutdown.is_closing() {
                 continue;
             }
             early = Some(match ended {

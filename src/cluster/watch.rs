@@ -75,16 +75,22 @@ struct State<P: Projection> {
     listing: Entries<P::Entry>,
     unpublished: bool,
     next_step: Instant,
+    /// Whether a whole list was ever seen. Afterwards a failure only means that what is known grows older.
+    listed: bool,
     failing: bool,
 }
 
 impl<P: Projection> State<P> {
     fn new(projection: P, gate: Gate) -> Self {
         let (known, listing) = (HashMap::new(), HashMap::new());
-        Self { projection, gate, known, listing, unpublished: false, next_step: Instant::now(), failing: false }
+        Self { projection, gate, known, listing, unpublished: false, next_step: Instant::now(), listed: false, failing: false }
     }
 
     fn handle(&mut self, event: watcher::Event<P::Object>) {
+        if std::mem::take(&mut self.failing) && self.listed {
+            self.gate.open();
+            tracing::info!(kind = P::NAME, "the watch goes on");
+        }
         match event {
             watcher::Event::Init => self.listing.clear(),
             watcher::Event::InitApply(object) => {
@@ -92,7 +98,7 @@ impl<P: Projection> State<P> {
             }
             watcher::Event::InitDone => {
                 self.known = std::mem::take(&mut self.listing);
-                self.failing = false;
+                self.listed = true;
                 self.publish();
                 self.gate.open();
                 tracing::info!(kind = P::NAME, count = self.known.len(), "watching");
@@ -132,11 +138,14 @@ impl<P: Projection> State<P> {
             Some(404) => Some("not installed, so it counts as complete and empty: apply the CRDs"),
             _ => None,
         };
-        if let Some(note) = note {
-            self.known.clear();
-            self.unpublished = false;
-            self.projection.publish(None);
-            self.gate.open_with(note);
+        match note {
+            // A watcher that fails after its list goes on from where it was: it would not list again what we forgot.
+            _ if self.listed => self.gate.open_with("the watch fails, so what is known grows older: see the log"),
+            Some(note) => {
+                self.projection.publish(None);
+                self.gate.open_with(note);
+            }
+            None => {}
         }
         // The watcher tries again by itself, with backoff; the first failure says enough.
         if !self.failing {
@@ -244,5 +253,18 @@ mod tests {
         assert!(readiness.is_ready());
         assert!(readiness.report().contains("values: forbidden"));
         assert_eq!(*published.lock().unwrap(), [None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_outlives_a_failure_and_the_gate_says_so() {
+        let readiness = Readiness::default();
+        let mut state = State::new(Values::default(), readiness.gate("values"));
+        state.handle(watcher::Event::InitApply(config_map("a", Some("1"))));
+        state.handle(watcher::Event::InitDone);
+        state.failed(&forbidden(403));
+        assert_eq!(state.known.len(), 1);
+        assert!(readiness.is_ready() && readiness.report().contains("grows older"), "{}", readiness.report());
+        state.handle(watcher::Event::Apply(config_map("b", Some("1"))));
+        assert_eq!(readiness.report(), "values: ok\n");
     }
 }

@@ -26,7 +26,6 @@ const OTHERS: &[&str] = &[
     "daprd",
     "otc-container",
     "linkerd-debug",
-    "linkerd-proxy-injector",
     "cloud-sql-proxy",
     "azwi-proxy",
     "azwi-proxy-init",

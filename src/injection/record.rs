@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::api::annotations::SidecarKind;
-
 /// What was done to a pod, and by whom.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -102,10 +100,5 @@ impl Record {
         let added = &self.added;
         added.containers.iter().chain(&added.init_containers).any(|known| known == name)
             || added.merged.iter().any(|merged| merged.name == name)
-    }
-
-    /// The sidecars it says the pod has.
-    pub fn sidecars(&self) -> impl Iterator<Item = SidecarKind> {
-        SidecarKind::ALL.into_iter().filter(|kind| self.injected.iter().any(|name| name == kind.as_str()))
     }
 }

@@ -7,7 +7,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicI64},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -178,13 +178,6 @@ impl Served {
             }
         }
     }
-
-    /// Whether the certificate is within its life, by wall clock.
-    #[must_use]
-    pub fn is_valid(&self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        i64::try_from(now).is_ok_and(|now| now < self.metrics.expiry.get())
-    }
 }
 
 impl ResolvesServerCert for Served {
@@ -269,7 +262,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = write(folder.path(), "one.example.com");
         let served = Served::from_files(&files, &mut Registry::default()).unwrap();
-        assert!(served.is_valid());
         assert!(!served.reload(&files).unwrap(), "nothing new");
         let first = served.current.load_full();
 

@@ -1,8 +1,15 @@
 //! An HTTP server, with TLS or without, and a bound on everything a client can hold: connections, handshakes, headers, time.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, header},
+    middleware::{self, Next},
+    response::Response,
+};
+use futures::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::TokioIo,
@@ -55,13 +62,14 @@ pub async fn serve_plain(listener: TcpListener, router: Router, shutdown: Shutdo
 }
 
 async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router, limits: Limits, shutdown: Shutdown) {
+    let router = router.layer(middleware::from_fn_with_state(shutdown.clone(), say_if_last));
     let graceful = GracefulShutdown::new();
     let connections = TaskTracker::new();
     let free = Arc::new(Semaphore::new(CONNECTIONS));
     while let Some((stream, permit)) = next(&listener, &free, &shutdown).await {
         let watcher = graceful.watcher();
         let (acceptor, router) = (acceptor.clone(), router.clone());
-        connections.spawn(async move {
+        let connection = async move {
             match acceptor {
                 None => converse(stream, router, limits, watcher).await,
                 Some(acceptor) => {
@@ -70,10 +78,26 @@ async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Rou
                     }
                 }
             }
+        };
+        connections.spawn(async move {
+            // What a panic leaves behind ends with the connection; the others go on, and the log knows.
+            if AssertUnwindSafe(connection).catch_unwind().await.is_err() {
+                tracing::error!("answering a request panicked; its connection is closed");
+            }
             drop(permit);
         });
     }
     drain(listener, graceful, connections).await;
+}
+
+/// From the first signal on, each answer asks its client for a new connection, which then goes to another replica: a kept
+/// one would be used until it is cut.
+async fn say_if_last(State(shutdown): State<Shutdown>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if shutdown.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Answers the requests of one connection.

@@ -10,6 +10,8 @@ use super::readiness::Gate;
 /// The stages of an orderly end. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
+    /// Cancelled at the first signal.
+    draining: CancellationToken,
     /// Cancelled when no new work is taken any more.
     closing: CancellationToken,
 }
@@ -20,10 +22,16 @@ impl Shutdown {
         self.closing.cancelled().await;
     }
 
-    /// The token behind [`Self::closing`], for libraries that take one.
+    /// Whether the end was announced: work is still taken, and its senders should look for others.
     #[must_use]
-    pub fn token(&self) -> CancellationToken {
-        self.closing.clone()
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Whether no new work is taken.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
     }
 
     /// Stops taking new work now.
@@ -40,6 +48,7 @@ impl Shutdown {
         let mut signals = Signals::listen()?;
         signals.next().await;
         tracing::info!(?delay, "shutting down: unready, serving on");
+        self.draining.cancel();
         gate.close();
         tokio::select! {
             () = tokio::time::sleep(delay) => self.close(),

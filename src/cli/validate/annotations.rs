@@ -47,7 +47,6 @@ fn pod(workload: &Workload, documents: &[Document], surroundings: &Surroundings)
     match conclusion {
         Conclusion::Refused(refusal) => {
             judged.extend(refusal.denials().into_iter().map(|denial| (Severity::Error, denied(denial))));
-            judged.extend(unknown_keys(own_annotations(pod)));
         }
         Conclusion::NotAsked => {
             judged.extend(bad_values(own_annotations(pod)));
