@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use outrigger::{
     api::{annotations, duration, quantity::Quantity},
-    injection::{Pod, Record, uninject},
+    injection::{Record, uninject},
 };
 
 fuzz_target!(|text: &str| {
@@ -18,7 +18,5 @@ fuzz_target!(|text: &str| {
         let _ = key.kind.check(text);
     }
     let _ = annotations::Annotations::default().add(text, text.into(), annotations::Origin::Pod);
-    if let Ok(pod) = Pod::read(text) {
-        let _ = uninject(&pod);
-    }
+    let _ = uninject(text);
 });

@@ -1,7 +1,7 @@
 //! The known word that somebody probably meant.
 
 /// Longer words are nobody's slip of the finger.
-const LONGEST: usize = 256;
+const LONGEST: usize = 128;
 
 /// The known word nearest to an unknown one; none if none is near enough to be a slip of the finger.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

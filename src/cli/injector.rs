@@ -6,7 +6,7 @@ use std::iter;
 use anyhow::Result;
 
 use crate::api::annotations::STATUS;
-use crate::injection::{self, Context, Decision, Denial, InjectionError, Outcome, Pod, Record, SkipReason};
+use crate::injection::{self, Context, Decision, Denial, InjectionError, Outcome, Record, SkipReason};
 
 use super::change::Change;
 use super::console::Console;
@@ -162,7 +162,7 @@ fn decide(workload: &Workload, pod: &Node, surroundings: &Surroundings) -> Resul
 
 /// The operations that undo an earlier injection; none for a pod that was never injected.
 pub(super) fn undo(pod: &Node) -> Result<Option<injection::Patch>, InjectionError> {
-    injection::uninject(&Pod::read(&json::write(pod))?)
+    injection::uninject(&json::write(pod))
 }
 
 /// The annotations of an object that are strings.

@@ -125,6 +125,13 @@ fn unreachable_network(proxy: &mesh::PlainProxy, consequence: &str) -> String {
     format!("traffic is redirected to {}, which is a plain container that has not started yet: {consequence}", proxy.name)
 }
 
+/// A warning for a pod that is to end, beside which a plain container does not.
+pub(crate) fn never_completes(style: Style, spec: &Spec<'_>) -> Option<String> {
+    let ends = spec.restart_policy.as_deref().is_some_and(|policy| policy != "Always");
+    (style != Style::Native && ends)
+        .then(|| "the sidecars are plain containers, which run on when the app has ended: the pod never completes".to_owned())
+}
+
 /// All that is needed to build sidecars for one pod.
 pub(crate) struct Builder<'a> {
     pub(crate) annotations: &'a Annotations<'a>,
@@ -229,24 +236,29 @@ impl<'a> Builder<'a> {
         let keys = common_keys(kind);
         let installed = &self.settings.sidecar(kind).resources;
         let [cpu_request, cpu_limit, memory_request, memory_limit] = default_resources(kind);
-        let amount = |key, installed: &'a Option<String>, built_in| Amount {
-            written: self.annotations.written(key),
-            fallback: installed.as_deref().unwrap_or(built_in),
+        // The installation's word stands against the built-in one as the pod's stands against both.
+        let chosen = |keys: [&'static Key; 2], installed: [&'a Option<String>; 2], built_in: [&'a str; 2]| {
+            let amount = |written: Option<&'a str>, fallback| Amount { written, fallback };
+            let [request, limit] = installed;
+            let base = pair(&amount(request.as_deref(), built_in[0]), &amount(limit.as_deref(), built_in[1]));
+            pair(&amount(self.annotations.written(keys[0]), base.0), &amount(self.annotations.written(keys[1]), base.1))
         };
-        let cpu =
-            pair(&amount(keys.cpu_request, &installed.cpu_request, cpu_request), &amount(keys.cpu_limit, &installed.cpu_limit, cpu_limit));
-        let memory = pair(
-            &amount(keys.memory_request, &installed.memory_request, memory_request),
-            &amount(keys.memory_limit, &installed.memory_limit, memory_limit),
+        let cpu = chosen([keys.cpu_request, keys.cpu_limit], [&installed.cpu_request, &installed.cpu_limit], [cpu_request, cpu_limit]);
+        let memory = chosen(
+            [keys.memory_request, keys.memory_limit],
+            [&installed.memory_request, &installed.memory_limit],
+            [memory_request, memory_limit],
         );
         Resources { requests: Amounts { cpu: cpu.0, memory: memory.0 }, limits: Amounts { cpu: cpu.1, memory: memory.1 } }
     }
 }
 
-/// A value as the sidecar's program reads it: durations become whole seconds, rounded up; the rest stays.
+/// A value as the sidecar's program reads it: durations become whole seconds, rounded up, and what the kubelet would take
+/// for a reference to another variable is escaped ("Define Dependent Environment Variables", Kubernetes documentation).
 fn in_program_terms<'a>(key: &Key, value: &'a str) -> Cow<'a, str> {
     match duration::parse(value) {
         Ok(duration) if key.kind == ValueKind::Duration => Cow::Owned(duration.as_secs_f64().ceil().to_string()),
+        _ if value.contains('$') => Cow::Owned(value.replace('$', "$$")),
         _ => Cow::Borrowed(value),
     }
 }
@@ -301,17 +313,38 @@ pub(crate) fn chosen<'a, 'p>(
     let Some(names) = annotations.written(key) else {
         return Ok(inits.iter().chain(apps).filter(|container| !mesh::is_injected(&container.name)).collect());
     };
-    annotations::items(names)
-        .map(|name| {
-            inits.iter().chain(apps).find(|container| &*container.name == name).ok_or_else(|| no_such_container(key, name, inits, apps))
-        })
-        .collect()
+    let mut chosen: Vec<&PodContainer<'p>> = Vec::new();
+    for name in annotations::items(names) {
+        if SidecarKind::ALL.iter().any(|kind| kind.container() == name) {
+            return Err(super::Denial {
+                key: Some(key.name),
+                message: format!("{} names {name:?}, which is a sidecar: take it out", key.name),
+            });
+        }
+        let found = inits.iter().chain(apps).find(|container| &*container.name == name);
+        let found = found.ok_or_else(|| no_such_container(key, annotations, name, inits, apps))?;
+        if !chosen.iter().any(|there| *there.name == *found.name) {
+            chosen.push(found);
+        }
+    }
+    Ok(chosen)
 }
 
-fn no_such_container(key: &'static Key, name: &str, inits: &[PodContainer<'_>], apps: &[PodContainer<'_>]) -> super::Denial {
+fn no_such_container(
+    key: &'static Key,
+    annotations: &Annotations<'_>,
+    name: &str,
+    inits: &[PodContainer<'_>],
+    apps: &[PodContainer<'_>],
+) -> super::Denial {
     let there: Vec<&str> = inits.iter().chain(apps).map(|container| &*container.name).collect();
     super::Denial {
         key: Some(key.name),
-        message: format!("{} names {name:?}, which the pod does not have: it has {}", key.name, there.join(", ")),
+        message: format!(
+            "{}{} names {name:?}, which the pod does not have: it has {}",
+            key.name,
+            annotations.origin_note(key),
+            there.join(", ")
+        ),
     }
 }

@@ -8,7 +8,11 @@ use super::{record::Record, settings::Settings};
 
 /// The digest of all that decides what a pod gets, beside the pod's own containers.
 pub(crate) fn settings(annotations: &Annotations<'_>, sidecars: &[SidecarKind], settings: &Settings) -> String {
-    let mut written: Vec<(&str, &str)> = annotations.iter().map(|setting| (setting.key.name, setting.value.as_ref())).collect();
+    let mut written: Vec<(&str, &str)> = annotations
+        .iter()
+        .filter(|setting| setting.key.sidecar().is_none_or(|kind| sidecars.contains(&kind)))
+        .map(|setting| (setting.key.name, setting.value.as_ref()))
+        .collect();
     written.sort_unstable();
     let mut digest = Context::new(&SHA256);
     // Lengths keep neighbouring texts apart.

@@ -12,6 +12,7 @@ use crate::api::annotations::{
 use super::{
     Denial,
     build::{Builder, Parts, TOKEN_FOLDER, chosen},
+    mesh,
     pod::Container,
     sidecar::{BorrowedVolume, Grant, Mount, Rig, Variable, Volume},
 };
@@ -33,6 +34,13 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         return Err(missing(&FILE_SYNC_LABEL, "app.kubernetes.io/part-of"));
     }
     let ends = builder.annotations.text(&FILE_SYNC_MODE) == Some("once");
+    if let (true, Some(proxy)) = (ends, mesh::plain_proxy(builder.spec)) {
+        let message = format!(
+            "{} is \"once\", and traffic is redirected to {}, which starts only after all init containers: use \"watch\", or a native proxy",
+            FILE_SYNC_MODE.name, proxy.name
+        );
+        return Err(Denial { key: Some(FILE_SYNC_MODE.name), message });
+    }
     let containers = chosen(builder.spec, builder.annotations, &FILE_SYNC_CONTAINERS, true)?;
     let borrowed = builder.annotations.written(&FILE_SYNC_VOLUME);
     let files = borrowed.unwrap_or(FILES_VOLUME);
@@ -51,7 +59,10 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         container: builder.container(KIND, parts),
         placement: builder.placement(true, ends),
         volumes: volumes(borrowed, notify_secret),
-        borrowed_volumes: borrowed.map(|name| BorrowedVolume { name: name.to_owned(), key: FILE_SYNC_VOLUME.name }).into_iter().collect(),
+        borrowed_volumes: borrowed
+            .map(|name| BorrowedVolume { name: name.to_owned(), key: FILE_SYNC_VOLUME.name, written: true })
+            .into_iter()
+            .collect(),
         grants: containers.into_iter().filter_map(|container| grant(container, files, folder)).collect(),
     })
 }

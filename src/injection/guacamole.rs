@@ -107,7 +107,9 @@ impl<'a> Configuration<'a> {
     fn borrowed(&self) -> Option<BorrowedVolume> {
         match self {
             Self::Secret(_) => None,
-            Self::Volume(volume) => Some(BorrowedVolume { name: (*volume).to_owned(), key: GUACAMOLE_CONFIGURATION_VOLUME.name }),
+            Self::Volume(volume) => {
+                Some(BorrowedVolume { name: (*volume).to_owned(), key: GUACAMOLE_CONFIGURATION_VOLUME.name, written: false })
+            }
         }
     }
 }

@@ -34,6 +34,9 @@ use build::Builder;
 use pod::Spec;
 use request::Request;
 
+/// Containers a pod may have to be given sidecars. Kubelets are tested with a tenth of it.
+const MAX_CONTAINERS: usize = 500;
+
 /// What is known beside the pod.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
@@ -150,27 +153,31 @@ pub fn inject(text: &str, context: Context<'_>) -> Result<Decision, InjectionErr
 /// Decides about a pod that was read already. `text` must find what it was read from.
 pub fn inject_pod(pod: &Pod<'_>, text: PodText<'_>, context: Context<'_>) -> Result<Decision, InjectionError> {
     let Request { annotations, sidecars, mut warnings, denials } = request::read(pod, context.defaults);
-    if !denials.is_empty() {
+    let empty = Spec::default();
+    let spec = pod.spec.value().unwrap_or(&empty);
+    let skipped = skip_reason(pod, spec).filter(|_| !sidecars.is_empty());
+    if !denials.is_empty() && skipped.is_none() {
         return Ok(Decision { outcome: Outcome::Denied(denials), warnings });
     }
     if sidecars.is_empty() {
-        return Ok(Decision { outcome: Outcome::NotAsked, warnings: Vec::new() });
+        return Ok(Decision { outcome: Outcome::NotAsked, warnings });
     }
-    let empty = Spec::default();
-    let spec = pod.spec.value().unwrap_or(&empty);
     let mut record = fresh_record(&annotations, &sidecars, context.settings);
 
-    if let Some(reason) = skip_reason(pod, spec) {
+    if let Some(reason) = skipped {
         let patch = plan::skip(pod, &sidecars, reason, record)?;
         warnings.push(format!("no sidecar was added: {}", reason.sentence()));
         return Ok(Decision { outcome: Outcome::Skipped { reason, patch }, warnings });
+    }
+    if let Some(denial) = shapeless(spec) {
+        return Ok(Decision { outcome: Outcome::Denied(vec![denial]), warnings });
     }
     let earlier = match pod.annotation(STATUS).map(Record::parse).transpose() {
         Ok(earlier) => earlier,
         Err(error) => return Ok(Decision { outcome: Outcome::Denied(vec![unreadable_status(&error)]), warnings }),
     };
     if let Some(earlier) = &earlier {
-        if earlier.settings != record.settings {
+        if earlier.settings != record.settings && !earlier.injected.is_empty() {
             warnings.push(digest::difference(earlier, &record));
             return Ok(Decision { outcome: Outcome::LeftAsIs, warnings });
         }
@@ -180,6 +187,7 @@ pub fn inject_pod(pod: &Pod<'_>, text: PodText<'_>, context: Context<'_>) -> Res
 
     let (style, warning) = build::style(&annotations, spec);
     warnings.extend(warning);
+    warnings.extend(build::never_completes(style, spec));
     let builder = Builder { annotations: &annotations, settings: context.settings, spec, style };
     let rigs = match rigs(&builder, &sidecars) {
         Ok(rigs) => rigs,
@@ -199,8 +207,17 @@ fn fresh_record(annotations: &crate::api::annotations::Annotations<'_>, sidecars
         version: env!("CARGO_PKG_VERSION").to_owned(),
         settings: digest::settings(annotations, sidecars, settings),
         injected: sidecars.iter().map(|kind| kind.as_str().to_owned()).collect(),
-        annotations: annotations.iter().map(|setting| (setting.key.name.to_owned(), setting.value.to_string())).collect(),
+        annotations: annotations.iter().map(|setting| (setting.key.name.to_owned(), shortened(&setting.value))).collect(),
         ..Record::default()
+    }
+}
+
+/// A value for the record, which only names differences: the pod's annotations together are bounded, and hold it already.
+fn shortened(value: &str) -> String {
+    const KEPT: usize = 200;
+    match value.char_indices().nth(KEPT) {
+        Some((end, _)) => format!("{}… ({} bytes)", value.get(..end).unwrap_or_default(), value.len()),
+        None => value.to_owned(),
     }
 }
 
@@ -208,13 +225,32 @@ fn skip_reason(pod: &Pod<'_>, spec: &Spec<'_>) -> Option<SkipReason> {
     // The kubelet marks the pods it reports for static ones: "Static Pods", Kubernetes documentation.
     if pod.annotation("kubernetes.io/config.mirror").is_some() {
         Some(SkipReason::MirrorPod)
-    } else if spec.os.as_ref().is_some_and(|os| &*os.name == "windows") {
+    } else if runs_on_windows(spec) {
         Some(SkipReason::Windows)
     } else if spec.host_network == Some(true) {
         Some(SkipReason::HostNetwork)
     } else {
         None
     }
+}
+
+/// By the field for it, or by the label that scheduled such pods before there was one.
+fn runs_on_windows(spec: &Spec<'_>) -> bool {
+    let by_label = |pairs: &pod::Pairs<'_>| pairs.0.iter().any(|(key, value)| &**key == "kubernetes.io/os" && &**value == "windows");
+    spec.os.as_ref().is_some_and(|os| &*os.name == "windows") || spec.node_selector.value().is_some_and(by_label)
+}
+
+/// What the API server would refuse later, and what would make the work of a plan grow without bound until then.
+fn shapeless(spec: &Spec<'_>) -> Option<Denial> {
+    let mut names = std::collections::HashSet::new();
+    let mut containers = spec.init_containers.items().iter().chain(spec.containers.items());
+    let count = spec.init_containers.items().len() + spec.containers.items().len();
+    if count > MAX_CONTAINERS {
+        let message = format!("the pod has {count} containers: sidecars are added to pods of at most {MAX_CONTAINERS}");
+        return Some(Denial { key: None, message });
+    }
+    let twice = containers.find(|container| !names.insert(&*container.name))?;
+    Some(Denial { key: None, message: format!("two containers are named {:?}: names must differ", &*twice.name) })
 }
 
 fn unreadable_status(error: &serde_json::Error) -> Denial {

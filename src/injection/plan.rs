@@ -14,7 +14,7 @@ use super::{
     build::Builder,
     merge, mesh,
     patch::{Patch, segment},
-    pod::{Container, Pod, Slot, Spec},
+    pod::{Container, Pod, PodVolume, Slot, Spec},
     record::{Before, Merged, Record},
     sidecar::{Grant, Mount, Placement, Rig, Variable, Volume},
     vnc,
@@ -35,6 +35,7 @@ pub(crate) fn plan(
 ) -> Result<Result<Patch, Vec<Denial>>, InjectionError> {
     let mut planner = Planner { text, pod, spec, record, patch: Patch::default(), denials: Vec::new() };
     planner.check_ports(&rigs);
+    planner.check_own_mounts(&rigs);
     planner.add_volumes(&rigs)?;
     planner.add_grants(&rigs)?;
     planner.add_pull_secrets(context)?;
@@ -119,16 +120,30 @@ impl<'p> Planner<'_, 'p, '_> {
             let health = rig.container.startup_probe.as_ref().map(|probe| (probe.http_get.port, Builder::health_port_key(rig.kind).name));
             let served = rig.container.ports.iter().map(|port| (port.container_port, VNC_PORT.name));
             for (port, key) in served.chain(health) {
-                match taken.get(&port) {
-                    Some(owner) if owner != rig.container.name => {
-                        self.denials.push(Denial {
-                            key: Some(key),
-                            message: format!("port {port} of {} is taken by {owner}: choose another with {key}", rig.container.name),
-                        });
-                    }
-                    _ => {
-                        taken.insert(port, rig.container.name.to_owned());
-                    }
+                if let Some(owner) = taken.insert(port, format!("container {}", rig.container.name)) {
+                    let message = format!("port {port} of {} is taken by {owner}: choose another with {key}", rig.container.name);
+                    self.denials.push(Denial { key: Some(key), message });
+                }
+            }
+        }
+    }
+
+    /// A sidecar's own mounts may collide where annotations name their folders; a mount below a read-only one has no place.
+    fn check_own_mounts(&mut self, rigs: &[Rig<'_>]) {
+        for rig in rigs {
+            let mounts = &rig.container.volume_mounts;
+            for (place, mount) in mounts.iter().enumerate() {
+                let path = mount.mount_path.trim_end_matches('/');
+                let collides = mounts.iter().enumerate().find(|(other, there)| {
+                    let there_path = there.mount_path.trim_end_matches('/');
+                    let below = path.strip_prefix(there_path).is_some_and(|rest| rest.starts_with('/'));
+                    *other != place && ((*other < place && path == there_path) || (below && there.read_only))
+                });
+                if let Some((_, there)) = collides {
+                    self.deny(format!(
+                        "{} mounts {} at {} and {path}: choose folders apart from each other",
+                        rig.container.name, there.name, there.mount_path
+                    ));
                 }
             }
         }
@@ -155,7 +170,14 @@ impl<'p> Planner<'_, 'p, '_> {
             }
         }
         for borrowed in rigs.iter().flat_map(|rig| &rig.borrowed_volumes) {
-            if !there.contains(&borrowed.name.as_str()) {
+            let volume = self.spec.volumes.items().iter().find(|volume| *volume.name == borrowed.name);
+            if borrowed.written && volume.is_some_and(PodVolume::is_read_only) {
+                let message = format!(
+                    "{} names the volume {:?}, which nobody can write to: name an emptyDir or a claim",
+                    borrowed.key, borrowed.name
+                );
+                self.denials.push(Denial { key: Some(borrowed.key), message });
+            } else if volume.is_none() {
                 let message = format!(
                     "{} names the volume {:?}, which the pod does not have: it has {}",
                     borrowed.key,
@@ -209,7 +231,7 @@ impl<'p> Planner<'_, 'p, '_> {
                             mount.mount_path,
                             kind.as_str(),
                             mount.name,
-                            way_out(kind, container, &there.name)
+                            way_out(kind, container, &there.name, &mount.mount_path)
                         ));
                     }
                 }
@@ -234,7 +256,7 @@ impl<'p> Planner<'_, 'p, '_> {
                         variable.name,
                         kind.as_str(),
                         variable.value,
-                        way_out(kind, container, "")
+                        way_out(kind, container, "", "")
                     ));
                 }
             }
@@ -300,7 +322,8 @@ impl<'p> Planner<'_, 'p, '_> {
         for rig in rigs {
             let name = rig.container.name;
             let found = self.position(name);
-            if self.record.knows_container(name) && found.is_some() {
+            if let (true, Some((list, index))) = (self.record.knows_container(name), found) {
+                self.refresh_identity(&rig, list, index)?;
                 continue;
             }
             let Some((list, index)) = found else {
@@ -309,18 +332,35 @@ impl<'p> Planner<'_, 'p, '_> {
                 continue;
             };
             let original = merge::container_text((self.text)().map_err(InjectionError::NotAPod)?, list.name(), index)?;
-            let takes_ours = merge::takes_our_image(&original)?;
-            if takes_ours {
-                added.push((rig.placement, merge::merged(&original, &rig.container)?));
+            let asks_for_ours = merge::asks_for_our_image(&original)?;
+            let among_init = if asks_for_ours { rig.placement.is_init() } else { list == List::Init };
+            let merge = merge::Merge::new(&original, &rig.container, among_init)?;
+            if asks_for_ours {
+                added.push((rig.placement, merge.whole()?));
                 moved.push((list, index));
             } else {
-                let at = format!("/spec/{}/{index}", list.name());
-                merge::complete(&mut self.patch, &original, &rig.container, list == List::App, &at)?;
+                merge.fill(&mut self.patch, &format!("/spec/{}/{index}", list.name()))?;
             }
-            let list = list.name().to_owned();
-            self.record.added.merged.push(Merged { name: name.to_owned(), list, index, moved: takes_ours, original });
+            let (name, list) = (name.to_owned(), list.name().to_owned());
+            self.record.added.merged.push(Merged { name, list, index, moved: asks_for_ours, filled: merge.filled(), original });
         }
         self.move_and_insert(&mut moved, added)
+    }
+
+    /// A container that came later may run as another user: then the cookie must be readable to all, and nobody may share
+    /// memory with the X server. Both are variables of a container of ours.
+    fn refresh_identity(&mut self, rig: &Rig<'_>, list: List, index: usize) -> Result<(), InjectionError> {
+        let containers = if list == List::Init { &self.spec.init_containers } else { &self.spec.containers };
+        let Some(there) = containers.items().get(index) else { return Ok(()) };
+        let theirs = |name: &str| self.record.added.merged.iter().any(|merged| merged.name == *name);
+        for wanted in rig.container.env.iter().filter(|variable| vnc::IDENTITY.contains(&variable.name) && !theirs(rig.container.name)) {
+            let place = there.env.items().iter().position(|variable| &*variable.name == wanted.name);
+            let differs = |place: &usize| there.env.items().get(*place).and_then(|there| there.value.as_deref()) != Some(&*wanted.value);
+            if let Some(place) = place.filter(differs) {
+                self.patch.replace(&format!("/spec/{}/{index}/env/{place}/value", list.name()), &wanted.value)?;
+            }
+        }
+        Ok(())
     }
 
     fn position(&self, name: &str) -> Option<(List, usize)> {
@@ -347,7 +387,7 @@ impl<'p> Planner<'_, 'p, '_> {
         let (inits, apps): (Vec<_>, Vec<_>) = added.into_iter().partition(|(placement, _)| placement.is_init());
         let init_names = remaining(self.spec.init_containers.items(), &init_gone);
         let app_names = remaining(self.spec.containers.items(), &app_gone);
-        if app_names.is_empty() && apps.is_empty() {
+        if app_names.is_empty() {
             self.deny("the pod has no container for a sidecar to stand beside: add one".to_owned());
         }
         let inits = places(inits, &init_names);
@@ -441,10 +481,10 @@ fn places(added: Vec<(Placement, Box<RawValue>)>, there: &[&str]) -> Vec<Inserti
     early.chain(late).collect()
 }
 
-fn way_out(kind: SidecarKind, container: &Container<'_>, volume: &str) -> String {
+fn way_out(kind: SidecarKind, container: &Container<'_>, volume: &str, path: &str) -> String {
     match kind {
         SidecarKind::FileSync => super::file_sync::way_out(&container.name, volume),
-        SidecarKind::Vnc | SidecarKind::Guacamole => vnc::way_out(&container.name),
+        SidecarKind::Vnc | SidecarKind::Guacamole => vnc::way_out(&container.name, path),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, marker::PhantomData, ops::Deref};
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use super::InjectionError;
 
@@ -74,19 +74,50 @@ pub struct Spec<'a> {
     pub init_containers: Slot<Vec<Container<'a>>>,
     /// Volumes, by name.
     #[serde(borrow, default)]
-    pub volumes: Slot<Vec<Named<'a>>>,
+    pub volumes: Slot<Vec<PodVolume<'a>>>,
     /// Pull secrets, by name.
     #[serde(borrow, default)]
     pub image_pull_secrets: Slot<Vec<Named<'a>>>,
     /// Whether the pod lives in its node's network.
     #[serde(default)]
     pub host_network: Option<bool>,
+    /// `Never` and `OnFailure` are for pods that end.
+    #[serde(borrow, default)]
+    pub restart_policy: Option<Text<'a>>,
+    /// Labels a node must have.
+    #[serde(borrow, default)]
+    pub node_selector: Slot<Pairs<'a>>,
     /// The operating system, if the pod says.
     #[serde(borrow, default)]
     pub os: Option<Named<'a>>,
     /// Users and groups for all containers.
     #[serde(default)]
     pub security_context: Option<SecurityContext>,
+}
+
+/// A volume: its name, and whether it is of a kind that nobody can write to.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodVolume<'a> {
+    /// Its name.
+    #[serde(borrow, default)]
+    pub name: Text<'a>,
+    #[serde(default)]
+    config_map: Option<IgnoredAny>,
+    #[serde(default)]
+    secret: Option<IgnoredAny>,
+    #[serde(default)]
+    projected: Option<IgnoredAny>,
+    #[serde(default, rename = "downwardAPI")]
+    downward_api: Option<IgnoredAny>,
+}
+
+impl PodVolume<'_> {
+    /// Whether the kubelet fills it and mounts it read-only.
+    #[must_use]
+    pub const fn is_read_only(&self) -> bool {
+        self.config_map.is_some() || self.secret.is_some() || self.projected.is_some() || self.downward_api.is_some()
+    }
 }
 
 /// An item known by its name alone.

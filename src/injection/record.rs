@@ -84,6 +84,9 @@ pub struct Merged {
     pub index: usize,
     /// Whether it was moved to where ours would stand.
     pub moved: bool,
+    /// What of it is ours, as paths within it; an item of a list by its key.
+    #[serde(default)]
+    pub filled: Vec<String>,
     /// The container as the user wrote it.
     pub original: Box<RawValue>,
 }

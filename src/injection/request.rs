@@ -6,6 +6,9 @@ use crate::api::annotations::{self, Annotations, INJECT, NONE, NamespaceDefaults
 
 use super::{Denial, pod::Pod};
 
+/// Unknown keys that are told: looking for the nearest known one takes time, and nobody reads more.
+const MAX_UNKNOWN: usize = 20;
+
 /// What a pod asks for.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
@@ -24,7 +27,8 @@ pub(crate) fn read<'a>(pod: &'a Pod<'_>, defaults: Option<&'a NamespaceDefaults>
     let mut request = gather(pod, defaults);
     let Some(inject) = request.annotations.written(&INJECT) else { return request };
     if let Err(allowed) = INJECT.kind.check(inject) {
-        request.denials.push(bad_value(&INJECT, inject, &allowed));
+        let denial = bad_value(&request.annotations, &INJECT, inject, &allowed);
+        request.denials.push(denial);
         return request;
     }
     request.sidecars = sidecars(inject);
@@ -43,6 +47,9 @@ fn gather<'a>(pod: &'a Pod<'_>, defaults: Option<&'a NamespaceDefaults>) -> Requ
     let own = pod.annotations().map(|(name, value)| (name, value, Origin::Pod));
     let inherited = defaults.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str(), Origin::Namespace));
     for (name, value, origin) in own.chain(inherited) {
+        if warnings.len() == MAX_UNKNOWN && annotations::find(name).is_none() {
+            continue;
+        }
         warnings.extend(annotations.add(name, Cow::Borrowed(value), origin));
     }
     Request { annotations, sidecars: Vec::new(), warnings, denials: Vec::new() }
@@ -60,12 +67,22 @@ fn bad_values(request: &Request<'_>) -> Vec<Denial> {
     let concerns = |key: &annotations::Key| key.sidecar().is_none_or(|kind| request.sidecars.contains(&kind));
     let checked = request.annotations.iter().filter(|setting| concerns(setting.key));
     checked
-        .filter_map(|setting| setting.key.kind.check(&setting.value).err().map(|allowed| bad_value(setting.key, &setting.value, &allowed)))
+        .filter_map(|setting| {
+            setting
+                .key
+                .kind
+                .check(&setting.value)
+                .err()
+                .map(|allowed| bad_value(&request.annotations, setting.key, &setting.value, &allowed))
+        })
         .collect()
 }
 
-fn bad_value(key: &'static annotations::Key, value: &str, allowed: &str) -> Denial {
-    Denial { key: Some(key.name), message: format!("{} is {}: it must be {allowed}", key.name, quoted(value)) }
+fn bad_value(annotations: &Annotations<'_>, key: &'static annotations::Key, value: &str, allowed: &str) -> Denial {
+    Denial {
+        key: Some(key.name),
+        message: format!("{}{} is {}: it must be {allowed}", key.name, annotations.origin_note(key), quoted(value)),
+    }
 }
 
 /// A value as it is shown to its author: quoted, and shortened if it is long.

@@ -2,7 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::api::{annotations::SidecarKind, quantity::Quantity};
+use crate::api::{
+    annotations::{SidecarKind, ValueKind},
+    quantity::Quantity,
+};
 
 /// The installation's settings. Every member has a default, so an empty document is a working installation.
 #[derive(Debug, Clone, Deserialize)]
@@ -57,6 +60,35 @@ pub enum SettingsError {
     /// The document is not what the chart's values describe.
     #[error("the settings can't be read")]
     Malformed(#[source] Box<serde_saphyr::Error>),
+    /// A pull policy that Kubernetes does not know.
+    #[error("imagePullPolicy is {0:?}: it must be Always, IfNotPresent or Never")]
+    PullPolicy(String),
+    /// An image that is none.
+    #[error("{sidecar}.image is {value:?}, which is not an image reference")]
+    Image {
+        /// Whose image.
+        sidecar: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// Less than nothing.
+    #[error("{path} is {value:?}: it must not be negative")]
+    Negative {
+        /// Where it stands.
+        path: String,
+        /// What stands there.
+        value: String,
+    },
+    /// A request above its own limit.
+    #[error("{sidecar}.resources request {request} and allow only {limit}: raise the limit or lower the request")]
+    AboveLimit {
+        /// Whose resources.
+        sidecar: &'static str,
+        /// What is reserved.
+        request: String,
+        /// What is allowed.
+        limit: String,
+    },
     /// A quantity that Kubernetes would not take.
     #[error("{path} is {value:?}, which is not a quantity")]
     Quantity {
@@ -100,7 +132,14 @@ impl Settings {
     }
 
     fn validated(self) -> Result<Self, SettingsError> {
+        if !["Always", "IfNotPresent", "Never"].contains(&self.image_pull_policy.as_str()) {
+            return Err(SettingsError::PullPolicy(self.image_pull_policy));
+        }
         for kind in SidecarKind::ALL {
+            let image = self.sidecar(kind).image.as_deref();
+            if let Some(image) = image.filter(|image| ValueKind::Image.check(image).is_err()) {
+                return Err(SettingsError::Image { sidecar: kind.as_str(), value: image.to_owned() });
+            }
             let resources = &self.sidecar(kind).resources;
             let named = [
                 ("cpuRequest", &resources.cpu_request),
@@ -110,11 +149,19 @@ impl Settings {
             ];
             for (name, value) in named {
                 let Some(value) = value else { continue };
-                value.parse::<Quantity>().map_err(|source| SettingsError::Quantity {
-                    path: format!("{}.resources.{name}", kind.as_str()),
-                    value: value.clone(),
-                    source,
-                })?;
+                let path = || format!("{}.resources.{name}", kind.as_str());
+                let quantity =
+                    value.parse::<Quantity>().map_err(|source| SettingsError::Quantity { path: path(), value: value.clone(), source })?;
+                if quantity.is_negative() {
+                    return Err(SettingsError::Negative { path: path(), value: value.clone() });
+                }
+            }
+            for (request, limit) in [(&resources.cpu_request, &resources.cpu_limit), (&resources.memory_request, &resources.memory_limit)] {
+                if let (Some(request), Some(limit)) = (request, limit)
+                    && request.parse::<Quantity>().ok() > limit.parse::<Quantity>().ok()
+                {
+                    return Err(SettingsError::AboveLimit { sidecar: kind.as_str(), request: request.clone(), limit: limit.clone() });
+                }
             }
         }
         Ok(self)
@@ -150,5 +197,18 @@ mod tests {
         assert!(format!("{:?}", anyhow::Error::from(error)).contains("vcn"));
         let error = Settings::from_values("injection: {vnc: {resources: {cpuLimit: lots}}}").unwrap_err();
         assert_eq!(error.to_string(), "vnc.resources.cpuLimit is \"lots\", which is not a quantity");
+    }
+
+    #[test]
+    fn what_would_make_every_pod_invalid_is_refused() {
+        for (values, expected) in [
+            ("imagePullPolicy: always", "must be Always, IfNotPresent or Never"),
+            ("vnc: {image: ''}", "vnc.image is \"\""),
+            ("fileSync: {resources: {cpuLimit: '-1'}}", "must not be negative"),
+            ("fileSync: {resources: {cpuRequest: 500m, cpuLimit: 200m}}", "raise the limit"),
+        ] {
+            let error = Settings::from_values(&format!("injection: {{{values}}}")).unwrap_err();
+            assert!(error.to_string().contains(expected), "{values}: {error}");
+        }
     }
 }

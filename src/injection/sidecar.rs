@@ -32,6 +32,8 @@ pub(crate) struct BorrowedVolume {
     pub(crate) name: String,
     /// The annotation that names it.
     pub(crate) key: &'static str,
+    /// Whether we write to it.
+    pub(crate) written: bool,
 }
 
 /// What one container of the pod gets.

@@ -5,29 +5,32 @@ use serde_json::value::RawValue;
 use crate::api::annotations::STATUS;
 
 use super::{
-    InjectionError,
+    InjectionError, merge,
     patch::{Patch, segment},
     pod::{Container, Named, Pod, Slot, Spec},
     record::{Added, Before, Merged, Record},
 };
 
-/// The operations that undo an injection, or `None` for a pod without a record.
-pub fn uninject(pod: &Pod<'_>) -> Result<Option<Patch>, InjectionError> {
+/// The patch that undoes an injection, or `None` for a pod without a record. Takes the pod's JSON text.
+pub fn uninject(text: &str) -> Result<Option<Patch>, InjectionError> {
+    let pod = &Pod::read(text)?;
+    let source: &RawValue = serde_json::from_str(text).map_err(InjectionError::NotAPod)?;
     let Some(text) = pod.annotation(STATUS) else { return Ok(None) };
     let record = Record::parse(text).map_err(InjectionError::UnreadableStatus)?;
     let empty = Spec::default();
     let spec = pod.spec.value().unwrap_or(&empty);
-    let mut undo = Undo { added: &record.added, patch: Patch::default() };
+    let mut undo = Undo { source, added: &record.added, patch: Patch::default() };
     undo.containers("initContainers", &spec.init_containers, &record.added.init_containers)?;
     undo.containers("containers", &spec.containers, &record.added.containers)?;
     undo.restore_moved(spec)?;
-    undo.named("/spec/volumes", &spec.volumes, &record.added.volumes)?;
+    undo.volumes(spec)?;
     undo.named("/spec/imagePullSecrets", &spec.image_pull_secrets, &record.added.image_pull_secrets)?;
     undo.annotations(pod)?;
     Ok(Some(undo.patch))
 }
 
 struct Undo<'a> {
+    source: &'a RawValue,
     added: &'a Added,
     patch: Patch,
 }
@@ -43,7 +46,10 @@ impl Undo<'_> {
         let going: Vec<usize> = containers.iter().enumerate().filter(|(_, container)| gone(container)).map(|(index, _)| index).collect();
         for (index, container) in containers.iter().enumerate().filter(|(index, _)| !going.contains(index)) {
             match self.added.merged.iter().find(|merged| !merged.moved && *merged.name == *container.name) {
-                Some(merged) => self.patch.replace(&format!("/spec/{list}/{index}"), &merged.original)?,
+                Some(merged) => {
+                    let current = merge::container_text(self.source, list, index)?;
+                    self.patch.replace(&format!("/spec/{list}/{index}"), &merge::restored(&current, merged)?)?;
+                }
                 None => self.grants(list, index, container)?,
             }
         }
@@ -65,6 +71,12 @@ impl Undo<'_> {
             self.remove_items(&format!("{at}/volumeMounts"), &format!("{named}/volumeMounts"), mounts.len(), &going)?;
         }
         Ok(())
+    }
+
+    fn volumes(&mut self, spec: &Spec<'_>) -> Result<(), InjectionError> {
+        let names: Vec<&str> = spec.volumes.items().iter().map(|volume| &*volume.name).collect();
+        let going = positions(&names, &self.added.volumes);
+        self.remove_items("/spec/volumes", "/spec/volumes", names.len(), &going)
     }
 
     fn named(&mut self, parent: &str, slot: &Slot<Vec<Named<'_>>>, added: &[String]) -> Result<(), InjectionError> {
@@ -101,10 +113,20 @@ impl Undo<'_> {
             let slot = if list == "containers" { &spec.containers } else { &spec.init_containers };
             for (length, merged) in (self.length_without_ours(slot.items())..).zip(moved) {
                 let at = merged.index.min(length);
-                self.patch.add(&format!("/spec/{list}/{at}"), &merged.original)?;
+                self.patch.add(&format!("/spec/{list}/{at}"), &self.as_left(spec, merged)?)?;
             }
         }
         Ok(())
+    }
+
+    /// A moved container as its user left it, wherever it stands now; as they wrote it, if it is gone.
+    fn as_left(&self, spec: &Spec<'_>, merged: &Merged) -> Result<Box<RawValue>, InjectionError> {
+        for (list, slot) in [("initContainers", &spec.init_containers), ("containers", &spec.containers)] {
+            if let Some(index) = slot.items().iter().position(|container| *container.name == *merged.name) {
+                return merge::restored(&merge::container_text(self.source, list, index)?, merged);
+            }
+        }
+        Ok(merged.original.clone())
     }
 
     fn length_without_ours(&self, containers: &[Container<'_>]) -> usize {

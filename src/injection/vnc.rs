@@ -7,7 +7,7 @@ use crate::api::annotations::{SidecarKind, VNC_CONTAINERS, VNC_DISPLAY, VNC_MODE
 use super::{
     Denial,
     build::{Builder, DEFAULT_USER, Parts, chosen, no_token},
-    pod::Container,
+    pod::{Container, Spec},
     sidecar::{Grant, Mount, Port, Rig, Variable, Volume},
 };
 
@@ -26,10 +26,14 @@ const BRIDGE_VOLUME: &str = "outrigger-desk";
 /// The sidecar's root is read-only, and X servers write lock files and compiled keymaps to /tmp.
 const TEMPORARY_VOLUME: &str = "outrigger-vnc-tmp";
 const SHARED_MEMORY_VOLUME: &str = "outrigger-shm";
+const SHARED_MEMORY_FOLDER: &str = "/dev/shm";
 
 /// Sockets and cookies are tiny; a full volume must not eat the pod's memory.
 const SOCKET_LIMIT: &str = "1Mi";
 const STARTUP_SECONDS: u16 = 60;
+
+/// The variables that say who may do what with the X server.
+pub(crate) const IDENTITY: [&str; 2] = ["VNC_COOKIE_MODE", "VNC_MIT_SHM"];
 
 /// What the VNC sidecar asks of a pod.
 pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
@@ -89,7 +93,13 @@ impl Identity {
         let mut users = containers.iter().map(user_of);
         let first = users.next().flatten();
         let common = first.filter(|first| users.all(|user| user == Some(*first)));
-        let user = builder.written_user(KIND).or_else(|| common.filter(|user| *user > 0)).unwrap_or(DEFAULT_USER);
+        // A sidecar that is there already, ours or the user's, runs as whom it says.
+        let there = |spec: &Spec<'_>| {
+            let all = spec.init_containers.items().iter().chain(spec.containers.items());
+            all.filter(|container| &*container.name == KIND.container()).find_map(|container| container.security_context?.run_as_user)
+        };
+        let user =
+            there(builder.spec).or_else(|| builder.written_user(KIND)).or_else(|| common.filter(|user| *user > 0)).unwrap_or(DEFAULT_USER);
         Self { user, shared: common == Some(user) }
     }
 }
@@ -143,12 +153,18 @@ fn grant<'a>(container: &Container<'_>, display: &'a str, attach: bool, shared_m
         env.push(Variable::new("XAUTHORITY", COOKIE_FILE));
     }
     if shared_memory {
-        mounts.push(Mount::writable(SHARED_MEMORY_VOLUME, "/dev/shm"));
+        mounts.push(Mount::writable(SHARED_MEMORY_VOLUME, SHARED_MEMORY_FOLDER));
     }
     Grant { container: container.name.to_string(), mounts, env }
 }
 
 /// The way out of a conflict with one of our additions, in words for the denial.
-pub(crate) fn way_out(container: &str) -> String {
-    format!("leave {container} out with {}, or set {} to \"attach\" if it brings its own X server", VNC_CONTAINERS.name, VNC_MODE.name)
+pub(crate) fn way_out(container: &str, path: &str) -> String {
+    if path == SHARED_MEMORY_FOLDER {
+        return format!("remove {}, or leave {container} out with {}", VNC_SHARED_MEMORY.name, VNC_CONTAINERS.name);
+    }
+    format!(
+        "set {} to the same display, leave {container} out with {}, or set {} to \"attach\" if it brings its own X server",
+        VNC_DISPLAY.name, VNC_CONTAINERS.name, VNC_MODE.name
+    )
 }

@@ -8,7 +8,7 @@ pub(crate) mod webhook;
 
 use outrigger::{
     api::annotations::NamespaceDefaults,
-    injection::{Context, Decision, Outcome, Patch, Pod, Settings, inject, uninject},
+    injection::{Context, Decision, Outcome, Patch, Settings, inject, uninject},
 };
 use serde_json::Value;
 
@@ -60,7 +60,7 @@ pub(crate) fn denial(pod: &Value) -> String {
 /// A pod after its injection was undone.
 pub(crate) fn restored(pod: &Value) -> Value {
     let source = pod.to_string();
-    let patch = uninject(&Pod::read(&source).unwrap()).unwrap().unwrap_or_default();
+    let patch = uninject(&source).unwrap().unwrap_or_default();
     patched(pod, &patch)
 }
 

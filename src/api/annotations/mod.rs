@@ -151,6 +151,15 @@ impl<'a> Annotations<'a> {
         self.written(key).or(key.default)
     }
 
+    /// What a message says behind a key its reader has not written.
+    #[must_use]
+    pub fn origin_note(&self, key: &'static Key) -> &'static str {
+        match self.setting(key) {
+            Some(Setting { origin: Origin::Namespace, .. }) => " (a default of the namespace)",
+            _ => "",
+        }
+    }
+
     /// A key's setting with its origin.
     #[must_use]
     pub fn setting(&self, key: &'static Key) -> Option<&Setting<'a>> {

@@ -217,7 +217,11 @@ fn is_label_key(key: &str) -> bool {
 
 /// A path the kubelet accepts as a mount path and nobody can climb out of.
 fn is_absolute_path(path: &str) -> bool {
-    path.starts_with('/') && path.len() > 1 && !path.contains(['\0', ':', '\n']) && path.split('/').all(|part| part != "..")
+    path.starts_with('/')
+        && path.len() > 1
+        && !path.contains(['\0', ':', '\n'])
+        && path.split('/').all(|part| part != ".." && part != ".")
+        && path.split('/').any(|part| !part.is_empty())
 }
 
 /// User and password belong into a Secret, so an address with an `@` before its path is refused.
@@ -245,7 +249,7 @@ mod tests {
             (ValueKind::Duration, &["90s", "0"], &["", "90", "-1s", "1d"]),
             (ValueKind::Integer(1, 10), &["1", "10"], &["0", "11", "1.0", ""]),
             (ValueKind::Geometry, &["1280x800", "64x16384"], &["", "1280", "1280X800", "63x64", "+64x64", "64x16385", "1x2x3"]),
-            (ValueKind::Path, &["/srv", "/a/b."], &["", "/", "srv", "/a/../b", "/a:b"]),
+            (ValueKind::Path, &["/srv", "/a/b.", "/a/"], &["", "/", "//", "/.", "srv", "/a/../b", "/a:b"]),
             (ValueKind::LabelKey, &["app", "example.com/App_1"], &["", "/a", "a/", "-a", "a/b/c"]),
             (ValueKind::LabelValue, &["", "v1.0"], &["a b", "-a", &"a".repeat(64)]),
             (

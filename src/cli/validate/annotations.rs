@@ -39,18 +39,21 @@ pub(super) fn check<'input>(documents: &'input [Document], surroundings: &Surrou
 
 type Judged = (Severity, Finding);
 
-/// What injection would say about a pod. Where it stops early, misspelt keys are still looked for.
+/// What injection would say about a pod.
 fn pod(workload: &Workload, documents: &[Document], surroundings: &Surroundings) -> Result<Vec<Judged>> {
     let pod = workload.pod(documents)?;
     let Injection { warnings, conclusion, .. } = inject(workload, pod, surroundings)?;
-    let mut judged: Vec<Judged> = warnings.into_iter().map(|warning| (Severity::Warning, Finding::at(FIELD, warning))).collect();
+    // Those about a key of the pod's own are told with their field.
+    let mut judged: Vec<Judged> = unknown_keys(own_annotations(pod)).collect();
+    let others = warnings.into_iter().filter(|warning| !judged.iter().any(|(_, known)| known.message == *warning));
+    let others: Vec<Judged> = others.map(|warning| (Severity::Warning, Finding::at(FIELD, warning))).collect();
+    judged.extend(others);
     match conclusion {
         Conclusion::Refused(refusal) => {
             judged.extend(refusal.denials().into_iter().map(|denial| (Severity::Error, denied(denial))));
         }
         Conclusion::NotAsked => {
             judged.extend(bad_values(own_annotations(pod)));
-            judged.extend(unknown_keys(own_annotations(pod)));
         }
         Conclusion::Skipped(_) | Conclusion::Equipped => {}
     }
