@@ -1,6 +1,8 @@
 //! What is added to a pod, rule by rule.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+#[path = "injection/awkward.rs"]
+mod awkward;
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 mod common;
 #[path = "injection/sidecars.rs"]
