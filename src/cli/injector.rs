@@ -12,6 +12,7 @@ use super::change::Change;
 use super::console::Console;
 use super::manifests::stream::Document;
 use super::manifests::{Node, json};
+use super::misplaced;
 use super::surroundings::Surroundings;
 use super::workloads::{self, Workload};
 
@@ -71,7 +72,8 @@ pub(super) fn inject_all(documents: &[Document], surroundings: &Surroundings, co
     let mut injected = Injected { changes: Vec::new(), is_refused: false };
     for workload in &workloads {
         let Injection { change, warnings, conclusion } = inject(workload, workload.pod(documents)?, surroundings)?;
-        for warning in warnings {
+        let misplaced = misplaced::request(documents, workload).map(|finding| finding.to_string());
+        for warning in warnings.into_iter().chain(misplaced) {
             console.warning(&format!("{workload}: {warning}"));
         }
         if let Conclusion::Refused(refusal) = conclusion {

@@ -13,6 +13,7 @@ mod injector;
 mod input;
 mod man;
 pub mod manifests;
+mod misplaced;
 mod output;
 mod reference;
 mod serve;

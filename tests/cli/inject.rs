@@ -173,3 +173,15 @@ fn diff_shows_what_would_change_and_says_so_by_its_code() {
     assert_eq!((refused.code, refused.output.as_str()), (Some(2), ""));
     assert!(refused.messages.contains("vnc.outrigger.dev/geometry"), "{}", refused.messages);
 }
+
+#[test]
+fn a_request_on_the_workload_instead_of_its_template_is_told() {
+    let deployment = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, annotations: {outrigger.dev/inject: vnc}}
+spec: {template: {spec: {containers: [{name: app, image: app}]}}}
+";
+    let run = run_on(&["inject", "-f", "-"], deployment);
+    assert!(run.stderr.contains("has no effect on a Deployment: write it to spec.template.metadata.annotations"), "{}", run.stderr);
+    assert!(!run.stdout.contains("outrigger-vnc"), "{}", run.stdout);
+}

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use anyhow::Result;
 
-use crate::api::annotations::{Annotations, DEFAULTS_ENABLED, DEFAULTS_LABEL, INJECT, Origin, find, under_our_prefixes};
+use crate::api::annotations::{Annotations, DEFAULTS_ENABLED, DEFAULTS_LABEL, Origin, find, under_our_prefixes};
 use crate::api::finding::Finding;
 use crate::cli::injector::{Conclusion, Injection, inject, own_annotations};
-use crate::cli::manifests::Pointer;
 use crate::cli::manifests::stream::Document;
 use crate::cli::manifests::workload::{self, NamespaceManifest, Object};
+use crate::cli::misplaced;
 use crate::cli::surroundings::Surroundings;
-use crate::cli::workloads::{self, Workload, field_path};
+use crate::cli::workloads::{self, Workload};
 use crate::injection::Denial;
 
 use super::report::{Report, Severity};
@@ -28,7 +28,8 @@ pub(super) fn check<'input>(documents: &'input [Document], surroundings: &Surrou
             reports.extend(namespace(&object)?.into_iter().map(here));
             let own = workloads.iter().filter(|workload| workload.document == index && object.pointer.holds(&workload.site.pointer));
             for workload in own {
-                reports.extend(misplaced(&object, workload).into_iter().map(here));
+                let slip = misplaced::request_on(&object, workload).map(|finding| (Severity::Warning, finding));
+                reports.extend(slip.map(here));
                 let there = |(severity, finding)| Report::new(severity, document, &object, &workload.site.pointer, finding);
                 reports.extend(pod(workload, documents, surroundings)?.into_iter().map(there));
             }
@@ -111,21 +112,4 @@ fn switch(manifest: &NamespaceManifest) -> Option<Finding> {
             format!("the annotations are no defaults for pods without the label {DEFAULTS_LABEL}: {DEFAULTS_ENABLED}"),
         )),
     }
-}
-
-/// A request that stands on the workload instead of its template, where nobody reads it.
-fn misplaced(object: &Object<'_>, workload: &Workload) -> Option<Judged> {
-    let (_, asked) = own_annotations(object.node).find(|(key, _)| *key == INJECT.name)?;
-    let template = relative(&workload.site.pointer, &object.pointer);
-    if template.is_empty() {
-        return None;
-    }
-    let message = format!("has no effect on a {}: write it to {template}.{FIELD}", object.kind);
-    Some((Severity::Warning, Finding::of(annotation_field(INJECT.name), asked, message)))
-}
-
-/// The path from an object to its template.
-fn relative(template: &Pointer, object: &Pointer) -> String {
-    let tokens = template.tokens().iter().skip(object.tokens().len());
-    field_path(&tokens.fold(Pointer::default(), |pointer, token| pointer.child(token.clone())))
 }
