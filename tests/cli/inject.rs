@@ -182,6 +182,6 @@ metadata: {name: web, annotations: {outrigger.dev/inject: vnc}}
 spec: {template: {spec: {containers: [{name: app, image: app}]}}}
 ";
     let run = run_on(&["inject", "-f", "-"], deployment);
-    assert!(run.stderr.contains("has no effect on a Deployment: write it to spec.template.metadata.annotations"), "{}", run.stderr);
-    assert!(!run.stdout.contains("outrigger-vnc"), "{}", run.stdout);
+    assert!(run.messages.contains("has no effect on a Deployment: write it to spec.template.metadata.annotations"), "{}", run.messages);
+    assert!(!run.output.contains("outrigger-vnc"), "{}", run.output);
 }
