@@ -71,10 +71,13 @@ const VARIABLE_NAME: [Rule; 1] =
         !matches!(name.as_str(), Some("DISPLAY" | "XAUTHORITY"))
     })];
 
+/// What isn't an amount passes here: the rule of a single amount refuses it, and says how little such a rule may cost.
 const RESOURCES: [Rule; 1] = [Rule::new(
     "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || \
-     !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name])) || \
-     quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+     !(type(self.requests[name]) in [int] || isQuantity(self.requests[name])) || \
+     !(type(self.limits[name]) in [int] || isQuantity(self.limits[name])) || \
+     (type(self.requests[name]) in [int] ? quantity('0').add(self.requests[name]) : quantity(self.requests[name])).compareTo(\
+     type(self.limits[name]) in [int] ? quantity('0').add(self.limits[name]) : quantity(self.limits[name])) <= 0)",
     "a request is larger than the limit of the same resource; lower the request or raise the limit",
     |resources| {
         let amounts = |key| resources.get(key).and_then(Value::as_object);

@@ -337,6 +337,24 @@ fn templates() -> Vec<Case> {
             "spec.app.resources.requests",
             "lower the request",
         ),
+        bad(
+            "resources: a number over text",
+            resources(json!({ "requests": { "cpu": 2 }, "limits": { "cpu": "1500m" } })),
+            "spec.app.resources.requests",
+            "lower the request",
+        ),
+        bad(
+            "resources: a number over a number",
+            resources(json!({ "requests": { "example.com/gpu": 2 }, "limits": { "example.com/gpu": 1 } })),
+            "spec.app.resources.requests",
+            "lower the request",
+        ),
+        bad(
+            "resources: a request that is no quantity is not compared",
+            resources(json!({ "requests": { "memory": "2GB" }, "limits": { "memory": "1Gi" } })),
+            "spec.app.resources.requests[memory]",
+            "is not an amount",
+        ),
         good("resources: equal in other words", resources(json!({ "requests": { "memory": "1Gi" }, "limits": { "memory": "1024Mi" } }))),
         bad(
             "env: the desktop's own",

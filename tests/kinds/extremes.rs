@@ -11,7 +11,7 @@ pub(crate) fn largest() -> Vec<Value> {
     let extensions = (0..64).map(|index| json!({ "name": format!("e{index}"), "schema": name(63 - index) })).collect::<Vec<_>>();
     let parameters = (0..64).map(|index| (format!("{:a<63}.{:b<60}{index:03}", "", ""), json!("1"))).collect::<Map<_, _>>();
     let roles = (0..64).map(|index| json!({ "role": name(index), "privileges": ["Connect", "Create", "Temporary"] })).collect::<Vec<_>>();
-    let amounts = (0..8).map(|index| (format!("example.com/{:r<50}{index}", ""), json!("0.1234567890123456789Ei"))).collect::<Map<_, _>>();
+    let amounts = (0..7).map(|index| (format!("example.com/{:r<50}{index}", ""), json!("0.1234567890123456789Ei"))).collect::<Map<_, _>>();
     let resources = json!({ "requests": amounts, "limits": amounts });
     let shares = (0..32).map(|index| json!({ "user": format!("{:u<250}{index:03}", "") })).collect::<Vec<_>>();
     let env = (0..64).map(|index| json!({ "name": format!("{:E<125}{index:03}", ""), "value": "v".repeat(4096) })).collect::<Vec<_>>();
@@ -184,7 +184,7 @@ pub(crate) fn awkward() -> Vec<Value> {
     let parameters = ["a", "_", "a.b", "a.b.c", "1a", "a$1", "$a", "", ".", "a.", ".b", "é", "a-b", "A", "a\n"];
     let of_durations = durations.map(|text| database(json!({ "drop": { "gracePeriod": text } })));
     let of_quantities = quantities.map(|text| template(json!({ "desktop": { "sharedMemory": text } })));
-    let of_numbers = [json!(0), json!(-1), json!(i64::MAX), json!(5_000_000_000_i64), json!(1.5), json!(true)]
+    let of_numbers = [json!(0), json!(-1), json!(i64::MAX), json!(1_i64 << 60), json!((1_i64 << 60) + 1), json!(1.5), json!(true)]
         .map(|it| template(json!({ "desktop": { "sharedMemory": it } })));
     let of_blocks = blocks.map(|text| template(json!({ "network": { "egress": "Listed", "allow": [{ "cidr": text }] } })));
     let of_hosts = hosts.map(|text| server(json!({ "host": text })));
