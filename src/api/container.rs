@@ -17,7 +17,7 @@ use super::{
 #[serde(rename_all = "camelCase")]
 pub struct Variable {
     /// The variable's name. DISPLAY and XAUTHORITY belong to the desktop.
-    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"), extend("x-kubernetes-validations" = VARIABLE_NAME))]
+    #[schemars(length(min = 1, max = 128), extend("x-kubernetes-validations" = VARIABLE_NAME))]
     pub name: String,
     /// The variable's value. Everybody who may read this object can read it: nothing secret belongs here.
     #[serde(default)]
@@ -66,10 +66,20 @@ pub struct Resources {
 /// All rules of containers.
 pub(crate) const RULES: &[&[Rule]] = &[&VARIABLE_NAME, &RESOURCES];
 
-const VARIABLE_NAME: [Rule; 1] =
-    [Rule::new("!(self in ['DISPLAY', 'XAUTHORITY'])", "DISPLAY and XAUTHORITY are set for the desktop; take the variable away", |name| {
+const VARIABLE_NAME: [Rule; 2] = [
+    Rule::new(
+        "self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",
+        "is not a variable's name; it has letters, digits and underscores, and doesn't begin with a digit",
+        |name| name.as_str().is_none_or(is_variable_name),
+    ),
+    Rule::new("!(self in ['DISPLAY', 'XAUTHORITY'])", "DISPLAY and XAUTHORITY are set for the desktop; take the variable away", |name| {
         !matches!(name.as_str(), Some("DISPLAY" | "XAUTHORITY"))
-    })];
+    }),
+];
+
+fn is_variable_name(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.starts_with(|c: char| c.is_ascii_digit())
+}
 
 /// What isn't an amount passes here: the rule of a single amount refuses it, and says how little such a rule may cost.
 const RESOURCES: [Rule; 1] = [Rule::new(
