@@ -56,7 +56,10 @@ pub(crate) fn session(changes: Value) -> Value {
 
 /// The whole table.
 pub(crate) fn all() -> Vec<Case> {
-    [servers(), databases(), creations(), user_lists(), templates(), sessions(), structure()].into_iter().flatten().collect()
+    [servers(), databases(), connection_secrets(), creations(), user_lists(), templates(), containers(), sessions(), structure()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn servers() -> Vec<Case> {
@@ -162,6 +165,12 @@ fn databases() -> Vec<Case> {
         bad("drop: eleven years", database(json!({ "drop": { "gracePeriod": "96360h" } })), "spec.drop.gracePeriod", "ten years"),
         bad("drop: two dots", database(json!({ "drop": { "gracePeriod": "1.2.3s" } })), "spec.drop.gracePeriod", "is not a duration"),
         bad("drop: no unit", database(json!({ "drop": { "gracePeriod": "0" } })), "spec.drop.gracePeriod", "is not a duration"),
+    ]
+}
+
+fn connection_secrets() -> Vec<Case> {
+    let owner = json!({ "name": "shop", "create": true });
+    vec![
         bad(
             "secret: a role whose password nobody knows",
             database(json!({ "owner": { "name": "shop" }, "connectionSecret": { "name": "s" } })),
@@ -290,7 +299,6 @@ fn user_lists() -> Vec<Case> {
 }
 
 fn templates() -> Vec<Case> {
-    let resources = |resources| template(json!({ "app": { "resources": resources } }));
     let pod = |spec| template(json!({ "app": null, "podSpec": spec }));
     let network = |network| template(json!({ "network": network }));
     vec![
@@ -339,6 +347,49 @@ fn templates() -> Vec<Case> {
             "an absolute path without a colon",
         ),
         bad(
+            "desktop: geometry",
+            template(json!({ "desktop": { "geometry": "1920*1080" } })),
+            "spec.desktop.geometry",
+            "must be WIDTHxHEIGHT in pixels, each from 64 to 16384, such as 1280x800",
+        ),
+        bad("desktop: shared memory", template(json!({ "desktop": { "sharedMemory": "lots" } })), "spec.desktop.sharedMemory", "an amount"),
+        bad("template: never idle", template(json!({ "maxLifetime": "1h" })), "spec.idleTimeout", "could never come"),
+        bad("template: no time to start", template(json!({ "startDeadline": "1s" })), "spec.startDeadline", "allow more"),
+        bad("template: suspended without a home", template(json!({ "idleAction": "Suspend" })), "spec.idleAction", "write home"),
+        bad("template: a bound for nothing", template(json!({ "maxResources": { "cpu": 4 } })), "spec.maxResources", "to overrides"),
+        bad("network: a list for nothing", network(json!({ "allow": [{ "cidr": "10.0.0.0/8" }] })), "spec.network.allow", "egress: Listed"),
+        bad(
+            "network: an address",
+            network(json!({ "egress": "Listed", "allow": [{ "cidr": "10.0.0.1" }] })),
+            "spec.network.allow[0].cidr",
+            "block of addresses",
+        ),
+        bad(
+            "network: 33 bits",
+            network(json!({ "egress": "Listed", "allow": [{ "cidr": "10.0.0.0/33" }] })),
+            "spec.network.allow[0].cidr",
+            "block of addresses",
+        ),
+        bad(
+            "labels: ours",
+            template(json!({ "podMetadata": { "labels": { "outrigger.dev/session": "x" } } })),
+            "spec.podMetadata.labels",
+            "only we write them",
+        ),
+        bad(
+            "labels: no value",
+            template(json!({ "podMetadata": { "labels": { "a": "b c" } } })),
+            "spec.podMetadata.labels.a",
+            "is not a label's value",
+        ),
+    ]
+}
+
+/// What templates and sessions say about containers.
+fn containers() -> Vec<Case> {
+    let resources = |resources| template(json!({ "app": { "resources": resources } }));
+    vec![
+        bad(
             "sortie_s10: a limit that is no quantity",
             resources(json!({ "limits": { "memory": "2GB" } })),
             "spec.app.resources.limits[memory]",
@@ -379,42 +430,6 @@ fn templates() -> Vec<Case> {
         ),
         bad("env: not a name", template(json!({ "app": { "env": [{ "name": "A-B" }] } })), "spec.app.env[0].name", "variable's name"),
         malformed("env: twice", template(json!({ "app": { "env": [{ "name": "A" }, { "name": "A" }] } })), "spec.app.env[1]"),
-        bad(
-            "desktop: geometry",
-            template(json!({ "desktop": { "geometry": "1920*1080" } })),
-            "spec.desktop.geometry",
-            "must be WIDTHxHEIGHT in pixels, each from 64 to 16384, such as 1280x800",
-        ),
-        bad("desktop: shared memory", template(json!({ "desktop": { "sharedMemory": "lots" } })), "spec.desktop.sharedMemory", "an amount"),
-        bad("template: never idle", template(json!({ "maxLifetime": "1h" })), "spec.idleTimeout", "could never come"),
-        bad("template: no time to start", template(json!({ "startDeadline": "1s" })), "spec.startDeadline", "allow more"),
-        bad("template: suspended without a home", template(json!({ "idleAction": "Suspend" })), "spec.idleAction", "write home"),
-        bad("template: a bound for nothing", template(json!({ "maxResources": { "cpu": 4 } })), "spec.maxResources", "to overrides"),
-        bad("network: a list for nothing", network(json!({ "allow": [{ "cidr": "10.0.0.0/8" }] })), "spec.network.allow", "egress: Listed"),
-        bad(
-            "network: an address",
-            network(json!({ "egress": "Listed", "allow": [{ "cidr": "10.0.0.1" }] })),
-            "spec.network.allow[0].cidr",
-            "block of addresses",
-        ),
-        bad(
-            "network: 33 bits",
-            network(json!({ "egress": "Listed", "allow": [{ "cidr": "10.0.0.0/33" }] })),
-            "spec.network.allow[0].cidr",
-            "block of addresses",
-        ),
-        bad(
-            "labels: ours",
-            template(json!({ "podMetadata": { "labels": { "outrigger.dev/session": "x" } } })),
-            "spec.podMetadata.labels",
-            "only we write them",
-        ),
-        bad(
-            "labels: no value",
-            template(json!({ "podMetadata": { "labels": { "a": "b c" } } })),
-            "spec.podMetadata.labels.a",
-            "is not a label's value",
-        ),
     ]
 }
 
