@@ -150,9 +150,9 @@ fn quantity_schema() -> Schema {
 
 /// The API server takes `.` and `Gi` for zero, and anything above 2^63 for 2^63: a mistake must not become an amount.
 ///
-/// Before Kubernetes 1.34 the length of a value that may be a number or text counts as unbounded: in a map, each conversion of it
-/// takes a tenth of a rule's budget, and three are the most. So numbers aren't made text, and an amount is parsed once. A type is
-/// looked for `in` a list because the cost of comparing two types counts as unbounded too.
+/// Kubernetes 1.33 takes the length of what may be a number or text for unbounded: in a map of seven, each function that reads it
+/// costs over a fifth of a rule's budget. So numbers aren't made text, and an amount is parsed once. A type is looked for `in` a
+/// list because the comparison of two types can count as unbounded too.
 const QUANTITY: Rule = Rule::new(
     "type(self) in [int] ? self >= 0 && self <= 1152921504606846976 : isQuantity(self) && self.matches(r'\\d') && \
      [quantity(self)].all(amount, !amount.isLessThan(quantity('0')) && !amount.isGreaterThan(quantity('1Ei')))",
@@ -169,7 +169,8 @@ pub(crate) fn as_quantity(value: &Value) -> Option<Quantity> {
     }
 }
 
-/// Amounts by resource name, as in a container's requests. Of more, the API server would refuse to compare requests with limits.
+/// Amounts by resource name, as in a container's requests. With more of them the rule that compares requests with limits would
+/// cost more than Kubernetes 1.33 allows.
 pub(crate) fn quantities(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "maxProperties": 7, "additionalProperties": quantity_schema() })
 }
