@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// What the audience must have read, in this order.
-const STORY: [&str; 17] = [
+const STORY: [&str; 19] = [
     "== A control plane: etcd, kube-apiserver and kube-controller-manager",
     "== The kinds are defined",
     "customresourcedefinition.apiextensions.k8s.io/pgdatabases.outrigger.dev serverside-applied",
@@ -31,6 +31,8 @@ const STORY: [&str; 17] = [
     "== bad-pg-database.yaml is refused",
     "choose another name",
     "== bad-session.yaml is refused",
+    "spec.geometry: Invalid value: ",
+    "must be WIDTHxHEIGHT in pixels, each from 64 to 16384, such as 1280x800",
     "administrator.kubeconfig'",
 ];
 

@@ -17,7 +17,7 @@ use super::{
 #[serde(rename_all = "camelCase")]
 pub struct Variable {
     /// The variable's name. DISPLAY and XAUTHORITY belong to the desktop.
-    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"), extend("x-kubernetes-validations" = VARIABLE_NAME))]
+    #[schemars(length(min = 1, max = 128), extend("x-kubernetes-validations" = VARIABLE_NAME))]
     pub name: String,
     /// The variable's value. Everybody who may read this object can read it: nothing secret belongs here.
     #[serde(default)]
@@ -66,15 +66,28 @@ pub struct Resources {
 /// All rules of containers.
 pub(crate) const RULES: &[&[Rule]] = &[&VARIABLE_NAME, &RESOURCES];
 
-const VARIABLE_NAME: [Rule; 1] =
-    [Rule::new("!(self in ['DISPLAY', 'XAUTHORITY'])", "DISPLAY and XAUTHORITY are set for the desktop; take the variable away", |name| {
+const VARIABLE_NAME: [Rule; 2] = [
+    Rule::new(
+        "self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",
+        "is not a variable's name; it has letters, digits and underscores, and doesn't begin with a digit",
+        |name| name.as_str().is_none_or(is_variable_name),
+    ),
+    Rule::new("!(self in ['DISPLAY', 'XAUTHORITY'])", "DISPLAY and XAUTHORITY are set for the desktop; take the variable away", |name| {
         !matches!(name.as_str(), Some("DISPLAY" | "XAUTHORITY"))
-    })];
+    }),
+];
 
+fn is_variable_name(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// What isn't an amount passes here: the rule of a single amount refuses it, and says how little such a rule may cost.
 const RESOURCES: [Rule; 1] = [Rule::new(
     "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || \
-     !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name])) || \
-     quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+     !(type(self.requests[name]) in [int] || isQuantity(self.requests[name])) || \
+     !(type(self.limits[name]) in [int] || isQuantity(self.limits[name])) || \
+     (type(self.requests[name]) in [int] ? quantity('0').add(self.requests[name]) : quantity(self.requests[name])).compareTo(\
+     type(self.limits[name]) in [int] ? quantity('0').add(self.limits[name]) : quantity(self.limits[name])) <= 0)",
     "a request is larger than the limit of the same resource; lower the request or raise the limit",
     |resources| {
         let amounts = |key| resources.get(key).and_then(Value::as_object);

@@ -181,11 +181,7 @@ fn check_metadata(kind: &Kind, object: &Value) -> Verdict {
     let mut verdict = Verdict::default();
     let field = |field| object.get("metadata").and_then(|metadata| text(metadata, field));
     match (field("name"), field("generateName")) {
-        (Some(name), _) if !schema::is_subdomain(name) => verdict.deny(Finding::of(
-            "metadata.name",
-            name,
-            "is not a name; it has at most 253 lower-case letters, digits, dashes and dots, and begins and ends with a letter or digit",
-        )),
+        (Some(name), _) if !schema::is_subdomain(name) => verdict.deny(Finding::of("metadata.name", name, schema::OBJECT_NAME.message)),
         (None, None) => verdict.deny(Finding::at("metadata.name", "is required")),
         _ => {}
     }

@@ -154,7 +154,7 @@ pub struct Creation {
     pub strategy: Option<Strategy>,
     /// The character set, such as UTF8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), regex(pattern = "^[A-Za-z0-9_-]+$"))]
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-validations" = rules::ENCODING))]
     pub encoding: Option<String>,
     /// Who sorts: libc, icu, or builtin (PostgreSQL 17 and newer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -326,7 +326,7 @@ pub struct ConnectionSecret {
     pub name: String,
     /// The host to write, such as a pooler's Service. Left out: the PgServer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[-A-Za-z0-9._:]+$"))]
+    #[schemars(schema_with = "schema::host")]
     pub host: Option<String>,
     /// The port to write. Left out: the PgServer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    address,
     finding::Finding,
     metadata::Metadata,
     pattern,
@@ -44,11 +43,7 @@ use super::{
 pub struct PgServerSpec {
     /// The server's DNS name or IP address, without a port. PgBouncer must not stand in between: managing databases needs
     /// sessions of its own.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[-A-Za-z0-9._:]+$"),
-        extend("x-kubernetes-validations" = HOST_RULES)
-    )]
+    #[schemars(schema_with = "schema::host")]
     pub host: String,
     /// The TCP port.
     #[serde(default = "default_port")]
@@ -235,13 +230,7 @@ pub struct PgServerStatus {
 }
 
 /// All rules of this kind's objects.
-pub(crate) const RULES: &[&[Rule]] = &[&HOST_RULES, &TLS_RULES];
-
-const HOST_RULES: [Rule; 1] = [Rule::new(
-    "isIP(self) || !self.contains(':')",
-    "is neither a host name nor an IP address; the port has a field of its own, and an IPv6 address stands without brackets",
-    |host| host.as_str().is_none_or(|host| address::parse(host).is_some() || !host.contains(':')),
-)];
+pub(crate) const RULES: &[&[Rule]] = &[&TLS_RULES];
 
 const TLS_RULES: [Rule; 1] = [Rule::new(
     "!has(self.ca) || self.mode in ['VerifyCA', 'VerifyFull']",

@@ -7,23 +7,16 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::{
+    address,
+    annotations::{Geometry, ValueKind},
     duration, postgres_name,
     quantity::Quantity,
     rule::{Rule, text},
 };
 
-/// Control characters are legal in `PostgreSQL`'s names, but they only ever get there by mistake or by malice.
-const NO_CONTROL_CHARACTERS: &str = r"^[^\x00-\x1f\x7f]+$";
-/// RFC 1123 subdomain, the name of most Kubernetes objects.
-const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
-/// A key of a Secret's data.
-const DATA_KEY: &str = r"^[-._a-zA-Z0-9]+$";
 /// What the format `date-time` allows, less offsets of more than a day, which the types of Kubernetes can't hold.
 const MOMENT: &str =
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
-/// Width and height in pixels.
-const GEOMETRY: &str = r"^[1-9][0-9]{2,3}x[1-9][0-9]{2,3}$";
-
 /// The name of a database.
 pub(crate) fn database_name(_: &mut SchemaGenerator) -> Schema {
     postgres_text(&[postgres_name::FITS, postgres_name::NOT_RESERVED_DATABASE])
@@ -40,9 +33,19 @@ pub(crate) fn postgres_name(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn postgres_text(rules: &[Rule]) -> Schema {
-    json_schema!({
-        "type": "string", "minLength": 1, "maxLength": 63, "pattern": NO_CONTROL_CHARACTERS, "x-kubernetes-validations": rules,
-    })
+    let rules = [&[NO_CONTROL_CHARACTERS], rules].concat();
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": postgres_name::MAX_BYTES, "x-kubernetes-validations": rules })
+}
+
+/// Control characters are legal in `PostgreSQL`'s names and in those of users, but they only ever get there by mistake or by malice.
+pub(crate) const NO_CONTROL_CHARACTERS: Rule =
+    Rule::new("!self.matches('[[:cntrl:]]')", "has a control character, such as a line break or a tab; take it away", |value| {
+        value.as_str().is_none_or(|text| !text.chars().any(|c| c.is_ascii_control()))
+    });
+
+/// The name by which the gateway knows somebody.
+pub(crate) fn user(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": 253, "x-kubernetes-validations": [NO_CONTROL_CHARACTERS] })
 }
 
 /// Whether a text is a name as RFC 1123 has it for subdomains.
@@ -58,26 +61,62 @@ pub(crate) fn is_subdomain(text: &str) -> bool {
 
 /// The name of a Kubernetes object.
 pub(crate) fn object_name(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "minLength": 1, "maxLength": 253, "pattern": SUBDOMAIN })
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": 253, "x-kubernetes-validations": [OBJECT_NAME] })
 }
+
+/// RFC 1123 subdomain, the name of most Kubernetes objects.
+pub(crate) const OBJECT_NAME: Rule = Rule::new(
+    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+    "is not a name; it has at most 253 lower-case letters, digits, dashes and dots, and begins and ends with a letter or digit",
+    |name| name.as_str().is_none_or(is_subdomain),
+);
 
 /// A key of a Secret's data.
 pub(crate) fn data_key(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "minLength": 1, "maxLength": 253, "pattern": DATA_KEY })
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": 253, "x-kubernetes-validations": [DATA_KEY] })
 }
+
+const DATA_KEY: Rule = Rule::new(
+    "self.matches('^[-._a-zA-Z0-9]+$')",
+    "is not a key of a Secret's data; it has letters, digits, dashes, underscores and dots",
+    |key| key.as_str().is_none_or(|key| key.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))),
+);
 
 /// A pattern in which `*` stands for any text.
 pub(crate) fn name_patterns(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array", "maxItems": 64, "x-kubernetes-list-type": "set",
-        "items": { "type": "string", "minLength": 1, "maxLength": 253, "pattern": NO_CONTROL_CHARACTERS },
+        "items": { "type": "string", "minLength": 1, "maxLength": 253, "x-kubernetes-validations": [NO_CONTROL_CHARACTERS] },
     })
+}
+
+/// A host name or an IP address, without a port.
+pub(crate) fn host(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": 253, "x-kubernetes-validations": [HOST] })
+}
+
+const HOST: Rule = Rule::new(
+    "self.matches('^[-A-Za-z0-9._:]+$') && (isIP(self) || !self.contains(':'))",
+    "is neither a host name nor an IP address; the port has a field of its own, and an IPv6 address stands without brackets",
+    |host| host.as_str().is_none_or(is_host),
+);
+
+fn is_host(text: &str) -> bool {
+    let has_known_characters = text.chars().all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c));
+    has_known_characters && (address::parse(text).is_some() || !text.contains(':'))
 }
 
 /// Width and height in pixels, such as `1280x800`.
 pub(crate) fn geometry(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "maxLength": 9, "pattern": GEOMETRY })
+    json_schema!({ "type": "string", "maxLength": 32, "x-kubernetes-validations": [GEOMETRY] })
 }
+
+/// What the annotation `vnc.outrigger.dev/geometry` allows.
+const GEOMETRY: Rule = Rule::new(
+    "self.matches('^0*[0-9]{1,5}x0*[0-9]{1,5}$') && self.split('x').all(side, int(side) >= 64 && int(side) <= 16384)",
+    "must be WIDTHxHEIGHT in pixels, each from 64 to 16384, such as 1280x800",
+    |geometry| geometry.as_str().is_none_or(|text| Geometry::parse(text).is_some()),
+);
 
 /// A duration as Kubernetes writes it, such as `1h30m`.
 pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
@@ -110,9 +149,13 @@ fn quantity_schema() -> Schema {
 }
 
 /// The API server takes `.` and `Gi` for zero, and anything above 2^63 for 2^63: a mistake must not become an amount.
+///
+/// Kubernetes 1.33 takes the length of what may be a number or text for unbounded: in a map of seven, each function that reads it
+/// costs over a fifth of a rule's budget. So numbers aren't made text, and an amount is parsed once. A type is looked for `in` a
+/// list because the comparison of two types can count as unbounded too.
 const QUANTITY: Rule = Rule::new(
-    "isQuantity(string(self)) && string(self).matches('[0-9]') && !quantity(string(self)).isLessThan(quantity('0')) && \
-     !quantity(string(self)).isGreaterThan(quantity('1Ei'))",
+    "type(self) in [int] ? self >= 0 && self <= 1152921504606846976 : isQuantity(self) && self.matches(r'\\d') && \
+     [quantity(self)].all(amount, !amount.isLessThan(quantity('0')) && !amount.isGreaterThan(quantity('1Ei')))",
     "is not an amount of a resource; write a number from 0 to 1Ei, with a suffix where it needs one, such as 500m, 2 or 1.5Gi",
     |value| as_quantity(value).is_some_and(|quantity| !quantity.is_negative() && "1Ei".parse().is_ok_and(|most| quantity <= most)),
 );
@@ -126,9 +169,10 @@ pub(crate) fn as_quantity(value: &Value) -> Option<Quantity> {
     }
 }
 
-/// Amounts by resource name, as in a container's requests.
+/// Amounts by resource name, as in a container's requests. With more of them the rule that compares requests with limits would
+/// cost more than Kubernetes 1.33 allows.
 pub(crate) fn quantities(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "object", "maxProperties": 8, "additionalProperties": quantity_schema() })
+    json_schema!({ "type": "object", "maxProperties": 7, "additionalProperties": quantity_schema() })
 }
 
 /// `metav1.Condition`, one of each type.
@@ -172,9 +216,16 @@ pub(crate) fn labels(generator: &mut SchemaGenerator) -> Schema {
 pub(crate) fn label_values(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": 32,
-        "additionalProperties": { "type": "string", "maxLength": 63, "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$" },
+        "additionalProperties": { "type": "string", "maxLength": 63, "x-kubernetes-validations": [LABEL_VALUE] },
     })
 }
+
+/// By the page "Labels and Selectors" of the Kubernetes documentation.
+const LABEL_VALUE: Rule = Rule::new(
+    "self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')",
+    "is not a label's value; it has letters, digits, dashes, underscores and dots, and begins and ends with a letter or digit",
+    |value| value.as_str().is_none_or(|text| ValueKind::LabelValue.check(text).is_ok()),
+);
 
 /// Annotations of an object that we write. Ours are welcome here: they choose the sidecars.
 pub(crate) fn annotations(_: &mut SchemaGenerator) -> Schema {
@@ -188,8 +239,11 @@ const OWN_PREFIX: Rule = Rule::new(
 );
 
 /// All rules of the shared pieces.
-pub(crate) const RULES: &[&[Rule]] =
-    &[&[postgres_name::FITS, postgres_name::NOT_RESERVED_DATABASE, postgres_name::NOT_RESERVED_ROLE, DURATION, QUANTITY, OWN_PREFIX]];
+pub(crate) const RULES: &[&[Rule]] = &[
+    &[postgres_name::FITS, postgres_name::NOT_RESERVED_DATABASE, postgres_name::NOT_RESERVED_ROLE],
+    &[NO_CONTROL_CHARACTERS, OBJECT_NAME, DATA_KEY, HOST, LABEL_VALUE, OWN_PREFIX],
+    &[GEOMETRY, DURATION, QUANTITY],
+];
 
 /// Whether the first of two durations is at most the second; true if either is missing or malformed.
 pub(crate) fn is_at_most(object: &Value, shorter: &str, longer: &str) -> bool {
@@ -203,4 +257,14 @@ pub(crate) fn is_at_most(object: &Value, shorter: &str, longer: &str) -> bool {
 /// Whether a duration is at least so many seconds; true if it is missing or malformed.
 pub(crate) fn is_at_least_seconds(object: &Value, key: &str, seconds: u64) -> bool {
     text(object, key).and_then(|text| duration::parse(text).ok()).is_none_or(|length| length.as_secs() >= seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_geometry_is_refused_in_the_words_of_the_annotation() {
+        assert_eq!(GEOMETRY.message, format!("must be {}", ValueKind::Geometry.allowed()));
+    }
 }

@@ -46,7 +46,7 @@ pub struct SessionSpec {
     #[schemars(schema_with = "schema::object_name")]
     pub template: String,
     /// Whose session it is: the name by which the gateway knows them. It never changes.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\x00-\x1f\x7f]+$"))]
+    #[schemars(schema_with = "schema::user")]
     pub user: String,
     /// Running, Suspended (the pod goes, the home stays) or Stopped (both go). A session can be started again from both.
     #[serde(default)]
@@ -97,7 +97,7 @@ pub enum DesiredState {
 #[serde(rename_all = "camelCase")]
 pub struct Share {
     /// Who.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\x00-\x1f\x7f]+$"))]
+    #[schemars(schema_with = "schema::user")]
     pub user: String,
     /// View: to look. Control: to use keys and the pointer as well.
     #[serde(default)]

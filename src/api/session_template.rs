@@ -52,7 +52,7 @@ pub struct SessionTemplateSpec {
     pub description: Option<String>,
     /// The address of a picture, shown beside the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048), regex(pattern = "^https://"))]
+    #[schemars(length(max = 2048), extend("x-kubernetes-validations" = rules::ICON))]
     pub icon: Option<String>,
     /// The heading under which the application is listed, such as Browsers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,7 +137,7 @@ pub(crate) fn default_overrides() -> Vec<Override> {
 #[serde(rename_all = "camelCase")]
 pub struct App {
     /// The container's image. Its program must use DISPLAY and run as user 1000.
-    #[schemars(length(min = 1, max = 512), regex(pattern = "^[!-~]+$"))]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = rules::IMAGE))]
     pub image: String,
     /// Always, IfNotPresent or Never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -209,7 +209,7 @@ pub struct Home {
     pub storage_class_name: Option<String>,
     /// Where the application finds it.
     #[serde(default = "default_mount_path")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = "^/[^:]*$"))]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = rules::MOUNT_PATH))]
     pub mount_path: String,
 }
 

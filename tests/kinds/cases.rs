@@ -56,7 +56,10 @@ pub(crate) fn session(changes: Value) -> Value {
 
 /// The whole table.
 pub(crate) fn all() -> Vec<Case> {
-    [servers(), databases(), creations(), user_lists(), templates(), sessions(), structure()].into_iter().flatten().collect()
+    [servers(), databases(), connection_secrets(), creations(), user_lists(), templates(), containers(), sessions(), structure()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn servers() -> Vec<Case> {
@@ -75,7 +78,7 @@ fn servers() -> Vec<Case> {
         good("server: IPv4", server(json!({ "host": "192.168.0.34" }))),
         good("server: IPv6", server(json!({ "host": "fd00::1" }))),
         bad("server: the port in the host", server(json!({ "host": "db:5432" })), "spec.host", "the port has a field of its own"),
-        malformed("server: a URL for a host", server(json!({ "host": "postgres://db/x" })), "spec.host"),
+        bad("server: a URL for a host", server(json!({ "host": "postgres://db/x" })), "spec.host", "neither a host name nor an IP address"),
         malformed("server: port 0", server(json!({ "port": 0 })), "spec.port"),
         malformed("server: port 65536", server(json!({ "port": 65536 })), "spec.port"),
         bad("server: an authority that isn't asked", server(json!({ "tls": { "mode": "Require", "ca": ca } })), "spec.tls.ca", "set mode"),
@@ -114,11 +117,11 @@ fn databases() -> Vec<Case> {
         good("database: pg_ is for roles only", database(json!({ "name": "pg_shop" }))),
         malformed("kopf_k4: 64 bytes", database(json!({ "name": long })), "spec.name"),
         bad("cnpg: 64 bytes in 32 letters", database(json!({ "name": umlauts })), "spec.name", "longer than 63 bytes"),
-        malformed("kopf_k1: a trailing newline", database(json!({ "name": "a\n" })), "spec.name"),
-        malformed("database: NUL", database(json!({ "name": "a\u{0}b" })), "spec.name"),
+        bad("kopf_k1: a trailing newline", database(json!({ "name": "a\n" })), "spec.name", "has a control character"),
+        bad("database: NUL", database(json!({ "name": "a\u{0}b" })), "spec.name", "has a control character"),
         malformed("kopf_k8: no name", database(json!({ "name": null })), "spec.name"),
         malformed("kopf_k8: no server", database(json!({ "server": null })), "spec.server"),
-        malformed("database: a server that can't exist", database(json!({ "server": "Main" })), "spec.server"),
+        bad("database: a server that can't exist", database(json!({ "server": "Main" })), "spec.server", "is not a name"),
         bad("database: postgres", database(json!({ "name": "postgres" })), "spec.name", "choose another name"),
         bad("database: template0", database(json!({ "name": "template0" })), "spec.name", "choose another name"),
         bad("database: template1", database(json!({ "name": "template1" })), "spec.name", "choose another name"),
@@ -131,6 +134,7 @@ fn databases() -> Vec<Case> {
         bad("parameters: a blank in the name", database(json!({ "parameters": { "work mem": "1" } })), "spec.parameters", "one word"),
         bad("parameters: SQL in the name", database(json!({ "parameters": { "a = 1; DROP": "1" } })), "spec.parameters", "one word"),
         malformed("parameters: a number", database(json!({ "parameters": { "work_mem": 64 } })), "spec.parameters.work_mem"),
+        bad("schemas: a tab", database(json!({ "schemas": [{ "name": "a\tb" }] })), "spec.schemas[0].name", "has a control character"),
         bad("schemas: pg_", database(json!({ "schemas": [{ "name": "pg_x" }] })), "spec.schemas[0].name", "belong to the server"),
         malformed("cnpg: a schema twice", database(json!({ "schemas": [{ "name": "a" }, { "name": "a" }] })), "spec.schemas[1]"),
         malformed("cnpg: an extension twice", database(json!({ "extensions": [{ "name": "a" }, { "name": "a" }] })), "spec.extensions[1]"),
@@ -161,6 +165,12 @@ fn databases() -> Vec<Case> {
         bad("drop: eleven years", database(json!({ "drop": { "gracePeriod": "96360h" } })), "spec.drop.gracePeriod", "ten years"),
         bad("drop: two dots", database(json!({ "drop": { "gracePeriod": "1.2.3s" } })), "spec.drop.gracePeriod", "is not a duration"),
         bad("drop: no unit", database(json!({ "drop": { "gracePeriod": "0" } })), "spec.drop.gracePeriod", "is not a duration"),
+    ]
+}
+
+fn connection_secrets() -> Vec<Case> {
+    let owner = json!({ "name": "shop", "create": true });
+    vec![
         bad(
             "secret: a role whose password nobody knows",
             database(json!({ "owner": { "name": "shop" }, "connectionSecret": { "name": "s" } })),
@@ -173,6 +183,12 @@ fn databases() -> Vec<Case> {
             database(json!({ "ensure": "Absent", "owner": owner, "connectionSecret": { "name": "s" } })),
             "spec.connectionSecret",
             "Absent",
+        ),
+        bad(
+            "secret: the port in the host",
+            database(json!({ "owner": owner, "connectionSecret": { "name": "s", "host": "pooler:6432" } })),
+            "spec.connectionSecret.host",
+            "the port has a field of its own",
         ),
         bad(
             "secret: our label",
@@ -194,7 +210,8 @@ fn creations() -> Vec<Case> {
         good("creation: builtin", creation(json!({ "localeProvider": "builtin", "builtinLocale": "C.UTF-8", "strategy": "FILE_COPY" }))),
         good("creation: parts", creation(json!({ "localeCollate": "C", "localeCType": "de_DE.utf8", "collationVersion": "2.36" }))),
         malformed("creation: strategy", creation(json!({ "strategy": "wal_log" })), "spec.creation.strategy"),
-        malformed("creation: encoding", creation(json!({ "encoding": "UTF8'; --" })), "spec.creation.encoding"),
+        bad("creation: encoding", creation(json!({ "encoding": "UTF8'; --" })), "spec.creation.encoding", "such as UTF8"),
+        bad("creation: locale", creation(json!({ "locale": "German (Germany)" })), "spec.creation.locale", "such as C.UTF-8"),
         malformed("creation: an unknown provider", creation(json!({ "localeProvider": "ICU" })), "spec.creation.localeProvider"),
         bad("creation: ICU locale without ICU", creation(json!({ "icuLocale": "de" })), "spec.creation.icuLocale", "localeProvider: icu"),
         bad(
@@ -243,6 +260,7 @@ fn user_lists() -> Vec<Case> {
                 "poolers": [{ "name": "pgbouncer-orders" }], "reloadPolicy": "Restart",
             })),
         ),
+        bad("list: a path for a key", user_list(json!({ "output": { "key": "a/b" } })), "spec.output.key", "key of a Secret's data"),
         bad("list: every Secret", user_list(json!({ "selector": { "matchLabels": null } })), "spec.selector", "would choose every"),
         bad(
             "list: In without values",
@@ -281,7 +299,6 @@ fn user_lists() -> Vec<Case> {
 }
 
 fn templates() -> Vec<Case> {
-    let resources = |resources| template(json!({ "app": { "resources": resources } }));
     let pod = |spec| template(json!({ "app": null, "podSpec": spec }));
     let network = |network| template(json!({ "network": network }));
     vec![
@@ -320,33 +337,21 @@ fn templates() -> Vec<Case> {
             "open to the whole node",
         ),
         bad("pod: the node's processes", pod(json!({ "containers": [{ "name": "app" }], "hostPID": true })), "spec.podSpec", "hostPID"),
-        malformed("template: an unsafe icon", template(json!({ "icon": "javascript:alert(1)" })), "spec.icon"),
+        bad("template: an unsafe icon", template(json!({ "icon": "javascript:alert(1)" })), "spec.icon", "begins with https://"),
         malformed("template: no image", template(json!({ "app": { "image": "" } })), "spec.app.image"),
-        malformed("template: a blank in the image", template(json!({ "app": { "image": "a b" } })), "spec.app.image"),
+        bad("template: a blank in the image", template(json!({ "app": { "image": "a b" } })), "spec.app.image", "is not an image"),
         bad(
-            "sortie_s10: a limit that is no quantity",
-            resources(json!({ "limits": { "memory": "2GB" } })),
-            "spec.app.resources.limits[memory]",
-            "is not an amount",
+            "template: a home at no path",
+            template(json!({ "home": { "size": "1Gi", "mountPath": "home" } })),
+            "spec.home.mountPath",
+            "an absolute path without a colon",
         ),
-        bad("resources: negative", resources(json!({ "limits": { "cpu": -1 } })), "spec.app.resources.limits[cpu]", "is not an amount"),
-        malformed("resources: a fraction without quotes", resources(json!({ "limits": { "cpu": 0.5 } })), "spec.app.resources.limits.cpu"),
         bad(
-            "resources: request over limit",
-            resources(json!({ "requests": { "cpu": "1500m" }, "limits": { "cpu": 1 } })),
-            "spec.app.resources.requests",
-            "lower the request",
+            "desktop: geometry",
+            template(json!({ "desktop": { "geometry": "1920*1080" } })),
+            "spec.desktop.geometry",
+            "must be WIDTHxHEIGHT in pixels, each from 64 to 16384, such as 1280x800",
         ),
-        good("resources: equal in other words", resources(json!({ "requests": { "memory": "1Gi" }, "limits": { "memory": "1024Mi" } }))),
-        bad(
-            "env: the desktop's own",
-            template(json!({ "app": { "env": [{ "name": "DISPLAY", "value": ":0" }] } })),
-            "spec.app.env[0].name",
-            "set for the desktop",
-        ),
-        malformed("env: not a name", template(json!({ "app": { "env": [{ "name": "A-B" }] } })), "spec.app.env[0].name"),
-        malformed("env: twice", template(json!({ "app": { "env": [{ "name": "A" }, { "name": "A" }] } })), "spec.app.env[1]"),
-        malformed("desktop: geometry", template(json!({ "desktop": { "geometry": "1920*1080" } })), "spec.desktop.geometry"),
         bad("desktop: shared memory", template(json!({ "desktop": { "sharedMemory": "lots" } })), "spec.desktop.sharedMemory", "an amount"),
         bad("template: never idle", template(json!({ "maxLifetime": "1h" })), "spec.idleTimeout", "could never come"),
         bad("template: no time to start", template(json!({ "startDeadline": "1s" })), "spec.startDeadline", "allow more"),
@@ -371,7 +376,60 @@ fn templates() -> Vec<Case> {
             "spec.podMetadata.labels",
             "only we write them",
         ),
-        malformed("labels: no value", template(json!({ "podMetadata": { "labels": { "a": "b c" } } })), "spec.podMetadata.labels.a"),
+        bad(
+            "labels: no value",
+            template(json!({ "podMetadata": { "labels": { "a": "b c" } } })),
+            "spec.podMetadata.labels.a",
+            "is not a label's value",
+        ),
+    ]
+}
+
+/// What templates and sessions say about containers.
+fn containers() -> Vec<Case> {
+    let resources = |resources| template(json!({ "app": { "resources": resources } }));
+    vec![
+        bad(
+            "sortie_s10: a limit that is no quantity",
+            resources(json!({ "limits": { "memory": "2GB" } })),
+            "spec.app.resources.limits[memory]",
+            "is not an amount",
+        ),
+        bad("resources: negative", resources(json!({ "limits": { "cpu": -1 } })), "spec.app.resources.limits[cpu]", "is not an amount"),
+        malformed("resources: a fraction without quotes", resources(json!({ "limits": { "cpu": 0.5 } })), "spec.app.resources.limits.cpu"),
+        bad(
+            "resources: request over limit",
+            resources(json!({ "requests": { "cpu": "1500m" }, "limits": { "cpu": 1 } })),
+            "spec.app.resources.requests",
+            "lower the request",
+        ),
+        bad(
+            "resources: a number over text",
+            resources(json!({ "requests": { "cpu": 2 }, "limits": { "cpu": "1500m" } })),
+            "spec.app.resources.requests",
+            "lower the request",
+        ),
+        bad(
+            "resources: a number over a number",
+            resources(json!({ "requests": { "example.com/gpu": 2 }, "limits": { "example.com/gpu": 1 } })),
+            "spec.app.resources.requests",
+            "lower the request",
+        ),
+        bad(
+            "resources: a request that is no quantity is not compared",
+            resources(json!({ "requests": { "memory": "2GB" }, "limits": { "memory": "1Gi" } })),
+            "spec.app.resources.requests[memory]",
+            "is not an amount",
+        ),
+        good("resources: equal in other words", resources(json!({ "requests": { "memory": "1Gi" }, "limits": { "memory": "1024Mi" } }))),
+        bad(
+            "env: the desktop's own",
+            template(json!({ "app": { "env": [{ "name": "DISPLAY", "value": ":0" }] } })),
+            "spec.app.env[0].name",
+            "set for the desktop",
+        ),
+        bad("env: not a name", template(json!({ "app": { "env": [{ "name": "A-B" }] } })), "spec.app.env[0].name", "variable's name"),
+        malformed("env: twice", template(json!({ "app": { "env": [{ "name": "A" }, { "name": "A" }] } })), "spec.app.env[1]"),
     ]
 }
 
@@ -391,7 +449,9 @@ fn sessions() -> Vec<Case> {
         bad("session: too long for a label", long_name, "", "metadata.name"),
         malformed("session: nobody's", session(json!({ "user": "" })), "spec.user"),
         malformed("session: desired state", session(json!({ "desiredState": "running" })), "spec.desiredState"),
-        malformed("session: geometry", session(json!({ "geometry": "0x0" })), "spec.geometry"),
+        bad("session: geometry", session(json!({ "geometry": "1280" })), "spec.geometry", "must be WIDTHxHEIGHT"),
+        bad("session: no pixels", session(json!({ "geometry": "0x0" })), "spec.geometry", "each from 64 to 16384"),
+        bad("session: a line break in the name", session(json!({ "user": "ada\n" })), "spec.user", "has a control character"),
         bad("session: never idle", session(json!({ "idleTimeout": "9h", "maxLifetime": "8h" })), "spec.idleTimeout", "could never come"),
         bad(
             "session: request over limit",

@@ -11,7 +11,7 @@ pub(crate) fn largest() -> Vec<Value> {
     let extensions = (0..64).map(|index| json!({ "name": format!("e{index}"), "schema": name(63 - index) })).collect::<Vec<_>>();
     let parameters = (0..64).map(|index| (format!("{:a<63}.{:b<60}{index:03}", "", ""), json!("1"))).collect::<Map<_, _>>();
     let roles = (0..64).map(|index| json!({ "role": name(index), "privileges": ["Connect", "Create", "Temporary"] })).collect::<Vec<_>>();
-    let amounts = (0..8).map(|index| (format!("example.com/{:r<50}{index}", ""), json!("0.1234567890123456789Ei"))).collect::<Map<_, _>>();
+    let amounts = (0..7).map(|index| (format!("example.com/{:r<50}{index}", ""), json!("0.1234567890123456789Ei"))).collect::<Map<_, _>>();
     let resources = json!({ "requests": amounts, "limits": amounts });
     let shares = (0..32).map(|index| json!({ "user": format!("{:u<250}{index:03}", "") })).collect::<Vec<_>>();
     let env = (0..64).map(|index| json!({ "name": format!("{:E<125}{index:03}", ""), "value": "v".repeat(4096) })).collect::<Vec<_>>();
@@ -182,15 +182,55 @@ pub(crate) fn awkward() -> Vec<Value> {
         "2030-01-31T12:00:00+99:99",
     ];
     let parameters = ["a", "_", "a.b", "a.b.c", "1a", "a$1", "$a", "", ".", "a.", ".b", "é", "a-b", "A", "a\n"];
+    let geometries = [
+        "64x64",
+        "63x64",
+        "16384x16384",
+        "16385x64",
+        "1280X800",
+        "1280×800",
+        " 1280x800",
+        "1280x800\n",
+        "+64x64",
+        "-64x64",
+        "0064x064",
+        "1x2x3",
+        "x",
+        "64x",
+        "99999x64",
+        "999999x64",
+        "000000000000000064x64",
+        "٦٤x٦٤",
+        "",
+    ];
+    let variables = ["A", "_", "a1", "1a", "é", "A B", "A\n", "A=B", ""];
+    let images = ["a", "a:1", "é", "a\tb", "a\n", "~!", "a\u{a0}b"];
+    let paths = ["/", "/a b", "a", "/a:b", "/é", "/a\n", "/../a"];
+    let icons = ["https://", "HTTPS://a", "http://a", ""];
+    let label_values = ["", "a", "-a", "a-", "a.b_c-d", "é", "a\n", "a b"];
+    let keys = ["a", ".", "..", "a/b", "é", "a\n", "A_b-c.d"];
+    let encodings = ["UTF8", "latin-1", "é", "a b", "a\n", "_"];
+    let locales = ["C", "de_DE.utf8@euro", "a b", "é", "a\n", "de-u-co=phonebk,x"];
+    let servers = ["a", "a.b", "a..b", "-a", "a-", "a_b", "A", "é", "a\n", "1"];
     let of_durations = durations.map(|text| database(json!({ "drop": { "gracePeriod": text } })));
     let of_quantities = quantities.map(|text| template(json!({ "desktop": { "sharedMemory": text } })));
-    let of_numbers = [json!(0), json!(-1), json!(i64::MAX), json!(5_000_000_000_i64), json!(1.5), json!(true)]
+    let of_numbers = [json!(0), json!(-1), json!(i64::MAX), json!(1_i64 << 60), json!((1_i64 << 60) + 1), json!(1.5), json!(true)]
         .map(|it| template(json!({ "desktop": { "sharedMemory": it } })));
     let of_blocks = blocks.map(|text| template(json!({ "network": { "egress": "Listed", "allow": [{ "cidr": text }] } })));
     let of_hosts = hosts.map(|text| server(json!({ "host": text })));
     let of_names = names.iter().flat_map(|text| [database(json!({ "name": text })), database(json!({ "owner": { "name": text } }))]);
     let of_moments = moments.map(|text| session(json!({ "sharing": [{ "user": "bob", "expiresAt": text }] })));
     let of_parameters = parameters.map(|text| database(json!({ "parameters": { text: "1" } })));
+    let of_geometries = geometries.map(|text| session(json!({ "geometry": text })));
+    let of_variables = variables.map(|text| session(json!({ "env": [{ "name": text }] })));
+    let of_images = images.map(|text| template(json!({ "app": { "image": text } })));
+    let of_paths = paths.map(|text| template(json!({ "home": { "size": 1, "mountPath": text } })));
+    let of_icons = icons.map(|text| template(json!({ "icon": text })));
+    let of_label_values = label_values.map(|text| template(json!({ "podMetadata": { "labels": { "a": text } } })));
+    let of_keys = keys.map(|text| user_list(json!({ "output": { "key": text } })));
+    let of_encodings = encodings.map(|text| database(json!({ "creation": { "encoding": text } })));
+    let of_locales = locales.map(|text| database(json!({ "creation": { "locale": text } })));
+    let of_servers = servers.map(|text| database(json!({ "server": text })));
     of_names
         .chain(of_durations)
         .chain(of_quantities)
@@ -199,5 +239,15 @@ pub(crate) fn awkward() -> Vec<Value> {
         .chain(of_hosts)
         .chain(of_moments)
         .chain(of_parameters)
+        .chain(of_geometries)
+        .chain(of_variables)
+        .chain(of_images)
+        .chain(of_paths)
+        .chain(of_icons)
+        .chain(of_label_values)
+        .chain(of_keys)
+        .chain(of_encodings)
+        .chain(of_locales)
+        .chain(of_servers)
         .collect()
 }

@@ -60,6 +60,23 @@ fn each_rule_is_broken_by_an_object_of_the_table() {
     assert!(messages.len() > 30, "the rules are found: {}", messages.len());
 }
 
+/// A person who breaks a pattern is shown a regular expression. A moment has one beside its format, whose name says what is wrong.
+#[test]
+fn what_users_write_is_refused_in_sentences() {
+    fn check(path: &str, schema: &Value) {
+        assert!(schema["pattern"].is_null() || schema["format"] == "date-time", "{path} has a bare pattern; write a rule with a sentence");
+        match schema {
+            Value::Object(fields) => fields.iter().for_each(|(name, field)| check(&format!("{path}.{name}"), field)),
+            Value::Array(items) => items.iter().for_each(|item| check(path, item)),
+            _ => {}
+        }
+    }
+    for definition in serde_json::to_value(crd::crds().unwrap()).unwrap().as_array().unwrap() {
+        let kind = definition["spec"]["names"]["kind"].as_str().unwrap();
+        check(kind, &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]);
+    }
+}
+
 fn collect_messages(value: &Value, messages: &mut BTreeSet<String>) {
     if let Some(rule) = value.get("rule").and_then(Value::as_str).filter(|rule| !rule.contains("oldSelf")) {
         messages.insert(value["message"].as_str().unwrap_or(rule).to_owned());

@@ -107,11 +107,12 @@ impl<'a> Checker<'a> {
             return Some(format!("must have at most {most} characters, and has {length}"));
         }
         let pattern = text(schema, "pattern");
-        if let Some(pattern) = pattern.filter(|pattern| self.patterns.get(*pattern).is_some_and(|compiled| !compiled.is_match(string))) {
-            return Some(format!("must match {pattern}"));
-        }
-        if text(schema, "format") == Some("date-time") && string.parse::<jiff::Timestamp>().is_err() {
+        let unmatched = pattern.filter(|pattern| self.patterns.get(*pattern).is_some_and(|compiled| !compiled.is_match(string)));
+        if text(schema, "format") == Some("date-time") && (unmatched.is_some() || string.parse::<jiff::Timestamp>().is_err()) {
             return Some("must be a moment such as 2030-01-31T12:00:00Z".to_owned());
+        }
+        if let Some(pattern) = unmatched {
+            return Some(format!("must match {pattern}"));
         }
         let allowed: Vec<&str> = schema.get("enum").and_then(Value::as_array)?.iter().filter_map(Value::as_str).collect();
         (!allowed.contains(&string)).then(|| format!("must be one of {}", allowed.join(", ")))

@@ -5,10 +5,11 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use crate::api::{
     postgres_name,
     rule::{Rule, has, items, text},
+    schema,
 };
 
 /// All rules of this kind's objects.
-pub(crate) const RULES: &[&[Rule]] = &[&SPEC, &CREATION, &EXTENSION, &PARAMETERS, &SCHEMA_NAME];
+pub(crate) const RULES: &[&[Rule]] = &[&SPEC, &CREATION, &ENCODING, &LOCALE, &EXTENSION, &PARAMETERS, &SCHEMA_NAME];
 
 /// Rules that look at several fields of the spec. A change of `creation` is judged here, one level up, so that adding it later or
 /// taking it away is a change as well.
@@ -85,6 +86,11 @@ pub(super) const CREATION: [Rule; 4] = [
     .at(".builtinLocale"),
 ];
 
+pub(super) const ENCODING: [Rule; 1] =
+    [Rule::new("self.matches('^[-A-Za-z0-9_]+$')", "is not the name of a character set; write one such as UTF8 or LATIN1", |encoding| {
+        encoding.as_str().is_none_or(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)))
+    })];
+
 /// `plpgsql` is part of every database: without it, functions of other extensions stop working.
 pub(super) const EXTENSION: [Rule; 1] = [Rule::new(
     "self.name != 'plpgsql' || self.ensure == 'Present'",
@@ -93,7 +99,8 @@ pub(super) const EXTENSION: [Rule; 1] = [Rule::new(
 )
 .at(".ensure")];
 
-const SCHEMA_NAME: [Rule; 2] = [
+const SCHEMA_NAME: [Rule; 3] = [
+    schema::NO_CONTROL_CHARACTERS,
     postgres_name::FITS,
     Rule::new(
         "!self.startsWith('pg_') && self != 'information_schema'",
@@ -104,16 +111,18 @@ const SCHEMA_NAME: [Rule; 2] = [
 
 /// The name of a schema that users may have.
 pub(super) fn schema_name(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "string", "minLength": 1, "maxLength": 63, "pattern": r"^[^\x00-\x1f\x7f]+$",
-        "x-kubernetes-validations": SCHEMA_NAME,
-    })
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": postgres_name::MAX_BYTES, "x-kubernetes-validations": SCHEMA_NAME })
 }
 
 /// The name of a locale.
 pub(super) fn locale(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[-A-Za-z0-9_.@=,]+$" })
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": 63, "x-kubernetes-validations": LOCALE })
 }
+
+const LOCALE: [Rule; 1] =
+    [Rule::new("self.matches('^[-A-Za-z0-9_.@=,]+$')", "is not the name of a locale; write one such as C.UTF-8 or de_DE.utf8", |locale| {
+        locale.as_str().is_none_or(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@=,".contains(c)))
+    })];
 
 const PARAMETERS: [Rule; 1] = [Rule::new(
     "self.all(name, name.matches('^[A-Za-z_][A-Za-z0-9_$]{0,62}([.][A-Za-z_][A-Za-z0-9_$]{0,62})?$'))",

@@ -5,12 +5,13 @@ use serde_json::Value;
 
 use crate::api::{
     address,
+    annotations::ValueKind,
     rule::{Rule, has, items, text},
     schema,
 };
 
 /// All rules of this kind's objects.
-pub(crate) const RULES: &[&[Rule]] = &[&SPEC, &NETWORK, &POD_SPEC, &CIDR];
+pub(crate) const RULES: &[&[Rule]] = &[&SPEC, &ICON, &IMAGE, &MOUNT_PATH, &NETWORK, &POD_SPEC, &CIDR];
 
 pub(super) const SPEC: [Rule; 5] = [
     Rule::new("has(self.app) != has(self.podSpec)", "a template runs either one app or a whole pod; write app or podSpec", |spec| {
@@ -39,6 +40,23 @@ pub(super) const SPEC: [Rule; 5] = [
     )
     .at(".idleAction"),
 ];
+
+pub(super) const ICON: [Rule; 1] =
+    [Rule::new("self.startsWith('https://')", "is not the address of a picture; write one that begins with https://", |icon| {
+        icon.as_str().is_none_or(|icon| icon.starts_with("https://"))
+    })];
+
+pub(super) const IMAGE: [Rule; 1] = [Rule::new(
+    "self.matches('^[!-~]+$')",
+    "is not an image; write one such as registry.example.com/firefox:1.0, without blanks",
+    |image| image.as_str().is_none_or(|image| ValueKind::Image.check(image).is_ok()),
+)];
+
+/// The kubelet takes a colon for the end of the path.
+pub(super) const MOUNT_PATH: [Rule; 1] =
+    [Rule::new("self.startsWith('/') && !self.contains(':')", "must be an absolute path without a colon, such as /home/user", |path| {
+        path.as_str().is_none_or(|path| path.starts_with('/') && !path.contains(':'))
+    })];
 
 pub(super) const NETWORK: [Rule; 1] = [Rule::new(
     "self.egress == 'Listed' || !has(self.allow) || size(self.allow) == 0",
