@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::console::{self, Console};
 use super::input::Input;
+use super::manifests::workload;
 use super::manifests::{Node, json};
 use super::surroundings::SurroundingsArguments;
 use super::workloads;
@@ -62,6 +63,7 @@ impl Validate {
         let surroundings = self.surroundings.read(&documents)?;
         let mut reports = annotations::check(&documents, &surroundings)?;
         reports.extend(kinds::check(&documents, surroundings.default_namespace())?);
+        reports.extend(documents.iter().filter(|document| !workload::is_object(&document.root)).map(Report::no_object));
         reports.sort_by_key(Report::place);
 
         let text = match self.output {

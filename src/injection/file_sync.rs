@@ -122,10 +122,12 @@ fn grant<'a>(container: &Container<'_>, files: &'a str, folder: &'a str) -> Opti
     Some(Grant { container: container.name.to_string(), mounts: vec![Mount::read_only(files, folder)], env: Vec::new() })
 }
 
-/// The way out of a conflict with one of our additions, in words for the denial.
-pub(crate) fn way_out(container: &str, volume: &str) -> String {
-    format!(
-        "choose another {}, leave {container} out with {}, or let the files be written to that volume with {}: {volume:?}",
-        FILE_SYNC_FOLDER.name, FILE_SYNC_CONTAINERS.name, FILE_SYNC_VOLUME.name
-    )
+/// The way out of a conflict with one of our additions, in words for the denial. `volume` is the one in the way, if files
+/// may be written to it.
+pub(crate) fn way_out(container: &str, volume: Option<&str>) -> String {
+    let apart = format!("choose another {}, or leave {container} out with {}", FILE_SYNC_FOLDER.name, FILE_SYNC_CONTAINERS.name);
+    match volume {
+        Some(volume) => format!("{apart}, or let the files be written to that volume with {}: {volume:?}", FILE_SYNC_VOLUME.name),
+        None => apart,
+    }
 }

@@ -129,6 +129,14 @@ pub struct Denial {
 /// Why a pod could not be decided about.
 #[derive(Debug, thiserror::Error)]
 pub enum InjectionError {
+    /// A field of the pod is of the wrong type.
+    #[error("the pod can't be read: {field}: {problem}")]
+    BadField {
+        /// Its path.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The JSON is no pod.
     #[error("the pod can't be read")]
     NotAPod(#[source] serde_json::Error),

@@ -231,7 +231,7 @@ impl<'p> Planner<'_, 'p, '_> {
                             mount.mount_path,
                             kind.as_str(),
                             mount.name,
-                            way_out(kind, container, &there.name, &mount.mount_path)
+                            way_out(kind, container, self.writable(&there.name), &mount.mount_path)
                         ));
                     }
                 }
@@ -240,6 +240,12 @@ impl<'p> Planner<'_, 'p, '_> {
                 (None, None) => missing.push(mount),
             }
         }
+    }
+
+    /// A volume's name, if files may be written to it.
+    fn writable<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let read_only = self.spec.volumes.items().iter().any(|volume| &*volume.name == name && volume.is_read_only());
+        (!read_only).then_some(name)
     }
 
     fn missing_env<'g>(&mut self, kind: SidecarKind, container: &Container<'_>, grant: &'g Grant<'g>, missing: &mut Vec<&'g Variable<'g>>) {
@@ -256,7 +262,7 @@ impl<'p> Planner<'_, 'p, '_> {
                         variable.name,
                         kind.as_str(),
                         variable.value,
-                        way_out(kind, container, "", "")
+                        way_out(kind, container, None, "")
                     ));
                 }
             }
@@ -481,7 +487,7 @@ fn places(added: Vec<(Placement, Box<RawValue>)>, there: &[&str]) -> Vec<Inserti
     early.chain(late).collect()
 }
 
-fn way_out(kind: SidecarKind, container: &Container<'_>, volume: &str, path: &str) -> String {
+fn way_out(kind: SidecarKind, container: &Container<'_>, volume: Option<&str>, path: &str) -> String {
     match kind {
         SidecarKind::FileSync => super::file_sync::way_out(&container.name, volume),
         SidecarKind::Vnc | SidecarKind::Guacamole => vnc::way_out(&container.name, path),

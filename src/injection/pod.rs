@@ -219,7 +219,18 @@ pub struct SecurityContext {
 impl<'a> Pod<'a> {
     /// Reads a pod, or a pod template, from JSON.
     pub fn read(text: &'a str) -> Result<Self, InjectionError> {
-        serde_json::from_str(text).map_err(InjectionError::NotAPod)
+        serde_json::from_str(text).map_err(|error| Self::bad_field(text).unwrap_or(InjectionError::NotAPod(error)))
+    }
+
+    /// Reads once more, slower, for the path of the field that is wrong.
+    fn bad_field(text: &str) -> Option<InjectionError> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let error = serde_path_to_error::deserialize::<_, Pod<'_>>(&mut json).err()?;
+        let field = error.path().to_string();
+        // The position is one in our own JSON, which nobody but us has seen.
+        let problem = error.into_inner().to_string();
+        let problem = problem.split_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem).to_owned();
+        (field != ".").then_some(InjectionError::BadField { field, problem })
     }
 
     /// The value of an annotation.
@@ -309,5 +320,17 @@ mod tests {
         assert_eq!(pod.annotation("b"), Some("with \"quotes\""));
         let pairs = pod.metadata.value().unwrap().annotations.value().unwrap();
         assert!(matches!(pairs.0[0].1.0, Cow::Borrowed("plain")));
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_named() {
+        for (text, expected) in [
+            (r#"{"spec":{"containers":[null]}}"#, "spec.containers[0]: invalid type: null"),
+            (r#"{"spec":{"containers":[{"name":5}]}}"#, "spec.containers[0].name: invalid type: integer `5`"),
+            (r#"{"metadata":{"annotations":{"a":true}}}"#, "metadata.annotations"),
+        ] {
+            let error = Pod::read(text).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("line"), "{error}");
+        }
     }
 }

@@ -119,7 +119,7 @@ fn objects_are_judged_among_each_other() {
 
 #[test]
 fn findings_come_as_json_too() {
-    let input = format!("kind: Other\n---\n{}", pod(&format!("{VNC}, vnc.outrigger.dev/geometry: big"), ""));
+    let input = format!("{{apiVersion: v1, kind: Other}}\n---\n{}", pod(&format!("{VNC}, vnc.outrigger.dev/geometry: big"), ""));
     let run = run_on(&["validate", "-f", "-", "-o", "json"], &input);
     assert_eq!(run.code, Some(1));
     let findings: Value = serde_json::from_str(&run.output).expect("JSON");
@@ -128,5 +128,14 @@ fn findings_come_as_json_too() {
     assert_eq!((&finding["severity"], &finding["object"]), (&"error".into(), &"Pod/p".into()));
     assert_eq!((&finding["file"], &finding["line"], &finding["document"]), (&"standard input".into(), &3.into(), &2.into()));
     assert_eq!(finding["field"], "metadata.annotations[vnc.outrigger.dev/geometry]");
-    assert!(run_on(&["validate", "-f", "-", "-o", "json"], "kind: Other\n").output.trim() == "[]");
+    assert!(run_on(&["validate", "-f", "-", "-o", "json"], "{apiVersion: v1, kind: Other}\n").output.trim() == "[]");
+}
+
+#[test]
+fn a_document_that_is_no_object_is_an_error() {
+    for text in ["hello\n", "- a\n- b\n", "kind: Pod\nmetadata: {name: x}\n", "apiVersion: v1\nmetadata: {name: x}\n"] {
+        let run = run_on(&["validate", "-f", "-"], text);
+        assert_eq!(run.code, Some(1), "{text}: {}", run.output);
+        assert!(run.output.contains("is no Kubernetes object"), "{text}: {}", run.output);
+    }
 }

@@ -109,6 +109,12 @@ pub fn objects(document: &Node) -> Vec<Object<'_>> {
     found
 }
 
+/// Whether a document is an object or a list of them: the API server reads nothing else.
+#[must_use]
+pub fn is_object(document: &Node) -> bool {
+    ["apiVersion", "kind"].iter().all(|field| document.get(field).and_then(Node::as_str).is_some_and(|text| !text.is_empty()))
+}
+
 /// `assumed` is what an item of a typed list (`PodList`) leaves out: API version and kind.
 fn collect_objects<'document>(
     node: &'document Node,

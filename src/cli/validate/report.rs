@@ -48,6 +48,12 @@ impl<'input> Report<'input> {
         Self { severity, document, object: named(object.kind, name), finding: Finding { field, ..finding } }
     }
 
+    /// An error about a document that holds no object at all.
+    pub(super) fn no_object(document: &'input Document) -> Self {
+        let message = "is no Kubernetes object: it needs apiVersion and kind";
+        Self { severity: Severity::Error, document, object: "document".to_owned(), finding: Finding::at("", message) }
+    }
+
     /// What reports are ordered by, beside the order in which they were made.
     pub(super) fn place(&self) -> (String, usize) {
         (self.document.origin.name.to_string(), self.document.origin.index)
