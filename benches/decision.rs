@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that fails must say where")]
 
-use std::{collections::HashMap, hint::black_box};
+use std::{collections::HashMap, hint::black_box, sync::Arc};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures::executor::block_on;
@@ -82,8 +82,9 @@ fn all_three() -> Value {
     })
 }
 
-fn admission() -> std::sync::Arc<Admission> {
-    let (writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("team".to_owned(), None)])));
+/// A namespace that gives defaults, and has none: a pod that asks for nothing is only sent from such a one.
+fn admission() -> Arc<Admission> {
+    let (writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("team".to_owned(), Some(Arc::default()))])));
     drop(writer);
     let (_, inventory) = snapshot(Inventory::default());
     Admission::new(Pods { settings: Settings::default(), namespaces }, Objects { inventory }, Metrics::new(&mut Registry::default()))
