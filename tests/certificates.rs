@@ -5,12 +5,16 @@
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 mod common;
 
-use std::{path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use common::{
     balancer::Balancer,
-    https::{pod, review},
+    https::{Client, pod, review},
     load::Load,
     process::Server,
     webhook::wait_for,
@@ -30,7 +34,7 @@ const SECRET: &str = "outrigger-ca";
 struct Installation<'cluster> {
     cluster: &'cluster ControlPlane,
     namespace: Namespace<'cluster>,
-    kubeconfig: std::path::PathBuf,
+    kubeconfig: PathBuf,
 }
 
 impl<'cluster> Installation<'cluster> {
@@ -91,7 +95,7 @@ impl<'cluster> Installation<'cluster> {
     }
 
     /// Both webhook configurations under this installation's name, for this namespace, failing closed so that a lost review shows.
-    async fn register(&self, address: std::net::SocketAddr, ca_bundle: Option<&str>) {
+    async fn register(&self, address: SocketAddr, ca_bundle: Option<&str>) {
         let endpoint = Endpoint::Url(format!("https://{address}"));
         let configurations = registration::manifests(&endpoint, ca_bundle).map(|mut configuration| {
             configuration["metadata"]["name"] = json!(self.name());
@@ -238,7 +242,7 @@ async fn the_ca_is_added_to_both_configurations_and_what_others_put_there_stays(
     for kind in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
         for bundle in installation.bundles(kind).await {
             assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 2, "{bundle}");
-            assert!(bundle.starts_with(foreign.trim_end_matches('\n')) || bundle.contains(&lines_of(&foreign)), "{bundle}");
+            assert!(bundle.starts_with(&foreign.replace('\r', "")), "{bundle}");
         }
     }
 
@@ -251,13 +255,8 @@ async fn the_ca_is_added_to_both_configurations_and_what_others_put_there_stays(
     installation.until_asked().await;
 }
 
-/// A certificate with the line ends that everybody writes.
-fn lines_of(pem: &str) -> String {
-    pem.lines().map(|line| format!("{line}\n")).collect()
-}
-
-/// CAs that live for seconds, and leaves for less.
-const SHORT_LIVES: [&str; 2] = ["--ca-lifetime=15s", "--leaf-lifetime=10s"];
+/// CAs that are renewed every 20 seconds, and leaves every 12: the third of their lives that is left outlasts what happens here.
+const SHORT_LIVES: [&str; 2] = ["--ca-lifetime=30s", "--leaf-lifetime=20s"];
 
 /// All that can happen to an installation while pods are created, each without a pod that was accepted and not reviewed,
 /// and without one that was refused for the webhook's sake.
@@ -277,11 +276,9 @@ async fn no_review_fails_through_rotation_rolling_restart_and_a_restart_of_the_a
     installation.until_asked().await;
 
     let load = Load::start(installation.namespace.client());
-    for _ in 0..2 {
-        rotated(&installation).await;
-    }
+    shake_hands_until(&installation, balancer.address, rotated(&installation)).await;
     let after_rotation = load.outcome();
-    assert_eq!(after_rotation.unreviewed, [], "two CAs later");
+    assert_eq!(after_rotation.unreviewed, [], "after a rotation");
 
     // A rolling restart: one more, then one less.
     for _ in 0..2 {
@@ -310,6 +307,28 @@ async fn no_review_fails_through_rotation_rolling_restart_and_a_restart_of_the_a
     );
 }
 
+/// Shakes hands again and again until something has happened, as an API server that hears of a bundle late: the API
+/// server of the test hears at once and keeps its connections, so it alone would not notice a hasty rotation.
+async fn shake_hands_until(installation: &Installation<'_>, address: SocketAddr, event: impl Future<Output = ()>) {
+    const LATE: Duration = Duration::from_millis(400);
+    let hands = async {
+        loop {
+            let bundle = installation.bundles("mutatingwebhookconfigurations").await.remove(0);
+            let client = Client::new(&bundle, address);
+            let until = Instant::now() + LATE;
+            while Instant::now() < until {
+                let answer = client.review(&review("late", &pod())).await;
+                let answer = answer.unwrap_or_else(|error| panic!("whoever trusts the bundle of a moment ago is answered: {error}"));
+                assert_eq!(answer.status, 200);
+            }
+        }
+    };
+    tokio::select! {
+        () = event => {}
+        never = hands => never,
+    }
+}
+
 /// Waits until another CA signs.
 async fn rotated(installation: &Installation<'_>) {
     let before = installation.secret("tls.crt").await;
@@ -336,14 +355,14 @@ async fn a_killed_replica_costs_reviews_only_until_its_endpoint_is_gone() {
     enough(50).await;
     let before = load.outcome();
 
-    let killed = std::time::Instant::now();
+    let killed = Instant::now();
     replicas[0].signal(Signal::KILL);
     enough(before.accepted.len() + 100).await;
     let outcome = load.end().await;
-    let lost: Vec<_> = outcome.unreviewed.iter().filter(|(at, _)| *at >= killed).collect();
-    let last = lost.iter().map(|(at, _)| at.duration_since(killed)).max().unwrap_or_default();
-    assert!(last < Duration::from_secs(2), "lost {} reviews, the last {last:?} after the kill: {lost:?}", lost.len());
-    eprintln!("a kill cost {} of {} reviews, the last {last:?} after it", lost.len(), outcome.accepted.len() + lost.len());
+    let missed: Vec<_> = outcome.unreviewed.iter().filter(|(at, _)| *at >= killed).collect();
+    let last = missed.iter().map(|(at, _)| at.duration_since(killed)).max().unwrap_or_default();
+    assert!(last < Duration::from_secs(2), "lost {} reviews, the last {last:?} after the kill: {missed:?}", missed.len());
+    eprintln!("a kill cost {} of {} reviews, the last {last:?} after it", missed.len(), outcome.accepted.len() + missed.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
