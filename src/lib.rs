@@ -1,9 +1,10 @@
 //! The map of the house, one line for each room. Arrows go one way; `tests/architecture.rs` holds them.
 //!
-//! `api` <- `injection`, `cluster` <- `admission` <- `cli`; `runtime` knows nothing of the domain.
+//! `api` <- `injection`, `cluster` <- `admission`, `certificates` <- `cli`; `runtime` knows nothing of the domain.
 
 pub mod admission;
 pub mod api;
+pub mod certificates;
 pub mod cli;
 pub mod cluster;
 pub mod injection;

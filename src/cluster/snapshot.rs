@@ -27,6 +27,19 @@ pub fn snapshot<T>(first: T) -> (Writer<T>, Snapshot<T>) {
     (Writer { value: value.clone(), changed: sender }, Snapshot { value, changed: receiver })
 }
 
+/// Changes of a snapshot.
+#[derive(Debug)]
+pub struct Changes(watch::Receiver<()>);
+
+impl Changes {
+    /// Waits until the value was replaced since the last call. Never completes without a writer.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl<T> Writer<T> {
     /// Replaces the value.
     pub fn store(&self, value: T) {
@@ -48,17 +61,22 @@ impl<T> Snapshot<T> {
         self.value.load_full()
     }
 
+    /// The changes after this call, for whoever acts on them.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        let mut changed = self.changed.clone();
+        changed.mark_unchanged();
+        Changes(changed)
+    }
+
     /// Waits until `wanted` finds what it looks for. Whoever calls sets the deadline. Never completes without a writer.
     pub async fn wait_for<R>(&self, mut wanted: impl FnMut(&T) -> Option<R>) -> R {
-        let mut changed = self.changed.clone();
+        let mut changes = self.changes();
         loop {
-            changed.mark_unchanged();
             if let Some(found) = wanted(&self.load()) {
                 return found;
             }
-            if changed.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            changes.next().await;
         }
     }
 }

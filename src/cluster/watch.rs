@@ -38,15 +38,28 @@ pub trait Projection: Send + 'static {
     fn publish(&self, known: Option<&Entries<Self::Entry>>);
 }
 
+/// Which objects a watch is of.
+#[derive(Debug, Clone)]
+pub enum Scope {
+    /// All there are.
+    All,
+    /// The one of this name. A right to list and watch objects by name is enough for it.
+    Named(String),
+}
+
 /// Keeps a snapshot up to date until shutdown.
 ///
 /// The gate opens when all objects are known. A watch that is forbidden, or whose kind is not installed, counts as
 /// complete and empty, and the gate says so: what is absent never denies anything.
-pub async fn run<P: Projection>(projection: P, api: Api<P::Object>, gate: Gate, shutdown: Shutdown)
+pub async fn run<P: Projection>(projection: P, api: Api<P::Object>, scope: Scope, gate: Gate, shutdown: Shutdown)
 where
     <P::Object as kube::Resource>::DynamicType: Clone,
 {
     let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_SIZE);
+    let config = match scope {
+        Scope::All => config,
+        Scope::Named(name) => config.fields(&format!("metadata.name={name}")),
+    };
     let mut events = watcher(api, config).default_backoff().boxed();
     let mut state = State::new(projection, gate);
     loop {

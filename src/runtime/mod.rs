@@ -1,7 +1,9 @@
-//! What every role needs and no role owns: certificates, an HTTP(S) server, readiness, shutdown, telemetry. It knows
-//! nothing of the domain.
+//! What every role needs and no role owns: certificates, an HTTP(S) server, the lease, readiness, shutdown, telemetry. It
+//! knows nothing of the domain.
 
 pub mod certificate;
+pub mod complaint;
+pub mod lease;
 pub mod patience;
 pub mod readiness;
 pub mod server;

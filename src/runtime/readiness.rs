@@ -14,7 +14,7 @@ pub struct Readiness {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    Waiting,
+    Waiting(Option<String>),
     Open(Option<String>),
 }
 
@@ -30,14 +30,14 @@ impl Readiness {
     #[must_use]
     pub fn gate(&self, name: impl Into<String>) -> Gate {
         let name = name.into();
-        self.lock().insert(name.clone(), State::Waiting);
+        self.lock().insert(name.clone(), State::Waiting(None));
         Gate { name, readiness: self.clone() }
     }
 
     /// Whether all gates are open.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.lock().values().all(|state| *state != State::Waiting)
+        self.lock().values().all(|state| matches!(state, State::Open(_)))
     }
 
     /// One line for each gate: what is there, what is waited for, and what to know.
@@ -45,9 +45,9 @@ impl Readiness {
     pub fn report(&self) -> String {
         self.lock().iter().fold(String::new(), |mut report, (name, state)| {
             let state = match state {
-                State::Waiting => "waiting",
+                State::Waiting(None) => "waiting",
                 State::Open(None) => "ok",
-                State::Open(Some(note)) => note,
+                State::Waiting(Some(note)) | State::Open(Some(note)) => note,
             };
             // Writing to a String cannot fail.
             let _ = writeln!(report, "{name}: {state}");
@@ -74,7 +74,12 @@ impl Gate {
 
     /// It is gone again.
     pub fn close(&self) {
-        self.set(State::Waiting);
+        self.set(State::Waiting(None));
+    }
+
+    /// It is missing, and the note says why.
+    pub fn close_with(&self, note: impl Into<String>) {
+        self.set(State::Waiting(Some(note.into())));
     }
 
     fn set(&self, state: State) {
@@ -98,5 +103,7 @@ mod tests {
         assert!(readiness.report().contains("namespaces: forbidden"));
         certificate.close();
         assert!(!readiness.is_ready());
+        certificate.close_with("expired");
+        assert!(!readiness.is_ready() && readiness.report().contains("certificate: expired"));
     }
 }

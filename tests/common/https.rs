@@ -19,7 +19,7 @@ pub(crate) type Stream = TlsStream<TcpStream>;
 /// Longer than any answer takes, shorter than a hanging test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One who trusts one CA and talks to one address.
+/// One who trusts a bundle of CAs and talks to one address.
 #[derive(Clone)]
 pub(crate) struct Client {
     connector: TlsConnector,
@@ -37,7 +37,9 @@ pub(crate) struct Answer {
 impl Client {
     pub(crate) fn new(ca_pem: &str, address: SocketAddr) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
+        let trusted: Vec<_> = CertificateDer::pem_slice_iter(ca_pem.as_bytes()).map(Result::unwrap).collect();
+        assert!(!trusted.is_empty(), "there is a CA in {ca_pem}");
+        assert_eq!(roots.add_parsable_certificates(trusted).1, 0, "each is a CA's");
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions();
         let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
         Self { connector: TlsConnector::from(Arc::new(config)), address }

@@ -1,7 +1,9 @@
 //! What the tests of injection share: a pod in, the patched pod out.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+pub(crate) mod balancer;
 pub(crate) mod https;
+pub(crate) mod load;
 pub(crate) mod other_webhook;
 pub(crate) mod process;
 pub(crate) mod webhook;

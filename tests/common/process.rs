@@ -20,7 +20,7 @@ use super::{
 pub(crate) struct Server {
     child: Child,
     pub(crate) https: SocketAddr,
-    status: SocketAddr,
+    pub(crate) status: SocketAddr,
     folder: TempDir,
 }
 
@@ -32,13 +32,13 @@ impl Server {
         server
     }
 
-    /// Starts one. It makes its own certificate unless the arguments name another.
+    /// Starts one. It makes its own CA unless the arguments name a certificate or CA.
     pub(crate) fn start(kubeconfig: &Path, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (https, status) = (free_address(), free_address());
         let mut command = serve(kubeconfig, arguments);
         command.arg(format!("--https-address={https}")).arg(format!("--status-address={status}"));
-        if !arguments.iter().any(|argument| argument.starts_with("--tls-cert")) {
+        if !arguments.iter().any(|argument| argument.starts_with("--tls-cert") || argument.starts_with("--ca-secret")) {
             command.arg("--ca-out").arg(folder.path().join("ca.crt"));
         }
         let log = std::fs::File::create(folder.path().join("log")).unwrap();

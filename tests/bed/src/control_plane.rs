@@ -21,6 +21,7 @@ use crate::supervise::{self, Run};
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const API_SERVER: &str = "kube-apiserver";
 /// How often other ports are tried when somebody else was quicker.
 const ATTEMPTS: usize = 3;
 
@@ -152,6 +153,16 @@ impl ControlPlane {
         crate::expect(self.run.start(name, command), "cannot start a program beside the control plane");
     }
 
+    /// Kills the API server, as a crash would, starts it again on its port, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not come back.
+    pub async fn restart_api_server(&self) {
+        let restarted = self.run.kill(API_SERVER).and_then(|()| self.start_api_server());
+        crate::expect(restarted, "cannot restart the API server");
+        crate::expect(self.api_server_is_ready().await, "cannot restart the API server");
+    }
+
     /// A path for a file that ends with the control plane.
     #[must_use]
     pub fn path(&self, relative: &str) -> PathBuf {
@@ -245,7 +256,7 @@ impl ControlPlane {
             // Endpoints must not be loopback addresses, and nothing here would follow them.
             server.arg(flag("endpoint-reconciler-type", "none"));
         }
-        self.run.start("kube-apiserver", &server)
+        self.run.start(API_SERVER, &server)
     }
 
     fn start_controller_manager(&self) -> Result<()> {
@@ -286,13 +297,17 @@ impl ControlPlane {
     }
 
     async fn become_ready(&self) -> Result<()> {
-        self.wait_until("the API server is ready", READY_DEADLINE, async || {
-            let request = http::Request::get("/readyz").body(Vec::new())?;
-            Ok(self.try_client()?.request_text(request).await?)
-        })
-        .await?;
+        self.api_server_is_ready().await?;
         // It gives up on an API server that is not there within seconds, so it comes second.
         self.start_controller_manager()
+    }
+
+    async fn api_server_is_ready(&self) -> Result<()> {
+        let ready = self.wait_until("the API server is ready", READY_DEADLINE, async || {
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            Ok(self.try_client()?.request_text(request).await?)
+        });
+        ready.await.map(drop)
     }
 
     /// Tries until it succeeds, a program of the run ends, or the deadline is over.

@@ -98,8 +98,9 @@ impl Run {
     /// Starts a program that lives until the run ends. Its output goes to a log of its own.
     pub(crate) fn start(&self, name: &str, command: &Command) -> Result<()> {
         let mut processes = self.processes();
-        let log = File::create(self.log(name)).with_context(|| format!("cannot write the log of {name}"))?;
-        let record = format!("{:02}-{name}", processes.len());
+        let log =
+            File::options().create(true).append(true).open(self.log(name)).with_context(|| format!("cannot write the log of {name}"))?;
+        let record = format!("{:08x}-{name}", random() & 0xffff_ffff);
         let mut launch = Command::new("/bin/sh");
         launch.args(["-c", LAUNCH, "launch"]).arg(&self.directory).arg(record);
         launch.arg(command.get_program()).args(command.get_args());
@@ -113,6 +114,16 @@ impl Run {
         launch.current_dir(&self.directory).process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = launch.spawn().with_context(|| format!("cannot start {name}"))?;
         processes.push((name.to_owned(), child));
+        Ok(())
+    }
+
+    /// Kills a program, as a crash would, and waits until it is gone.
+    pub(crate) fn kill(&self, name: &str) -> Result<()> {
+        let mut processes = self.processes();
+        let place = processes.iter().position(|(known, _)| known == name).with_context(|| format!("{name} does not run"))?;
+        let (_, mut child) = processes.swap_remove(place);
+        child.kill().with_context(|| format!("cannot kill {name}"))?;
+        child.wait().with_context(|| format!("cannot wait for {name}"))?;
         Ok(())
     }
 

@@ -1,0 +1,72 @@
+//! The role that answers reviews: it watches what they are judged by, and serves.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api,
+    core::{DynamicObject, PartialObjectMeta},
+    discovery::ApiResource,
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    admission::{Admission, Metrics, Objects, Pods, router},
+    api::inventory::Inventory,
+    cluster::{
+        namespaces::{NamespaceProjection, Namespaces},
+        objects::{InventoryWriter, PgDatabases, PgServers, SessionTemplates, Sessions},
+        snapshot::{Snapshot, snapshot},
+        watch::{Projection, Scope},
+    },
+    injection::Settings,
+    runtime::{certificate::Served, patience::Limits, server},
+};
+
+use super::Process;
+
+/// What this role needs besides the process it runs in.
+pub(super) struct AdmissionRole {
+    /// Where reviews come in.
+    pub(super) listener: TcpListener,
+    pub(super) served: Arc<Served>,
+    pub(super) settings: Settings,
+    pub(super) limits: Limits,
+}
+
+impl AdmissionRole {
+    /// Starts the watches and the server.
+    pub(super) fn start(self, process: &mut Process) {
+        let namespaces = watch_namespaces(process);
+        let inventory = watch_objects(process);
+        let metrics = Metrics::new(&mut process.registry);
+        let admission = Admission::new(Pods { settings: self.settings, namespaces }, Objects { inventory }, metrics);
+        let serving = server::serve_tls(self.listener, self.served, router(admission), self.limits, process.shutdown.clone());
+        process.tasks.spawn("admission", async move {
+            if let Err(error) = serving.await {
+                tracing::error!(error = &error as &dyn std::error::Error, "reviews can't be answered");
+            }
+        });
+    }
+}
+
+fn watch_namespaces(process: &mut Process) -> Snapshot<Namespaces> {
+    let (writer, namespaces) = snapshot(Namespaces::default());
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(process.client.clone());
+    process.watch(NamespaceProjection(writer), api, Scope::All);
+    namespaces
+}
+
+fn watch_objects(process: &mut Process) -> Snapshot<Inventory> {
+    fn watch<P: Projection<Object = DynamicObject>>(process: &mut Process, projection: P, resource: &ApiResource) {
+        let api: Api<DynamicObject> = Api::all_with(process.client.clone(), resource);
+        process.watch(projection, api, Scope::All);
+    }
+    let (writer, inventory) = snapshot(Inventory::default());
+    let writer = InventoryWriter::new(writer);
+    watch(process, PgServers(writer.clone()), &PgServers::resource());
+    watch(process, PgDatabases(writer.clone()), &PgDatabases::resource());
+    watch(process, SessionTemplates(writer.clone()), &SessionTemplates::resource());
+    watch(process, Sessions(writer), &Sessions::resource());
+    inventory
+}

@@ -1,0 +1,77 @@
+//! The role that changes things: one process at a time, the holder of the lease.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, core::DynamicObject};
+
+use crate::{
+    admission::registration,
+    certificates::{
+        keeper::{Keeper, Target},
+        plan::Policy,
+        registration::{RegistrationProjection, Registrations},
+    },
+    cluster::{snapshot::snapshot, watch::Scope},
+    runtime::lease::{Campaign, Claim},
+};
+
+use super::{Process, certificate::SharedAuthority};
+
+/// How the holder is found, and what it looks after.
+#[derive(Debug, Args)]
+pub(super) struct ControllersArgs {
+    /// The Lease whose holder does what must not be done twice; in the namespace of the installation.
+    #[arg(long, value_name = "NAME", default_value = "outrigger-controllers", env = "OUTRIGGER_LEASE")]
+    lease: String,
+
+    /// The name of both webhook configurations, whose caBundle is kept.
+    #[arg(long, value_name = "NAME", default_value = registration::NAME, env = "OUTRIGGER_WEBHOOKS")]
+    webhooks: String,
+}
+
+impl ControllersArgs {
+    /// Starts the watches and the campaign for the lease.
+    pub(super) fn start(&self, process: &mut Process, namespace: &str, authority: Option<SharedAuthority>) -> Result<()> {
+        let leases: Api<Lease> = Api::namespaced(process.client.clone(), namespace);
+        let campaign = Campaign::new(leases, self.lease.clone(), identity()?, &mut process.registry);
+        let keeper = authority.map(|authority| self.keeper(process, authority));
+        let shutdown = process.shutdown.clone();
+        let work = move |claim: Claim| {
+            let (keeper, shutdown) = (keeper.clone(), shutdown.clone());
+            async move {
+                match keeper {
+                    Some(keeper) => keeper.run(&claim, &shutdown).await,
+                    None => shutdown.closing().await,
+                }
+            }
+        };
+        process.tasks.spawn("lease", campaign.run(work, process.shutdown.clone()));
+        Ok(())
+    }
+
+    fn keeper(&self, process: &mut Process, authority: SharedAuthority) -> Keeper {
+        Keeper {
+            secret: authority.secret,
+            observed: authority.observed,
+            mutating: self.target::<true>(process),
+            validating: self.target::<false>(process),
+            policy: Policy { lifetime: authority.lifetime },
+        }
+    }
+
+    fn target<const MUTATING: bool>(&self, process: &mut Process) -> Target {
+        let api: Api<DynamicObject> = Api::all_with(process.client.clone(), &RegistrationProjection::<MUTATING>::resource());
+        let (writer, observed) = snapshot(Registrations::Unknown);
+        process.watch(RegistrationProjection::<MUTATING>(writer), api.clone(), Scope::Named(self.webhooks.clone()));
+        Target { api, name: self.webhooks.clone(), observed }
+    }
+}
+
+/// A name of this process alone, which tells people where it runs: a pod that starts again under its old name is another holder.
+fn identity() -> Result<String> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut random = [0; 4];
+    aws_lc_rs::rand::fill(&mut random).ok().context("there are no random bytes to be had")?;
+    Ok(format!("{host}_{:08x}", u32::from_ne_bytes(random)))
+}

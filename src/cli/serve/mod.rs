@@ -1,0 +1,193 @@
+//! `outrigger serve`: the roles of the installation, in one process or several.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Args, ValueEnum};
+use kube::{Api, Client};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+
+use crate::{
+    api::duration,
+    cluster::watch::{self, Projection, Scope},
+    injection::Settings,
+    runtime::{
+        patience::Limits,
+        readiness::Readiness,
+        server,
+        shutdown::Shutdown,
+        status,
+        telemetry::{self, LogFormat},
+    },
+};
+
+mod admission;
+mod certificate;
+mod controllers;
+mod tasks;
+
+use admission::AdmissionRole;
+use certificate::CertificateArgs;
+use controllers::ControllersArgs;
+use tasks::Tasks;
+
+/// Run the admission webhook, the controllers, or both.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger serve --tls-cert tls.crt --tls-key tls.key
+  outrigger serve --roles admission,controllers --ca-secret outrigger-ca --tls-name outrigger-admission.outrigger.svc
+  outrigger serve --kubeconfig ~/.kube/config --tls-name localhost --ca-out ca.crt   # makes its own certificate")]
+pub(super) struct Serve {
+    /// Which roles this process has.
+    #[arg(long, value_delimiter = ',', default_value = "admission", env = "OUTRIGGER_ROLES")]
+    roles: Vec<Role>,
+
+    /// Where reviews are answered over TLS.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:10250", env = "OUTRIGGER_HTTPS_ADDRESS")]
+    https_address: SocketAddr,
+
+    /// Where /livez, /readyz and /metrics are answered.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080", env = "OUTRIGGER_STATUS_ADDRESS")]
+    status_address: SocketAddr,
+
+    #[command(flatten)]
+    certificate: CertificateArgs,
+
+    #[command(flatten)]
+    controllers: ControllersArgs,
+
+    /// Namespace of the installation.
+    #[arg(long, default_value = "outrigger", env = "OUTRIGGER_NAMESPACE")]
+    namespace: String,
+
+    /// Values with the installation's settings under `injection`; the chart's own values will do.
+    #[arg(long, value_name = "FILE", env = "OUTRIGGER_VALUES")]
+    values: Option<PathBuf>,
+
+    /// How to reach the cluster; without it, as a pod does, or as kubectl does.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// How long a client may take to send one request, and again to read its answer.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::parse, env = "OUTRIGGER_REQUEST_DEADLINE")]
+    request_deadline: Duration,
+
+    /// How long to serve on after SIGTERM, until all endpoints have noticed.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, env = "OUTRIGGER_DRAIN_DELAY")]
+    drain_delay: Duration,
+
+    /// Level (error, warn, info, debug, trace) or directives such as `outrigger=debug,kube=info`.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "OUTRIGGER_LOG")]
+    log: String,
+
+    /// How log lines are written.
+    #[arg(long, value_enum, default_value = "text", env = "OUTRIGGER_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+/// The parts of an installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Answers admission reviews; needs no leader.
+    Admission,
+    /// Looks after what changes in the background; of several, one at a time does, the holder of the lease.
+    Controllers,
+}
+
+impl Serve {
+    /// Serves until a signal ends it.
+    pub(super) fn run(self) -> Result<()> {
+        telemetry::start_logging(&self.log, self.log_format)?;
+        // The first random bytes take tens of milliseconds to gather; have them before the first handshake asks.
+        let seeding = std::thread::spawn(|| aws_lc_rs::rand::fill(&mut [0; 1]));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime can't start")?;
+        let result = runtime.block_on(self.serve());
+        seeding
+            .join()
+            .map_err(|_| anyhow!("gathering random bytes failed"))?
+            .map_err(|_| anyhow!("there are no random bytes to be had"))?;
+        result
+    }
+
+    async fn serve(self) -> Result<()> {
+        if self.roles.is_empty() {
+            bail!("no role is left to run: give --roles at least one");
+        }
+        let settings = self.settings()?;
+        let mut process = Process::new(self.client().await?);
+        let alive = process.readiness.gate("process");
+        let plain = bind(self.status_address).await?;
+
+        let authority = self.certificate.shared_authority(&mut process, &self.namespace)?;
+        if self.roles.contains(&Role::Admission) {
+            let listening = process.readiness.gate("listener");
+            let listener = bind(self.https_address).await?;
+            let served = self.certificate.serve(&mut process, authority.as_ref())?;
+            let limits = Limits { request: self.request_deadline, ..Limits::default() };
+            AdmissionRole { listener, served, settings, limits }.start(&mut process);
+            listening.open();
+        }
+        if self.roles.contains(&Role::Controllers) {
+            self.controllers.start(&mut process, &self.namespace, authority)?;
+        }
+        alive.open();
+
+        let Process { readiness, registry, shutdown, mut tasks, .. } = process;
+        tasks.spawn("status", server::serve_plain(plain, status::router(status::Status { readiness, registry }), shutdown.clone()));
+        let signals = shutdown.on_signal(alive, self.drain_delay);
+        tracing::info!(
+            roles = ?self.roles, https = %self.https_address, status = %self.status_address, version = env!("CARGO_PKG_VERSION"), "serving"
+        );
+        tasks.until_all_end(signals).await
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let Some(path) = &self.values else { return Ok(Settings::default()) };
+        let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
+        Settings::from_values(&text).with_context(|| format!("{} can't be used", path.display()))
+    }
+
+    async fn client(&self) -> Result<Client> {
+        let config = match &self.kubeconfig {
+            None => kube::Config::infer().await.context("no cluster is in reach: run in a pod, or give --kubeconfig")?,
+            Some(path) => {
+                let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(|| format!("{} can't be read", path.display()))?;
+                let options = kube::config::KubeConfigOptions::default();
+                let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+                config.with_context(|| format!("{} can't be used", path.display()))?
+            }
+        };
+        Client::try_from(config).context("the cluster's credentials can't be used")
+    }
+}
+
+/// What all roles of a process share.
+struct Process {
+    client: Client,
+    readiness: Readiness,
+    registry: Registry,
+    shutdown: Shutdown,
+    tasks: Tasks,
+}
+
+impl Process {
+    fn new(client: Client) -> Self {
+        let shutdown = Shutdown::default();
+        let tasks = Tasks::new(shutdown.clone());
+        Self { client, readiness: Readiness::default(), registry: telemetry::registry(), shutdown, tasks }
+    }
+
+    /// Starts a watch, which readiness waits for.
+    fn watch<P: Projection>(&mut self, projection: P, api: Api<P::Object>, scope: Scope)
+    where
+        <P::Object as kube::Resource>::DynamicType: Clone + Send,
+    {
+        let gate = self.readiness.gate(P::NAME);
+        self.tasks.spawn(P::NAME, watch::run(projection, api, scope, gate, self.shutdown.clone()));
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{address} can't be listened on"))
+}

@@ -1,0 +1,374 @@
+//! One CA for all replicas: how it comes to be, is trusted, and is renewed, at a real API server.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+#[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
+mod common;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use common::{
+    balancer::Balancer,
+    https::{Client, pod, review},
+    load::Load,
+    process::Server,
+    webhook::wait_for,
+};
+use outrigger::{
+    admission::registration::{self, Endpoint},
+    certificates::ring::SECRET_TYPE,
+    cli::manifests::{Node, yaml_writer},
+};
+use outrigger_bed::{ControlPlane, Namespace};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const SECRET: &str = "outrigger-ca";
+
+/// One installation of the product in a namespace of its own, as the chart makes it.
+struct Installation<'cluster> {
+    cluster: &'cluster ControlPlane,
+    namespace: Namespace<'cluster>,
+    kubeconfig: PathBuf,
+}
+
+impl<'cluster> Installation<'cluster> {
+    /// A namespace, and an account that may do what the chart's accounts may together, about this namespace alone.
+    async fn new(cluster: &'cluster ControlPlane, name: &str) -> Self {
+        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/outrigger/crds");
+        drop(cluster.kubectl(&["apply", "--server-side", "-f", crds]).await.success());
+        let namespace = cluster.namespace(name).await;
+        let installation = Self { cluster, kubeconfig: cluster.kubeconfig_of(namespace.name()), namespace };
+        installation.apply(&installation.rights()).await;
+        installation
+    }
+
+    async fn with_empty_secret(cluster: &'cluster ControlPlane, name: &str) -> Self {
+        let installation = Self::new(cluster, name).await;
+        installation.apply(&[installation.empty_secret()]).await;
+        installation
+    }
+
+    fn empty_secret(&self) -> Value {
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": self.name()}, "type": SECRET_TYPE})
+    }
+
+    fn rights(&self) -> [Value; 4] {
+        let name = self.name();
+        let subjects = json!([{"kind": "User", "name": name}]);
+        let here = json!({"name": name, "namespace": name});
+        let rbac = "rbac.authorization.k8s.io/v1";
+        [
+            json!({"apiVersion": rbac, "kind": "Role", "metadata": here, "rules": [
+                {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [SECRET], "verbs": ["get", "list", "watch", "patch"]},
+                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["outrigger-controllers"], "verbs": ["get", "patch"]},
+            ]}),
+            json!({"apiVersion": rbac, "kind": "RoleBinding", "metadata": here, "subjects": subjects,
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}}),
+            json!({"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": name}, "rules": [
+                {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": ["outrigger.dev"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": ["admissionregistration.k8s.io"], "resourceNames": [name], "verbs": ["get", "list", "watch", "patch"],
+                    "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]},
+            ]}),
+            json!({"apiVersion": rbac, "kind": "ClusterRoleBinding", "metadata": {"name": name}, "subjects": subjects,
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}}),
+        ]
+    }
+
+    fn name(&self) -> &str {
+        self.namespace.name()
+    }
+
+    /// A replica of this installation.
+    fn replica(&self, arguments: &[&str]) -> Server {
+        let (namespace, webhooks) = (format!("--namespace={}", self.name()), format!("--webhooks={}", self.name()));
+        let secret = format!("--ca-secret={SECRET}");
+        let all = [&[namespace.as_str(), &webhooks, &secret, "--drain-delay=1s"], arguments].concat();
+        Server::start(&self.kubeconfig, &all)
+    }
+
+    /// Both webhook configurations under this installation's name, for this namespace, failing closed so that a lost review shows.
+    async fn register(&self, address: SocketAddr, ca_bundle: Option<&str>) {
+        let endpoint = Endpoint::Url(format!("https://{address}"));
+        let configurations = registration::manifests(&endpoint, ca_bundle).map(|mut configuration| {
+            configuration["metadata"]["name"] = json!(self.name());
+            for webhook in configuration["webhooks"].as_array_mut().unwrap() {
+                webhook["failurePolicy"] = json!("Fail");
+                let here = json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": [self.name()]});
+                match webhook["namespaceSelector"]["matchExpressions"].as_array_mut() {
+                    Some(expressions) => expressions.push(here),
+                    None => webhook["namespaceSelector"] = json!({"matchExpressions": [here]}),
+                }
+            }
+            configuration
+        });
+        self.apply(&configurations).await;
+    }
+
+    async fn apply(&self, manifests: &[Value]) {
+        let text = yaml_writer::write_all(manifests.iter().cloned().map(Node::from).collect::<Vec<_>>().iter());
+        let applied = self.cluster.kubectl_with_input(&["apply", "-f", "-"], &text).await;
+        assert!(applied.status.success(), "{}", applied.stderr);
+    }
+
+    async fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.cluster.kubectl(&[&["-n", self.name()], arguments].concat()).await;
+        assert!(output.status.success(), "{arguments:?}: {}", output.stderr);
+        output.stdout
+    }
+
+    /// A key of the Secret in plain text; empty if it is not there.
+    async fn secret(&self, key: &str) -> String {
+        let path = format!("jsonpath={{.data.{}}}", key.replace('.', "\\."));
+        let encoded = self.kubectl(&["get", "secret", SECRET, "-o", &path]).await;
+        String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap()
+    }
+
+    /// The bundle of each webhook of a configuration.
+    async fn bundles(&self, kind: &str) -> Vec<String> {
+        let path = "jsonpath={range .webhooks[*]}{.clientConfig.caBundle}{\"\\n\"}{end}";
+        let text = self.kubectl(&["get", kind, self.name(), "-o", path]).await;
+        text.lines().map(|line| String::from_utf8(STANDARD.decode(line).unwrap()).unwrap()).collect()
+    }
+
+    /// Waits until the API server asks the webhook about a pod, which it does once it has seen the configuration.
+    async fn until_asked(&self) {
+        let run = ["run", "probe", "--image=app", "--annotations=outrigger.dev/inject=vnc", "--dry-run=server", "-o", "yaml"];
+        wait_for("the API server asks the webhook", async || {
+            let output = self.cluster.kubectl(&[&["-n", self.name()], &run[..]].concat()).await;
+            output.stdout.contains("outrigger-vnc").then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until all webhooks trust what the Secret says is to be trusted, and returns that.
+    async fn published(&self) -> String {
+        wait_for("the CA is published", async || {
+            let trusted = self.secret("ca.crt").await;
+            let mut bundles = self.bundles("mutatingwebhookconfigurations").await;
+            bundles.extend(self.bundles("validatingwebhookconfigurations").await);
+            (!trusted.is_empty() && bundles.iter().all(|bundle| bundle.ends_with(&trusted))).then_some(trusted)
+        })
+        .await
+    }
+}
+
+impl Drop for Installation<'_> {
+    fn drop(&mut self) {
+        // Of the whole cluster, and failing closed: it must not outlive its servers.
+        for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
+            let mut kubectl = std::process::Command::new(self.cluster.kubectl_path());
+            kubectl.arg("--kubeconfig").arg(self.cluster.kubeconfig_path());
+            let status =
+                kubectl.args(["delete", "--ignore-not-found", "--wait=false", kind, self.name()]).output().map(|output| output.status);
+            if !status.is_ok_and(|status| status.success()) {
+                eprintln!("{kind} {} could not be deleted", self.name());
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_start_at_once_share_one_ca_with_rights_to_its_name_alone() {
+    let installation = Installation::with_empty_secret(ControlPlane::shared().await, "ca-shared").await;
+    let replicas = [(); 3].map(|()| installation.replica(&[]));
+    for replica in &replicas {
+        replica.until_status("/readyz", 200).await;
+    }
+    let trusted = installation.secret("ca.crt").await;
+    for replica in &replicas {
+        let answer = replica.client_trusting(&trusted).review(&review("u", &pod())).await;
+        assert_eq!(answer.unwrap_or_else(|error| panic!("{error}: {}", replica.log())).status, 200);
+        assert!(!replica.log().contains("PRIVATE"), "{}", replica.log());
+    }
+    assert_eq!(trusted, installation.secret("tls.crt").await, "one CA, made once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_emptied_or_deleted_comes_back_with_the_same_ca() {
+    let installation = Installation::with_empty_secret(ControlPlane::shared().await, "ca-emptied").await;
+    let replica = installation.replica(&[]);
+    replica.until_status("/readyz", 200).await;
+    let (before, key) = (installation.secret("tls.crt").await, installation.secret("tls.key").await);
+
+    installation.kubectl(&["patch", "secret", SECRET, "--type=json", "-p", r#"[{"op": "remove", "path": "/data"}]"#]).await;
+    wait_for("the Secret is filled again", async || (installation.secret("tls.crt").await == before).then_some(())).await;
+
+    // As after `helm upgrade` brought it back.
+    installation.kubectl(&["delete", "secret", SECRET]).await;
+    wait_for("it is missed", async || replica.log().contains("can't be used or filled").then_some(())).await;
+    installation.apply(&[installation.empty_secret()]).await;
+    wait_for("the new one is filled", async || (installation.secret("tls.key").await == key).then_some(())).await;
+    replica.client_trusting(&before).review(&review("u", &pod())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_somebody_else_is_left_alone_and_readyz_says_so() {
+    let installation = Installation::new(ControlPlane::shared().await, "ca-foreign").await;
+    installation.kubectl(&["create", "secret", "generic", SECRET, "--from-literal=password=precious"]).await;
+    let before = installation.kubectl(&["get", "secret", SECRET, "-o", "json"]).await;
+    let replica = installation.replica(&[]);
+    let problem = r#"certificate: the CA's Secret can't be used: its type is "Opaque""#;
+    let unready = wait_for("readiness says why", async || {
+        let (code, report) = replica.status("/readyz").await.ok()?;
+        report.contains(problem).then_some(code)
+    });
+    assert_eq!(unready.await, 503);
+    assert!(replica.log().contains("delete it if nobody uses it"), "{}", replica.log());
+    assert_eq!(installation.kubectl(&["get", "secret", SECRET, "-o", "json"]).await, before);
+    assert_eq!(replica.status("/livez").await.unwrap().0, 200);
+
+    // The way out that the text names.
+    installation.kubectl(&["delete", "secret", SECRET]).await;
+    installation.apply(&[installation.empty_secret()]).await;
+    replica.until_status("/readyz", 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ca_is_added_to_both_configurations_and_what_others_put_there_stays() {
+    let installation = Installation::with_empty_secret(ControlPlane::shared().await, "ca-published").await;
+    let foreign = rcgen::KeyPair::generate().unwrap();
+    let foreign = rcgen::CertificateParams::new(vec!["other.example.com".to_owned()]).unwrap().self_signed(&foreign).unwrap().pem();
+    let server = installation.replica(&["--roles=admission,controllers"]);
+    installation.register(server.https, Some(&foreign)).await;
+    installation.published().await;
+    for kind in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
+        for bundle in installation.bundles(kind).await {
+            assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 2, "{bundle}");
+            assert!(bundle.starts_with(&foreign.replace('\r', "")), "{bundle}");
+        }
+    }
+
+    // An upgrade that brings a configuration anew, without a bundle.
+    for kind in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
+        installation.kubectl(&["delete", kind, installation.name()]).await;
+    }
+    installation.register(server.https, None).await;
+    installation.published().await;
+    installation.until_asked().await;
+}
+
+/// CAs that are renewed every 20 seconds, and leaves every 12: the third of their lives that is left outlasts what happens here.
+const SHORT_LIVES: [&str; 2] = ["--ca-lifetime=30s", "--leaf-lifetime=20s"];
+
+/// All that can happen to an installation while pods are created, each without a pod that was accepted and not reviewed,
+/// and without one that was refused for the webhook's sake.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_review_fails_through_rotation_rolling_restart_and_a_restart_of_the_api_server() {
+    let cluster: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await));
+    let installation = Installation::with_empty_secret(cluster, "steady").await;
+    let balancer = Balancer::start().await;
+    let both_roles = ["--roles=admission,controllers", SHORT_LIVES[0], SHORT_LIVES[1]];
+    let mut replicas = vec![installation.replica(&both_roles), installation.replica(&both_roles)];
+    for replica in &replicas {
+        replica.until_status("/readyz", 200).await;
+        balancer.add(replica);
+    }
+    installation.register(balancer.address, None).await;
+    installation.published().await;
+    installation.until_asked().await;
+
+    let load = Load::start(installation.namespace.client());
+    shake_hands_until(&installation, balancer.address, rotated(&installation)).await;
+    let after_rotation = load.outcome();
+    assert_eq!(after_rotation.unreviewed, [], "after a rotation");
+
+    // A rolling restart: one more, then one less.
+    for _ in 0..2 {
+        let new = installation.replica(&both_roles);
+        new.until_status("/readyz", 200).await;
+        balancer.add(&new);
+        replicas.push(new);
+        let mut old = replicas.remove(0);
+        old.signal(Signal::TERM);
+        assert_eq!(old.exit().await.code(), Some(0), "{}", old.log());
+    }
+    let after_rollout = load.outcome();
+    assert_eq!(after_rollout.unreviewed, [], "after a rolling restart");
+    assert_eq!(after_rollout.unanswered, [], "the API server was there all the time");
+
+    cluster.restart_api_server().await;
+    rotated(&installation).await;
+
+    let outcome = load.end().await;
+    assert_eq!(outcome.unreviewed, [], "after a restart of the API server");
+    assert!(outcome.accepted.len() > 200, "{}", outcome.accepted.len());
+    eprintln!(
+        "{} pods accepted and all reviewed; {} not created while the API server was away",
+        outcome.accepted.len(),
+        outcome.unanswered.len()
+    );
+}
+
+/// Shakes hands again and again until something has happened, as an API server that hears of a bundle late: the API
+/// server of the test hears at once and keeps its connections, so it alone would not notice a hasty rotation.
+async fn shake_hands_until(installation: &Installation<'_>, address: SocketAddr, event: impl Future<Output = ()>) {
+    const LATE: Duration = Duration::from_millis(400);
+    let hands = async {
+        loop {
+            let bundle = installation.bundles("mutatingwebhookconfigurations").await.remove(0);
+            let client = Client::new(&bundle, address);
+            let until = Instant::now() + LATE;
+            while Instant::now() < until {
+                let answer = client.review(&review("late", &pod())).await;
+                let answer = answer.unwrap_or_else(|error| panic!("whoever trusts the bundle of a moment ago is answered: {error}"));
+                assert_eq!(answer.status, 200);
+            }
+        }
+    };
+    tokio::select! {
+        () = event => {}
+        never = hands => never,
+    }
+}
+
+/// Waits until another CA signs.
+async fn rotated(installation: &Installation<'_>) {
+    let before = installation.secret("tls.crt").await;
+    wait_for("another CA signs", async || (installation.secret("tls.crt").await != before).then_some(())).await;
+}
+
+/// A replica that is killed takes with it what it was answering; the API server does not ask again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_replica_costs_reviews_only_until_its_endpoint_is_gone() {
+    let installation = Installation::with_empty_secret(ControlPlane::shared().await, "killed").await;
+    let balancer = Balancer::start().await;
+    let replicas = [(); 2].map(|()| installation.replica(&["--roles=admission,controllers"]));
+    for replica in &replicas {
+        replica.until_status("/readyz", 200).await;
+        balancer.add(replica);
+    }
+    installation.register(balancer.address, None).await;
+    installation.published().await;
+    installation.until_asked().await;
+    let load = Load::start(installation.namespace.client());
+    let enough = async |count: usize| {
+        wait_for("pods are accepted", async || (load.outcome().accepted.len() >= count).then_some(())).await;
+    };
+    enough(50).await;
+    let before = load.outcome();
+
+    let killed = Instant::now();
+    replicas[0].signal(Signal::KILL);
+    enough(before.accepted.len() + 100).await;
+    let outcome = load.end().await;
+    let missed: Vec<_> = outcome.unreviewed.iter().filter(|(at, _)| *at >= killed).collect();
+    let last = missed.iter().map(|(at, _)| at.duration_since(killed)).max().unwrap_or_default();
+    assert!(last < Duration::from_secs(2), "lost {} reviews, the last {last:?} after the kill: {missed:?}", missed.len());
+    eprintln!("a kill cost {} of {} reviews, the last {last:?} after it", missed.len(), outcome.accepted.len() + missed.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lifetimes_that_cannot_be_kept_are_refused_at_start() {
+    let kubeconfig: &Path = ControlPlane::shared().await.kubeconfig_path();
+    let (status, text) = common::process::failing(kubeconfig, &["--ca-lifetime=1s"]).await;
+    assert_eq!(status.code(), Some(2), "{text}");
+    assert!(text.contains("--ca-lifetime is 1s"), "{text}");
+}
