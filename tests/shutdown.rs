@@ -6,8 +6,10 @@
 mod common;
 
 use std::{
+    fs::File,
     io,
     net::TcpListener,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -18,7 +20,11 @@ use common::{
     webhook::wait_for,
 };
 use outrigger_bed::ControlPlane;
-use rustix::process::Signal;
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, mknodat},
+    process::Signal,
+};
+use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet};
 
 /// Long enough for reviews to be sent and answered in it, short enough to wait for.
@@ -241,6 +247,49 @@ async fn an_unreachable_api_server_is_waited_for() {
     server.signal(Signal::TERM);
     assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+}
+
+/// A credential plugin that waits to be let go: it reads a pipe to which nobody has written yet.
+struct HangingPlugin {
+    pipe: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl HangingPlugin {
+    fn write(folder: &Path) -> Self {
+        let (pipe, kubeconfig) = (folder.join("pipe"), folder.join("kubeconfig"));
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let exec = json!({
+            "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": "cat", "args": [pipe],
+        });
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+            "clusters": [{"name": "here", "cluster": {"server": "https://127.0.0.1:1"}}],
+            "users": [{"name": "me", "user": {"exec": exec}}],
+        });
+        std::fs::write(&kubeconfig, config.to_string()).unwrap();
+        Self { pipe, kubeconfig }
+    }
+
+    /// Waits until the plugin runs. It ends with the file that comes back.
+    async fn running(&self) -> File {
+        let end = || File::options().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&self.pipe).ok();
+        wait_for("the plugin reads its pipe", async || end()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_during_a_start_that_hangs_ends_it_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = HangingPlugin::write(folder.path());
+    let mut server = Server::start(&plugin.kubeconfig, &["--drain-delay=1h"]);
+    let running = plugin.running().await;
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    drop(running);
 }
 
 /// A folder with a Secret's files as the kubelet lays them out: links through `..data`, which is swapped whole.
