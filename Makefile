@@ -10,7 +10,14 @@ export OUTRIGGER_GAPS := $(TARGET)/gaps
 
 say = @printf '\n== %s\n' '$(strip $(1))'
 
-.PHONY: help test demo matrix rust compiler format lint documentation bed licences suites gaps forget-gaps
+# What cargo-fuzz passes for coverage, without a sanitizer: those need a nightly compiler, and our own code has no unsafe block.
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+FUZZ_SECONDS ?= 30
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+.PHONY: help test demo matrix fuzz rust compiler format lint documentation bed licences suites gaps forget-gaps
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -28,6 +35,18 @@ matrix: forget-gaps bed ## Run the integration suites on the oldest supported Ku
 	$(call say,integration suites on the oldest supported Kubernetes)
 	@cargo test --workspace --test '*'
 	@$(MAKE) --no-print-directory gaps
+
+fuzz: rust compiler ## Feed the parsers made-up bytes, FUZZ_SECONDS (30) for each target
+	$(call say,fuzz targets)
+	@command -v c++ > /dev/null || { echo 'A C++ compiler is missing, which libFuzzer needs: sudo apt-get install g++' >&2; exit 1; }
+	@RUSTFLAGS='$(FUZZ_FLAGS)' CARGO_TARGET_DIR='$(TARGET)/fuzz' \
+		cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target $(FUZZ_HOST)
+	@for target in manifests review words; do \
+		printf '\n== %s, %s s\n' "$$target" '$(FUZZ_SECONDS)'; \
+		mkdir -p "fuzz/corpus/$$target" fuzz/artifacts; \
+		'$(TARGET)/fuzz/$(FUZZ_HOST)/release/'"$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -max_total_time=$(FUZZ_SECONDS) \
+			-timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 -artifact_prefix="fuzz/artifacts/$$target-"; \
+	done
 
 rust:
 	@command -v cargo > /dev/null || { echo 'Rust is missing: install it as https://rustup.rs says, then run make again.' >&2; exit 1; }

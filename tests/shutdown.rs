@@ -6,8 +6,10 @@
 mod common;
 
 use std::{
+    fs::File,
     io,
     net::TcpListener,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -18,7 +20,11 @@ use common::{
     webhook::wait_for,
 };
 use outrigger_bed::ControlPlane;
-use rustix::process::Signal;
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, mknodat},
+    process::Signal,
+};
+use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet};
 
 /// Long enough for reviews to be sent and answered in it, short enough to wait for.
@@ -99,10 +105,25 @@ async fn a_signal_under_load_fails_no_review_before_the_port_closes() {
     assert!(signalled.elapsed() < DRAIN_DELAY + Duration::from_secs(5), "{:?}", signalled.elapsed());
     for (answered, failure) in clients.join_all().await {
         assert!(answered > 0, "there was load");
-        // A connection that is being made when the port closes is lost, and on a busy machine that takes a while.
+        // Who comes to a closed port is refused, and on a busy machine that may be a while after they set out.
         let after = failure.begun.duration_since(signalled);
         assert!(after + Duration::from_millis(500) > DRAIN_DELAY, "{after:?} after the signal: {}", failure.error);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_connected_before_the_port_closed_may_still_shake_hands() {
+    let mut server = Server::ready(kubeconfig().await, &["--drain-delay=0s"]).await;
+    let client = server.client();
+    let connected = TcpStream::connect(server.https).await.unwrap();
+    server.signal(Signal::TERM);
+    wait_for("the port is closed", async || TcpStream::connect(server.https).await.err()).await;
+    let mut stream = within("a late handshake", client.handshake(connected)).await.unwrap();
+    stream.write_all(&post(review("late", &pod()).to_string())).await.unwrap();
+    let answer = within("an answer after a late handshake", read_answer(&mut stream)).await.unwrap();
+    assert_eq!(answer.response()["uid"], "late");
+    assert_eq!(until_closed(&mut stream).await, 0);
+    assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,6 +262,49 @@ async fn an_unreachable_api_server_is_waited_for() {
     server.signal(Signal::TERM);
     assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+}
+
+/// A credential plugin that waits to be let go: it reads a pipe to which nobody has written yet.
+struct HangingPlugin {
+    pipe: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl HangingPlugin {
+    fn write(folder: &Path) -> Self {
+        let (pipe, kubeconfig) = (folder.join("pipe"), folder.join("kubeconfig"));
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let exec = json!({
+            "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": "cat", "args": [pipe],
+        });
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+            "clusters": [{"name": "here", "cluster": {"server": "https://127.0.0.1:1"}}],
+            "users": [{"name": "me", "user": {"exec": exec}}],
+        });
+        std::fs::write(&kubeconfig, config.to_string()).unwrap();
+        Self { pipe, kubeconfig }
+    }
+
+    /// Waits until the plugin runs. It ends with the file that comes back.
+    async fn running(&self) -> File {
+        let end = || File::options().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&self.pipe).ok();
+        wait_for("the plugin reads its pipe", async || end()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_during_a_start_that_hangs_ends_it_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = HangingPlugin::write(folder.path());
+    let mut server = Server::start(&plugin.kubeconfig, &["--drain-delay=1h"]);
+    let running = plugin.running().await;
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    drop(running);
 }
 
 /// A folder with a Secret's files as the kubelet lays them out: links through `..data`, which is swapped whole.

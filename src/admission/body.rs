@@ -140,3 +140,51 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+    use futures::stream;
+    use std::io;
+    use tokio::time::{Instant, sleep};
+
+    fn headers(length: usize) -> HeaderMap {
+        let length = HeaderValue::from(length);
+        [(header::CONTENT_TYPE, HeaderValue::from_static("application/json")), (header::CONTENT_LENGTH, length)].into_iter().collect()
+    }
+
+    /// A body that arrives byte by byte.
+    fn dripping(length: usize, pause: Duration) -> Body {
+        Body::from_stream(stream::unfold(0, move |sent| async move {
+            sleep(pause).await;
+            (sent < length).then_some((Ok::<_, io::Error>("x"), sent + 1))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_arrives_just_in_time_is_read() {
+        let budget = Budget::default();
+        let body = budget.read(&headers(10), dripping(10, ARRIVAL_LIMIT / 12)).await.unwrap();
+        assert_eq!(body.bytes, b"xxxxxxxxxx");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_given_up_and_its_share_is_free_again() {
+        let budget = Budget::default();
+        let start = Instant::now();
+        let error = budget.read(&headers(100), dripping(100, ARRIVAL_LIMIT / 12)).await.err().unwrap();
+        assert!(matches!(error, BodyError::Slow), "{error:?}");
+        assert_eq!((error.status(), start.elapsed()), (StatusCode::REQUEST_TIMEOUT, ARRIVAL_LIMIT));
+        assert_eq!(budget.beginnings.available_permits(), BEGINNINGS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_is_given_up() {
+        let start = Instant::now();
+        let never = Body::from_stream(stream::pending::<io::Result<&str>>());
+        let error = Budget::default().read(&headers(100), never).await.err().unwrap();
+        assert!(matches!(error, BodyError::Slow), "{error:?}");
+        assert_eq!(start.elapsed(), ARRIVAL_LIMIT);
+    }
+}

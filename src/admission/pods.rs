@@ -77,7 +77,9 @@ fn creates_a_pod(request: &Request<'_, Pod<'_>>) -> bool {
 fn defaults(knowledge: Knowledge, namespace: &str) -> (Option<Arc<NamespaceDefaults>>, Option<String>) {
     match knowledge {
         Knowledge::Known(defaults) => (defaults, None),
-        Knowledge::Awaited => (None, Some(format!("the namespace {namespace} is not known yet: defaults it may give were not applied"))),
+        Knowledge::Awaited => {
+            (None, Some(format!("what namespace {namespace} gives is not known yet: defaults it may give were not applied")))
+        }
         Knowledge::Unwatched => (None, Some("namespaces can't be watched: defaults they may give were not applied".to_owned())),
     }
 }
@@ -132,4 +134,76 @@ fn failed(error: &InjectionError, namespace: Option<&str>) -> (Answer, Verdict) 
     tracing::error!(namespace, error = error as &dyn std::error::Error, "a pod could not be decided about");
     let answer = Answer { warnings: vec![format!("no sidecar was added: {error}")], ..Answer::default() };
     (answer, Verdict { outcome: "failed", reason: "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::snapshot::{Writer, snapshot};
+    use serde_json::{Value, json};
+    use std::collections::HashMap;
+    use tokio::time::{Instant, sleep};
+
+    const NOT_KNOWN: &str = "what namespace desks gives is not known yet";
+
+    /// The namespace desks as it was before it got its label.
+    fn before_the_label() -> (Writer<Namespaces>, Pods) {
+        let (writer, namespaces) = snapshot(desks(None));
+        (writer, Pods { settings: Settings::default(), namespaces })
+    }
+
+    fn desks(defaults: Option<NamespaceDefaults>) -> Namespaces {
+        Namespaces::new(HashMap::from([("desks".to_owned(), defaults.map(Arc::new))]))
+    }
+
+    fn labelled() -> Namespaces {
+        desks(Some(NamespaceDefaults::from([(INJECT.name.to_owned(), "vnc".to_owned())])))
+    }
+
+    fn review(operation: &str, annotations: &Value) -> String {
+        let pod = json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "app"}]}});
+        let request = json!({"uid": "u", "namespace": "desks", "operation": operation, "object": pod});
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string()
+    }
+
+    /// The answer, what it was, and how long it took.
+    async fn answer(pods: &Pods, review: &str) -> (String, &'static str, Duration) {
+        let start = Instant::now();
+        let (answer, verdict) = pods.answer(review).await.unwrap();
+        (String::from_utf8(answer).unwrap(), verdict.outcome, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_only_a_labelled_namespace_sends_waits_for_the_label() {
+        let (writer, pods) = before_the_label();
+        let label_comes = async {
+            sleep(NAMESPACE_WAIT / 4).await;
+            writer.store(desks(None));
+            sleep(NAMESPACE_WAIT / 4).await;
+            writer.store(labelled());
+        };
+        let review = review("CREATE", &json!({}));
+        let ((text, outcome, waited), ()) = tokio::join!(answer(&pods, &review), label_comes);
+        assert_eq!((outcome, waited), ("injected", NAMESPACE_WAIT / 2));
+        assert!(!text.contains(NOT_KNOWN), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_whose_namespace_gets_no_label_in_time_passes_with_a_warning() {
+        let (_writer, pods) = before_the_label();
+        let (text, outcome, waited) = answer(&pods, &review("CREATE", &json!({}))).await;
+        assert_eq!((outcome, waited), ("not_asked", NAMESPACE_WAIT));
+        assert!(text.contains(NOT_KNOWN) && text.contains(r#""allowed":true"#), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_nothing_to_wait_for_is_answered_at_once() {
+        let (_writer, pods) = before_the_label();
+        let asks = json!({INJECT.name: "vnc"});
+        for (operation, annotations, expected) in [("CREATE", &asks, "injected"), ("UPDATE", &json!({}), "ignored")] {
+            let (text, outcome, waited) = answer(&pods, &review(operation, annotations)).await;
+            assert_eq!((outcome, waited), (expected, Duration::ZERO));
+            assert!(!text.contains(NOT_KNOWN), "{text}");
+        }
+    }
 }

@@ -67,6 +67,25 @@ impl Verdict {
         self.warnings.extend(other.warnings);
     }
 
+    /// Judges an object as it is written, from its JSON, less what its stored version would be refused for as well.
+    ///
+    /// One that can't be read passes with a warning: the API server has checked it by its schema, so it is only newer than we are.
+    pub(crate) fn of_change<T>(
+        object: &[u8],
+        stored: Option<&[u8]>,
+        read: impl Fn(&[u8]) -> Result<T, Finding>,
+        validate: impl Fn(&T) -> Self,
+    ) -> Self {
+        let verdict = match read(object) {
+            Ok(object) => validate(&object),
+            Err(finding) => return Self { denials: Vec::new(), warnings: vec![finding] },
+        };
+        match stored.map(read) {
+            Some(Ok(stored)) => verdict.ratchet(&validate(&stored)),
+            Some(Err(_)) | None => verdict,
+        }
+    }
+
     /// Turns the denials that the object's stored version would meet as well into warnings: whoever edits a label must not
     /// be blocked by what was accepted before. The API server ratchets its schema validation in the same way.
     #[must_use]

@@ -142,10 +142,7 @@ pub(crate) fn quantity(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn quantity_schema() -> Schema {
-    json_schema!({
-        "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }], "maxLength": 32,
-        "x-kubernetes-validations": [QUANTITY],
-    })
+    json_schema!({ "x-kubernetes-int-or-string": true, "maxLength": 32, "x-kubernetes-validations": [QUANTITY] })
 }
 
 /// The API server takes `.` and `Gi` for zero, and anything above 2^63 for 2^63: a mistake must not become an amount.

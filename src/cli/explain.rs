@@ -12,14 +12,14 @@ use anyhow::Result;
 
 use crate::api::annotations::{self, Annotations, INJECT, NONE, NamespaceDefaults, Origin, Setting, SidecarKind, items};
 
-use super::NOTHING_FOUND;
 use super::console::{self, Console, HEADING, printable};
-use super::injector::{Conclusion, Injection, inject, own_annotations};
+use super::injector::{Conclusion, Injection, Refusal, inject, own_annotations};
 use super::input::Input;
 use super::manifests::stream::Document;
 use super::manifests::{Node, yaml_writer};
 use super::surroundings::{Surroundings, SurroundingsArguments};
 use super::workloads::{self, Workload};
+use super::{FOUND, NOTHING_FOUND};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,8 @@ Examples:
   outrigger explain --annotations
 
 Exit codes:
-  0  explained, even if a workload is refused
+  0  explained
+  1  explained, and a workload is refused
   2  the input can't be read";
 
 /// How the table of annotations is written.
@@ -69,25 +70,29 @@ impl Explain {
         let text = match self.annotations {
             Some(TableFormat::Text) => reference::text(console),
             Some(TableFormat::Markdown) => annotations::reference(),
-            None => self.explain(console)?,
+            None => return self.explain(console),
         };
         console::print(&text)?;
         Ok(NOTHING_FOUND)
     }
 
-    fn explain(&self, console: &Console) -> Result<String> {
+    fn explain(&self, console: &Console) -> Result<ExitCode> {
         let documents = self.input.read()?;
         let surroundings = self.surroundings.read(&documents)?;
         let workloads = workloads::find(&documents);
         let stories = workloads.iter().map(|workload| Story::of(workload, &documents, &surroundings)).collect::<Result<Vec<_>>>()?;
         let text = if self.access {
+            for story in &stories {
+                story.tell_refusal(console);
+            }
             let objects: Vec<Node> = stories.iter().flat_map(access::objects).collect();
             yaml_writer::write_all(&objects)
         } else {
             stories.iter().map(|story| story.tell(&documents, console)).collect::<Vec<_>>().join("\n")
         };
+        console::print(&text)?;
         surroundings.tell_assumptions(&workloads, console);
-        Ok(text)
+        Ok(if stories.iter().any(|story| story.refusal().is_some()) { FOUND } else { NOTHING_FOUND })
     }
 }
 
@@ -164,6 +169,20 @@ impl<'a> Story<'a> {
                 let reasons: Vec<String> = refusal.reasons().into_iter().map(|reason| format!("\n    {reason}")).collect();
                 format!("is refused:{}", reasons.concat())
             }
+        }
+    }
+
+    const fn refusal(&self) -> Option<&Refusal> {
+        match &self.injection.conclusion {
+            Conclusion::Refused(refusal) => Some(refusal),
+            Conclusion::NotAsked | Conclusion::Skipped(_) | Conclusion::Equipped => None,
+        }
+    }
+
+    /// Says why there is nothing to write for a refused pod.
+    fn tell_refusal(&self, console: &Console) {
+        for reason in self.refusal().map(Refusal::reasons).unwrap_or_default() {
+            console.error(&format!("{}: {reason}", self.workload));
         }
     }
 

@@ -6,7 +6,7 @@ use std::iter;
 use anyhow::Result;
 
 use crate::api::annotations::STATUS;
-use crate::injection::{self, Context, Decision, Denial, InjectionError, Outcome, Record, SkipReason};
+use crate::injection::{self, Context, Decision, Denial, InjectionError, Outcome, Record, SkipReason, Uninjection};
 
 use super::change::Change;
 use super::console::Console;
@@ -120,7 +120,9 @@ pub(super) fn inject(workload: &Workload, pod: &Node, surroundings: &Surrounding
     let mut decision = decide(workload, pod, surroundings);
     if let Ok(Decision { outcome: Outcome::LeftAsIs, .. }) = &decision {
         warnings.push(replaced(pod));
-        change.push(&undo(pod)?.unwrap_or_default())?;
+        let undone = undo(pod)?.unwrap_or_default();
+        warnings.extend(undone.warnings);
+        change.push(&undone.patch)?;
         decision = decide(workload, change.pod(), surroundings);
     }
     let outcome = match decision {
@@ -162,8 +164,8 @@ fn decide(workload: &Workload, pod: &Node, surroundings: &Surroundings) -> Resul
     Ok(injection::inject(&json::write(pod), context)?)
 }
 
-/// The operations that undo an earlier injection; none for a pod that was never injected.
-pub(super) fn undo(pod: &Node) -> Result<Option<injection::Patch>, InjectionError> {
+/// How to undo an earlier injection; none for a pod that was never injected.
+pub(super) fn undo(pod: &Node) -> Result<Option<Uninjection>, InjectionError> {
     injection::uninject(&json::write(pod))
 }
 

@@ -71,7 +71,7 @@ impl Arguments {
         let done = match self.command {
             Command::Serve(serve) => serve.run().map(|()| NOTHING_FOUND),
             Command::Inject(inject) => inject.run(&console),
-            Command::Uninject(uninject) => uninject.run(),
+            Command::Uninject(uninject) => uninject.run(&console),
             Command::Diff(diff) => diff.run(&console),
             Command::Explain(explain) => explain.run(&console),
             Command::Validate(validate) => validate.run(&console),

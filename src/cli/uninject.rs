@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::NOTHING_FOUND;
 use super::change::Change;
+use super::console::Console;
 use super::injector::undo;
 use super::input::Input;
 use super::output::Output;
@@ -26,7 +27,8 @@ Exit codes:
 /// Take away what was injected
 ///
 /// Goes by the record in the annotation outrigger.dev/status alone: what a manifest's author wrote stays, even if it equals
-/// what Outrigger would have added. A workload without that record passes through as it is.
+/// what Outrigger would have added. A workload without that record passes through as it is. A container that was renamed since
+/// is known by its mounts of volumes that were added; what can't be found is told on standard error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Uninject {
@@ -37,14 +39,17 @@ pub(super) struct Uninject {
 }
 
 impl Uninject {
-    pub(super) fn run(&self) -> Result<ExitCode> {
+    pub(super) fn run(&self, console: &Console) -> Result<ExitCode> {
         let documents = self.input.read()?;
         let mut changes = Vec::new();
         for workload in workloads::find(&documents) {
             let pod = workload.pod(&documents)?;
-            let Some(patch) = undo(pod).with_context(|| workload.to_string())? else { continue };
+            let Some(undone) = undo(pod).with_context(|| workload.to_string())? else { continue };
+            for warning in undone.warnings {
+                console.warning(&format!("{workload}: {warning}"));
+            }
             let mut change = Change::none(&workload, pod);
-            change.push(&patch)?;
+            change.push(&undone.patch)?;
             changes.push(change);
         }
         self.output.write(documents, changes)?;

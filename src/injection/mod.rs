@@ -14,6 +14,7 @@ mod patch;
 mod plan;
 mod pod;
 mod record;
+mod renamed;
 mod request;
 mod settings;
 mod sidecar;
@@ -24,7 +25,7 @@ pub use patch::{Patch, segment};
 pub use pod::{Pod, Text};
 pub use record::{Added, Before, Merged, Record};
 pub use settings::{Resources, Settings, SettingsError, SidecarSettings};
-pub use uninject::uninject;
+pub use uninject::{Uninjection, uninject};
 
 use serde_json::value::RawValue;
 

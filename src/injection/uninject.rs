@@ -9,33 +9,61 @@ use super::{
     patch::{Patch, segment},
     pod::{Container, Named, Pod, Slot, Spec},
     record::{Added, Before, Merged, Record},
+    renamed::Renamed,
 };
 
-/// The patch that undoes an injection, or `None` for a pod without a record. Takes the pod's JSON text.
-pub fn uninject(text: &str) -> Result<Option<Patch>, InjectionError> {
+/// How an injection is undone.
+#[derive(Debug, Default)]
+pub struct Uninjection {
+    /// What takes it away.
+    pub patch: Patch,
+    /// What of it can't be found or told from the author's own, each a short sentence with what to do.
+    pub warnings: Vec<String>,
+}
+
+/// How to undo an injection, or `None` for a pod without a record. Takes the pod's JSON text.
+pub fn uninject(text: &str) -> Result<Option<Uninjection>, InjectionError> {
     let pod = &Pod::read(text)?;
     let source: &RawValue = serde_json::from_str(text).map_err(InjectionError::NotAPod)?;
     let Some(text) = pod.annotation(STATUS) else { return Ok(None) };
     let record = Record::parse(text).map_err(InjectionError::UnreadableStatus)?;
     let empty = Spec::default();
     let spec = pod.spec.value().unwrap_or(&empty);
-    let mut undo = Undo { source, added: &record.added, patch: Patch::default() };
+    let renamed = Renamed::find(spec, &record.added);
+    let mut undo = Undo { source, added: &record.added, renamed: &renamed, patch: Patch::default(), warnings: Vec::new() };
+    undo.tell_renamed();
     undo.containers("initContainers", &spec.init_containers, &record.added.init_containers)?;
     undo.containers("containers", &spec.containers, &record.added.containers)?;
     undo.restore_moved(spec)?;
     undo.volumes(spec)?;
     undo.named("/spec/imagePullSecrets", &spec.image_pull_secrets, &record.added.image_pull_secrets)?;
     undo.annotations(pod)?;
-    Ok(Some(undo.patch))
+    Ok(Some(Uninjection { patch: undo.patch, warnings: undo.warnings }))
 }
 
 struct Undo<'a> {
     source: &'a RawValue,
     added: &'a Added,
+    renamed: &'a Renamed<'a>,
     patch: Patch,
+    warnings: Vec<String>,
 }
 
 impl Undo<'_> {
+    fn tell_renamed(&mut self) {
+        for (name, recorded) in &self.renamed.recorded_names {
+            self.warnings
+                .push(format!("container {name} was taken for {recorded} under another name: it has what was added to {recorded}"));
+        }
+        for lost in &self.renamed.lost {
+            let listed = |names: Option<&Vec<String>>| names.map(|names| names.join(", ")).filter(|names| !names.is_empty());
+            let mounts = listed(self.added.mounts.get(*lost)).map(|paths| format!("the mounts at {paths}"));
+            let variables = listed(self.added.env.get(*lost)).map(|names| format!("the variables {names}"));
+            let given = mounts.into_iter().chain(variables).collect::<Vec<_>>().join(" and ");
+            self.warnings.push(format!("container {lost} is gone: if it has another name now, take away {given} that were added to it"));
+        }
+    }
+
     /// Grants first, while the indices are the pod's; then the containers, from the end.
     fn containers(&mut self, list: &str, slot: &Slot<Vec<Container<'_>>>, added: &[String]) -> Result<(), InjectionError> {
         let containers = slot.items();
@@ -59,18 +87,28 @@ impl Undo<'_> {
 
     /// Mounts and variables of a container that stays.
     fn grants(&mut self, list: &str, index: usize, container: &Container<'_>) -> Result<(), InjectionError> {
-        let (at, named) = (format!("/spec/{list}/{index}"), format!("/spec/{list}/{}", segment(&container.name)));
-        if let Some(names) = self.added.env.get(&*container.name) {
+        let name = self.renamed.recorded_name(&container.name);
+        let (at, named) = (format!("/spec/{list}/{index}"), format!("/spec/{list}/{}", segment(name)));
+        if let Some(names) = self.added.env.get(name) {
             let env = container.env.items();
             let going = positions(&env.iter().map(|variable| &*variable.name).collect::<Vec<_>>(), names);
             self.remove_items(&format!("{at}/env"), &format!("{named}/env"), env.len(), &going)?;
         }
-        if let Some(paths) = self.added.mounts.get(&*container.name) {
-            let mounts = container.volume_mounts.items();
-            let going = positions(&mounts.iter().map(|mount| &*mount.mount_path).collect::<Vec<_>>(), paths);
-            self.remove_items(&format!("{at}/volumeMounts"), &format!("{named}/volumeMounts"), mounts.len(), &going)?;
+        let mounts = container.volume_mounts.items();
+        let paths = self.added.mounts.get(name).map_or(&[][..], Vec::as_slice);
+        let going = positions(&mounts.iter().map(|mount| &*mount.mount_path).collect::<Vec<_>>(), paths);
+        self.tell_left_mounts(container, &going);
+        self.remove_items(&format!("{at}/volumeMounts"), &format!("{named}/volumeMounts"), mounts.len(), &going)
+    }
+
+    /// A mount that the record doesn't know is its author's, and stays; without its volume, the API server refuses the pod.
+    fn tell_left_mounts(&mut self, container: &Container<'_>, going: &[usize]) {
+        let left = container.volume_mounts.items().iter().enumerate().filter(|(index, _)| !going.contains(index)).map(|(_, mount)| mount);
+        for mount in left.filter(|mount| self.added.volumes.iter().any(|volume| **volume == *mount.name)) {
+            let (container, path, volume) = (&*container.name, &*mount.mount_path, &*mount.name);
+            self.warnings
+                .push(format!("container {container} still mounts the volume {volume} at {path}, which is taken away: remove the mount"));
         }
-        Ok(())
     }
 
     fn volumes(&mut self, spec: &Spec<'_>) -> Result<(), InjectionError> {

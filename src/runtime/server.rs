@@ -11,16 +11,13 @@ use axum::{
 };
 use futures::FutureExt;
 use hyper::server::conn::http1;
-use hyper_util::{
-    rt::TokioIo,
-    server::graceful::{GracefulShutdown, Watcher},
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use rustls::{ServerConfig, server::ResolvesServerCert};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
@@ -35,6 +32,8 @@ const CONNECTIONS: usize = 1024;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// Room for a head; bodies are read through it piece by piece.
 const BUFFER: usize = 16 * 1024;
+/// How long after its handshake a connection is kept open for its first request, whatever else happens: it may be on its way.
+const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
 /// After this, connections that still drain are cut.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// A listener without a file descriptor left must not spin.
@@ -52,34 +51,77 @@ pub async fn serve_tls(
     shutdown: Shutdown,
 ) -> Result<(), rustls::Error> {
     let acceptor = TlsAcceptor::from(Arc::new(tls(certificate)?));
-    serve(listener, Some(acceptor), router, limits, shutdown).await;
+    Server::new(Some(acceptor), router, limits, shutdown).serve(listener).await;
     Ok(())
 }
 
 /// Serves `router` in plain text until shutdown, then lets requests in progress end.
 pub async fn serve_plain(listener: TcpListener, router: Router, shutdown: Shutdown) {
-    serve(listener, None, router, Limits::default(), shutdown).await;
+    Server::new(None, router, Limits::default(), shutdown).serve(listener).await;
 }
 
-async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router, limits: Limits, shutdown: Shutdown) {
-    let router = router.layer(middleware::from_fn_with_state(shutdown.clone(), say_if_last));
-    let graceful = GracefulShutdown::new();
-    let connections = TaskTracker::new();
-    let free = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Some((stream, permit)) = next(&listener, &free, &shutdown).await {
-        let watcher = graceful.watcher();
-        let (acceptor, router) = (acceptor.clone(), router.clone());
+/// What all connections of one port share.
+struct Server {
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    shutdown: Shutdown,
+    free: Arc<Semaphore>,
+    connections: TaskTracker,
+}
+
+impl Server {
+    fn new(acceptor: Option<TlsAcceptor>, router: Router, limits: Limits, shutdown: Shutdown) -> Self {
+        let router = router.layer(middleware::from_fn_with_state(shutdown.clone(), say_if_last));
+        let (free, connections) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
+        Self { acceptor, router, limits, shutdown, free, connections }
+    }
+
+    async fn serve(self, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.shutdown.closing() => break,
+                accepted = self.accept(&listener) => accepted,
+            };
+            match accepted {
+                Ok((stream, permit)) => self.spawn(stream, permit),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a connection can't be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        self.drain(listener).await;
+    }
+
+    /// The next connection, when there is room for one.
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let permit = self.room().await?;
+        let (stream, _) = listener.accept().await?;
+        Ok((stream, permit))
+    }
+
+    async fn room(&self) -> io::Result<OwnedSemaphorePermit> {
+        // The semaphore is never closed, so this only waits.
+        self.free.clone().acquire_owned().await.map_err(io::Error::other)
+    }
+
+    /// Serves one connection in a task of its own.
+    fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        // Answers are one write each; nothing is gained by holding one back. A socket that refuses is closed already.
+        let _ = stream.set_nodelay(true);
+        let (acceptor, router, limits, shutdown) = (self.acceptor.clone(), self.router.clone(), self.limits, self.shutdown.clone());
         let connection = async move {
             match acceptor {
-                None => converse(stream, router, limits, watcher).await,
+                None => converse(stream, router, limits, shutdown).await,
                 Some(acceptor) => {
                     if let Some(stream) = handshake(&acceptor, stream).await {
-                        converse(stream, router, limits, watcher).await;
+                        converse(stream, router, limits, shutdown).await;
                     }
                 }
             }
         };
-        connections.spawn(async move {
+        self.connections.spawn(async move {
             // What a panic leaves behind ends with the connection; the others go on, and the log knows.
             if AssertUnwindSafe(connection).catch_unwind().await.is_err() {
                 tracing::error!("answering a request panicked; its connection is closed");
@@ -87,7 +129,34 @@ async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Rou
             drop(permit);
         });
     }
-    drain(listener, graceful, connections).await;
+
+    /// Closes the port, and waits for all whose connection it took: for each the end of its handshake, and of its last request.
+    async fn drain(self, listener: TcpListener) {
+        let drained = async {
+            for stream in queued(listener) {
+                if let Ok(permit) = self.room().await {
+                    self.spawn(stream, permit);
+                }
+            }
+            self.connections.close();
+            self.connections.wait().await;
+        };
+        if tokio::time::timeout(DRAIN_LIMIT, drained).await.is_err() {
+            tracing::warn!("connections were still busy after {DRAIN_LIMIT:?}");
+        }
+    }
+}
+
+/// Closes the port, and gives what the kernel has accepted for it: those clients count on an answer.
+fn queued(listener: TcpListener) -> Vec<TcpStream> {
+    // Not tokio's own accept: what arrived this moment, it may not have heard of.
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accepted = std::iter::from_fn(|| listener.accept().ok());
+    let stream = |(stream, _): (std::net::TcpStream, _)| {
+        stream.set_nonblocking(true)?;
+        TcpStream::from_std(stream)
+    };
+    accepted.filter_map(|accepted| stream(accepted).ok()).collect()
 }
 
 /// From the first signal on, each answer asks its client for a new connection, which then goes to another replica: a kept
@@ -101,11 +170,24 @@ async fn say_if_last(State(shutdown): State<Shutdown>, request: Request, next: N
 }
 
 /// Answers the requests of one connection.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, limits: Limits, watcher: Watcher) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, limits: Limits, shutdown: Shutdown) {
     let stream = TokioIo::new(Patience::new(stream, limits));
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(stream, service);
-    if let Err(error) = watcher.watch(connection).await {
+    tokio::pin!(connection);
+    let first_request_is_due = sleep(FIRST_REQUEST_LIMIT);
+    let last_call = async {
+        shutdown.closing().await;
+        first_request_is_due.await;
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = last_call => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
     }
 }
@@ -116,33 +198,6 @@ fn tls(certificate: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, rustls:
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     Ok(config)
-}
-
-/// The next connection, when there is room for one; `None` at shutdown.
-async fn next(listener: &TcpListener, free: &Arc<Semaphore>, shutdown: &Shutdown) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    loop {
-        let accepted = async {
-            // The semaphore is never closed, so this only waits.
-            let permit = free.clone().acquire_owned().await.map_err(io::Error::other)?;
-            let (stream, _) = listener.accept().await?;
-            Ok::<_, io::Error>((stream, permit))
-        };
-        let result = tokio::select! {
-            () = shutdown.closing() => return None,
-            result = accepted => result,
-        };
-        match result {
-            Ok((stream, permit)) => {
-                // Answers are one write each; nothing is gained by holding one back. A socket that refuses is closed already.
-                let _ = stream.set_nodelay(true);
-                return Some((stream, permit));
-            }
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a connection can't be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
 }
 
 async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
@@ -159,15 +214,133 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<tokio_ru
     }
 }
 
-/// Refuses new connections, tells the open ones that each answer is their last, and waits for them.
-async fn drain(listener: TcpListener, graceful: GracefulShutdown, connections: TaskTracker) {
-    drop(listener);
-    connections.close();
-    let drained = async {
-        graceful.shutdown().await;
-        connections.wait().await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::net::SocketAddr;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        task::JoinHandle,
+        time::{Instant, timeout},
     };
-    if tokio::time::timeout(DRAIN_LIMIT, drained).await.is_err() {
-        tracing::warn!("connections were still busy after {DRAIN_LIMIT:?}");
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    /// Longer than anything here takes, shorter than a hanging test.
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn hello() -> Router {
+        Router::new().route("/", get(async || "hello"))
+    }
+
+    /// The head and body of the next answer that ends with `hello`.
+    async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
+        let mut text = String::new();
+        while !text.ends_with("hello") {
+            let byte = timeout(LONG, stream.read_u8()).await.unwrap();
+            text.push(byte.unwrap_or_else(|error| panic!("{error} after {text:?}")).into());
+        }
+        text
+    }
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// A client, and the task that serves its connection.
+    fn connection(limits: Limits, shutdown: Shutdown) -> (DuplexStream, JoinHandle<()>) {
+        let (client, server) = duplex(4096);
+        (client, tokio::spawn(converse(server, hello(), limits, shutdown)))
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_own_connection_alone_and_is_logged() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_writer(Arc::new(log.reopen().unwrap())).finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let panicking = get(async || assert!(!std::hint::black_box(true), "a defect"));
+        let (listener, address) = listener().await;
+        let shutdown = Shutdown::default();
+        let serving = tokio::spawn(serve_plain(listener, hello().route("/panic", panicking), shutdown.clone()));
+
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        kept.write_all(REQUEST).await.unwrap();
+        answer(&mut kept).await;
+        let mut unlucky = TcpStream::connect(address).await.unwrap();
+        unlucky.write_all(b"GET /panic HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+        assert_eq!(timeout(LONG, unlucky.read_to_end(&mut Vec::new())).await.unwrap().unwrap_or(0), 0, "closed without an answer");
+        assert!(std::fs::read_to_string(log.path()).unwrap().contains("answering a request panicked; its connection is closed"));
+
+        kept.write_all(REQUEST).await.unwrap();
+        answer(&mut kept).await;
+        let mut later = TcpStream::connect(address).await.unwrap();
+        later.write_all(REQUEST).await.unwrap();
+        answer(&mut later).await;
+        shutdown.close();
+        timeout(LONG, serving).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_waits_in_the_kernels_queue_when_the_port_closes_is_answered() {
+        let (listener, address) = listener().await;
+        let mut clients = Vec::new();
+        for _ in 0..50 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(REQUEST).await.unwrap();
+            clients.push(client);
+        }
+        let shutdown = Shutdown::default();
+        shutdown.close();
+        let serving = tokio::spawn(serve_plain(listener, hello(), shutdown));
+        for mut client in clients {
+            assert!(answer(&mut client).await.contains("connection: close"));
+        }
+        timeout(LONG, serving).await.unwrap().unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_outlasts_the_limit_of_a_request() {
+        let limits = Limits { idle: Duration::from_secs(100), request: Duration::from_secs(10) };
+        let (mut client, serving) = connection(limits, Shutdown::default());
+        for _ in 0..3 {
+            client.write_all(REQUEST).await.unwrap();
+            answer(&mut client).await;
+            sleep(Duration::from_secs(90)).await;
+        }
+        let (begun, half) = (Instant::now(), &REQUEST[..9]);
+        client.write_all(half).await.unwrap();
+        serving.await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), 10, "a request that has begun must go on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_request_that_is_on_its_way_at_the_end_is_answered() {
+        let shutdown = Shutdown::default();
+        let (mut client, serving) = connection(Limits::default(), shutdown.clone());
+        shutdown.close();
+        sleep(FIRST_REQUEST_LIMIT / 2).await;
+        client.write_all(REQUEST).await.unwrap();
+        answer(&mut client).await;
+        serving.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_silent_connections_are_closed_once_their_first_request_is_overdue() {
+        let (old, young) = (Shutdown::default(), Shutdown::default());
+        let (_silent, serving) = connection(Limits::default(), young.clone());
+        young.close();
+        let start = Instant::now();
+        serving.await.unwrap();
+        assert_eq!(start.elapsed(), FIRST_REQUEST_LIMIT);
+
+        let (_silent, serving) = connection(Limits::default(), old.clone());
+        sleep(FIRST_REQUEST_LIMIT * 2).await;
+        old.close();
+        let start = Instant::now();
+        serving.await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }

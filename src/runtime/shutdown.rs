@@ -36,16 +36,13 @@ impl Shutdown {
 
     /// Stops taking new work now.
     pub fn close(&self) {
+        self.draining.cancel();
         self.closing.cancel();
     }
 
-    /// Waits for SIGTERM or SIGINT, closes `gate` so that endpoints drop this process, and closes after `delay`: they
-    /// take a moment to notice, and until then they send work that must be served.
-    ///
-    /// # Errors
-    /// Signals can't be listened to.
-    pub async fn on_signal(self, gate: Gate, delay: Duration) -> std::io::Result<()> {
-        let mut signals = Signals::listen()?;
+    /// Waits for a signal, closes `gate` so that endpoints drop this process, and closes after `delay`: they take a moment
+    /// to notice, and until then they send work that must be served. The second signal ends the process, so this never completes.
+    pub async fn on_signal(self, mut signals: Signals, gate: Gate, delay: Duration) {
         signals.next().await;
         tracing::info!(?delay, "shutting down: unready, serving on");
         self.draining.cancel();
@@ -57,29 +54,35 @@ impl Shutdown {
         }
         tracing::info!("shutting down: taking no new work");
         signals.next().await;
-        end_now();
-        Ok(())
+        end_now()
     }
 }
 
 /// Ends the process without a word to anybody: the second signal says that nobody waits for one.
 #[allow(clippy::exit, reason = "a second signal exits at once; nothing here is left to unwind")]
-fn end_now() {
+fn end_now() -> ! {
     tracing::warn!("second signal: ending now");
     std::process::exit(130);
 }
 
-struct Signals {
+/// The signals that ask the process to end: SIGTERM and SIGINT. Once they are listened to, they no longer end it by themselves.
+#[derive(Debug)]
+pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    /// Listens from now on. What comes before [`Self::next`] is asked for is not lost.
+    ///
+    /// # Errors
+    /// The handlers can't be installed.
+    pub fn listen() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    /// Completes at the next signal.
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

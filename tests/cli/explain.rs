@@ -61,12 +61,25 @@ fn why_a_sidecar_is_a_plain_container() {
 fn what_is_skipped_or_refused_and_why() {
     let skipped = explained(&pod(VNC, ", hostNetwork: true"));
     assert!(skipped.contains("gets nothing: the pod uses its node's network"), "{skipped}");
-    let refused = explained(&pod("outrigger.dev/inject: file-sync", ""));
+    let refused = run_on(&["explain", "-f", "-"], &pod("outrigger.dev/inject: file-sync", "")).output;
     assert!(refused.contains("is refused:\n    file-sync needs the annotation file-sync.outrigger.dev/folder"), "{refused}");
     let silent = explained(&pod("a: b", ""));
     assert!(silent.contains("nobody asks: neither the pod nor its namespace has outrigger.dev/inject"), "{silent}");
     let equipped = explained(&output(&["inject", "-f", "-"], &pod(VNC, "")));
     assert!(equipped.contains("has vnc already"), "{equipped}");
+}
+
+#[test]
+fn a_refusal_is_explained_and_said_by_the_exit_code() {
+    let input = format!("{}---\n{}", pod("outrigger.dev/inject: file-sync", ""), pod(VNC, ""));
+    let told = run_on(&["explain", "-f", "-"], &input);
+    assert_eq!((told.code, told.messages.contains("error:")), (Some(1), false), "{told:?}");
+    assert!(told.output.contains("is refused:") && told.output.contains("gets vnc"), "{told:?}");
+
+    let mirror = "outrigger.dev/inject: file-sync, file-sync.outrigger.dev/folder: /f, file-sync.outrigger.dev/label: l";
+    let access = run_on(&["explain", "-f", "-", "--access"], &format!("{input}---\n{}", pod(mirror, "")));
+    assert_eq!((access.code, access.output.matches("\nkind: Role\n").count()), (Some(1), 1), "{access:?}");
+    assert!(access.messages.contains("error: standard input:1: Pod/p: file-sync needs the annotation"), "{access:?}");
 }
 
 fn access(annotations: &str, spec: &str) -> String {

@@ -38,6 +38,16 @@ fn uninject_gives_back_what_was_written() {
 }
 
 #[test]
+fn uninject_follows_a_renamed_container_and_says_so() {
+    let injected = output(&["inject", "-f", "-"], &pod(VNC, ""));
+    let run = run_on(&["uninject", "-f", "-", "-o", "json"], &injected.replace("name: app", "name: web"));
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(documents(&run.output)[0]["spec"], serde_json::json!({"containers": [{"name": "web", "image": "app"}]}));
+    let expected = "warning: standard input:1: Pod/p: container web was taken for app under another name";
+    assert!(run.messages.contains(expected), "{}", run.messages);
+}
+
+#[test]
 fn what_has_no_pod_passes_through_in_order() {
     let input = "kind: Custom\nswitch: 'no'\noctal: '0123'\nfloat: '1e3'\nbig: 123456789012345678901234567890\n? |-\n  a\n  b\n: 1\n---\n- a list\n---\njust text\n";
     let read = documents(&output(&["inject", "-f", "-", "-o", "json"], input));

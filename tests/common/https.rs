@@ -47,7 +47,11 @@ impl Client {
 
     /// A connection after its handshake.
     pub(crate) async fn connect(&self) -> io::Result<Stream> {
-        let stream = TcpStream::connect(self.address).await?;
+        self.handshake(TcpStream::connect(self.address).await?).await
+    }
+
+    /// The handshake of a connection.
+    pub(crate) async fn handshake(&self, stream: TcpStream) -> io::Result<Stream> {
         stream.set_nodelay(true)?;
         self.connector.connect(ServerName::from(self.address.ip()), stream).await
     }

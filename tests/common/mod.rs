@@ -62,8 +62,8 @@ pub(crate) fn denial(pod: &Value) -> String {
 /// A pod after its injection was undone.
 pub(crate) fn restored(pod: &Value) -> Value {
     let source = pod.to_string();
-    let patch = uninject(&source).unwrap().unwrap_or_default();
-    patched(pod, &patch)
+    let undone = uninject(&source).unwrap().unwrap_or_default();
+    patched(pod, &undone.patch)
 }
 
 /// A container of a pod, by name, from either list.

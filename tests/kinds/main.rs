@@ -9,7 +9,7 @@ mod extremes;
 use std::{collections::BTreeSet, fs, path::Path};
 
 use outrigger::api::{crd, offline::OfflineValidator};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The committed definitions are what the types generate.
 #[test]
@@ -75,6 +75,23 @@ fn what_users_write_is_refused_in_sentences() {
         let kind = definition["spec"]["names"]["kind"].as_str().unwrap();
         check(kind, &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]);
     }
+}
+
+/// An alternative that allows anything says nothing; the generator leaves such where it takes a type away.
+#[test]
+fn no_alternative_of_a_definition_is_empty() {
+    fn check(path: &str, schema: &Value) {
+        for keyword in ["allOf", "anyOf", "oneOf"] {
+            let alternatives = schema[keyword].as_array().into_iter().flatten();
+            assert!(alternatives.into_iter().all(|alternative| *alternative != json!({})), "{path} has an empty {keyword}");
+        }
+        match schema {
+            Value::Object(fields) => fields.iter().for_each(|(name, field)| check(&format!("{path}.{name}"), field)),
+            Value::Array(items) => items.iter().for_each(|item| check(path, item)),
+            _ => {}
+        }
+    }
+    check("", &serde_json::to_value(crd::crds().unwrap()).unwrap());
 }
 
 fn collect_messages(value: &Value, messages: &mut BTreeSet<String>) {

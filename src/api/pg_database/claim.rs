@@ -104,18 +104,9 @@ struct StoredStatus {
 }
 
 /// Judges an object as it is written, from its JSON: [`validate`], less what its stored version would be refused for as well.
-///
-/// One that can't be read passes with a warning: the API server has checked it by its schema, so it is only newer than we are.
 #[must_use]
 pub fn review(object: &[u8], stored: Option<&[u8]>, known: &Inventory) -> Verdict {
-    let verdict = match Claim::from_json(object) {
-        Ok(claim) => validate(&claim, known),
-        Err(finding) => return Verdict { denials: Vec::new(), warnings: vec![finding] },
-    };
-    match stored.map(Claim::from_json) {
-        Some(Ok(stored)) => verdict.ratchet(&validate(&stored, known)),
-        Some(Err(_)) | None => verdict,
-    }
+    Verdict::of_change(object, stored, Claim::from_json, |claim| validate(claim, known))
 }
 
 /// Judges a claim by what is known of other objects. The webhook asks when an object is written ([`review`]), the controller

@@ -189,18 +189,9 @@ struct StoredTemplateSpec {
 }
 
 /// Judges an object as it is written, from its JSON: [`validate`], less what its stored version would be refused for as well.
-///
-/// One that can't be read passes with a warning: the API server has checked it by its schema, so it is only newer than we are.
 #[must_use]
 pub fn review(object: &[u8], stored: Option<&[u8]>, known: &Inventory) -> Verdict {
-    let verdict = match Usage::from_json(object) {
-        Ok(session) => validate(&session, known),
-        Err(finding) => return Verdict { denials: Vec::new(), warnings: vec![finding] },
-    };
-    match stored.map(Usage::from_json) {
-        Some(Ok(stored)) => verdict.ratchet(&validate(&stored, known)),
-        Some(Err(_)) | None => verdict,
-    }
+    Verdict::of_change(object, stored, Usage::from_json, |session| validate(session, known))
 }
 
 /// Judges a session by what is known of its template and of other sessions. The webhook asks when an object is written

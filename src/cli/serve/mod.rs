@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use kube::{Api, Client};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     api::duration,
@@ -14,9 +15,9 @@ use crate::{
     injection::Settings,
     runtime::{
         patience::Limits,
-        readiness::Readiness,
+        readiness::{Gate, Readiness},
         server,
-        shutdown::Shutdown,
+        shutdown::{Shutdown, Signals},
         status,
         telemetry::{self, LogFormat},
     },
@@ -103,6 +104,8 @@ impl Serve {
         let seeding = std::thread::spawn(|| aws_lc_rs::rand::fill(&mut [0; 1]));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime can't start")?;
         let result = runtime.block_on(self.serve());
+        // A start that was given up may still block its thread.
+        runtime.shutdown_background();
         seeding
             .join()
             .map_err(|_| anyhow!("gathering random bytes failed"))?
@@ -111,6 +114,24 @@ impl Serve {
     }
 
     async fn serve(self) -> Result<()> {
+        // Before all else: a signal that nobody listens to ends the process in the middle of its start.
+        let mut signals = Signals::listen().context("signals can't be listened to")?;
+        let drain_delay = self.drain_delay;
+        // A task of its own: a credential plugin that hangs blocks its thread, and signals are to be heard all the same.
+        let start = AbortOnDropHandle::new(tokio::spawn(self.start()));
+        let (tasks, alive, shutdown) = tokio::select! {
+            started = start => started.context("the start panicked")??,
+            () = signals.next() => {
+                // Nobody sends work here yet, so there is nobody to wait for.
+                tracing::info!("shutting down before the start was done");
+                return Ok(());
+            }
+        };
+        tasks.until_all_end(shutdown.on_signal(signals, alive, drain_delay)).await
+    }
+
+    /// Starts all tasks. The gate keeps the process ready until it is closed.
+    async fn start(self) -> Result<(Tasks, Gate, Shutdown)> {
         if self.roles.is_empty() {
             bail!("no role is left to run: give --roles at least one");
         }
@@ -135,11 +156,10 @@ impl Serve {
 
         let Process { readiness, registry, shutdown, mut tasks, .. } = process;
         tasks.spawn("status", server::serve_plain(plain, status::router(status::Status { readiness, registry }), shutdown.clone()));
-        let signals = shutdown.on_signal(alive, self.drain_delay);
         tracing::info!(
             roles = ?self.roles, https = %self.https_address, status = %self.status_address, version = env!("CARGO_PKG_VERSION"), "serving"
         );
-        tasks.until_all_end(signals).await
+        Ok((tasks, alive, shutdown))
     }
 
     fn settings(&self) -> Result<Settings> {

@@ -1,6 +1,6 @@
 //! The tasks of the process.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use tokio::task::JoinSet;
 
 use crate::runtime::shutdown::Shutdown;
@@ -24,14 +24,14 @@ impl Tasks {
     }
 
     /// Waits for the signal and then for all tasks; fails if a task ends before the signal.
-    pub(super) async fn until_all_end(mut self, signals: impl Future<Output = std::io::Result<()>>) -> Result<()> {
+    pub(super) async fn until_all_end(mut self, signals: impl Future<Output = ()>) -> Result<()> {
         tokio::pin!(signals);
         let mut early = None;
         loop {
             let ended = tokio::select! {
                 ended = self.running.join_next() => ended,
                 // Signals are watched until the end: the second one ends the process.
-                failed = &mut signals => return failed.context("signals can't be listened to"),
+                () = &mut signals => return Ok(()),
             };
             let Some(ended) = ended else { return early.map_or(Ok(()), Err) };
             if self.shutdown.is_closing() {
