@@ -372,3 +372,20 @@ async fn lifetimes_that_cannot_be_kept_are_refused_at_start() {
     assert_eq!(status.code(), Some(2), "{text}");
     assert!(text.contains("--ca-lifetime is 1s"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_for_local_work_makes_files_that_are_served_and_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |file: &str| folder.path().join(file).display().to_string();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/make.sh");
+    let made = std::process::Command::new(script).arg(folder.path()).args(["localhost", "127.0.0.1"]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let arguments = [format!("--tls-cert={}", path("tls.crt")), format!("--tls-key={}", path("tls.key"))];
+    let server = Server::ready(ControlPlane::shared().await.kubeconfig_path(), &[&arguments[0], &arguments[1]]).await;
+    let client = server.client_trusting(&std::fs::read_to_string(path("ca.crt")).unwrap());
+    assert_eq!(client.review(&review("u", &pod())).await.unwrap().status, 200);
+
+    let refused = std::process::Command::new(script).arg(folder.path()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("usage: certs/make.sh FOLDER NAME"), "{refused:?}");
+}

@@ -9,13 +9,13 @@ use outrigger_bed::{ControlPlane, Node, gaps, obtain};
 use tokio::signal;
 
 const USAGE: &str = "\
-usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny] ...   fetch or build what is missing (default: everything)
+usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny | openssl] ...   fetch or build what is missing (default: everything)
        outrigger-bed path PROGRAM                                           print where helm, kubectl or cargo-deny is; obtain it first
        outrigger-bed up [node]                                              start a control plane, or a whole node, until Ctrl-C
        outrigger-bed demo --outrigger PATH --examples DIR --crds DIR [--once]
                                                                             show the product, until Ctrl-C or once";
 
-const PARTS: [&str; 4] = ["control-plane", "node", "helm", "cargo-deny"];
+const PARTS: [&str; 5] = ["control-plane", "node", "helm", "cargo-deny", "openssl"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -63,6 +63,7 @@ fn obtain_part(part: &str) -> Result<()> {
         "node" => obtain::node().map(drop),
         "helm" => obtain::helm().map(drop),
         "cargo-deny" => obtain::cargo_deny().map(drop),
+        "openssl" => obtain::openssl(),
         other => bail!("there is no part {other}: choose from {}", PARTS.join(", ")),
     }
 }

@@ -43,6 +43,11 @@ pub fn control_plane() -> Result<ControlPlanePrograms> {
     })
 }
 
+/// Obtains OpenSSL, with which people make certificates.
+pub fn openssl() -> Result<()> {
+    debian::install(&[Need { program: "openssl", packages: &["openssl"] }])
+}
+
 /// What a node consists of, besides a control plane.
 pub struct NodePrograms {
     pub(crate) kube_scheduler: PathBuf,
