@@ -14,6 +14,7 @@ use outrigger::{
     api::inventory::Inventory,
     cluster::{namespaces::Namespaces, snapshot::snapshot},
     injection::Settings,
+    runtime::traces::Traces,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -87,7 +88,12 @@ fn admission() -> Arc<Admission> {
     let (writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("team".to_owned(), Some(Arc::default()))])));
     drop(writer);
     let (_, inventory) = snapshot(Inventory::default());
-    Admission::new(Pods { settings: Settings::default(), namespaces }, Objects { inventory }, Metrics::new(&mut Registry::default()))
+    Admission::new(
+        Pods { settings: Settings::default(), namespaces },
+        Objects { inventory },
+        Metrics::new(&mut Registry::default()),
+        Traces::default(),
+    )
 }
 
 /// The usual way, adding one sidecar of the same shape.

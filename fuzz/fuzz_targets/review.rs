@@ -11,6 +11,7 @@ use outrigger::{
     api::inventory::Inventory,
     cluster::{namespaces::Namespaces, snapshot::snapshot},
     injection::Settings,
+    runtime::traces::Traces,
 };
 use prometheus_client::registry::Registry;
 
@@ -18,7 +19,7 @@ static ADMISSION: LazyLock<std::sync::Arc<Admission>> = LazyLock::new(|| {
     // Nothing is awaited that will not come: namespaces count as unwatched.
     let (_, namespaces) = snapshot(Namespaces::default());
     let (_, inventory) = snapshot(Inventory::default());
-    Admission::new(Pods { settings: Settings::default(), namespaces }, Objects { inventory }, Metrics::new(&mut Registry::default()))
+    Admission::new(Pods { settings: Settings::default(), namespaces }, Objects { inventory }, Metrics::new(&mut Registry::default()), Traces::default())
 });
 
 fuzz_target!(|body: &[u8]| {

@@ -2,6 +2,7 @@
 //! `router` is the HTTP edge around both.
 
 mod body;
+mod denial;
 mod metrics;
 mod objects;
 mod pods;

@@ -13,6 +13,7 @@ use crate::{
 };
 
 use super::{
+    denial,
     metrics::Verdict,
     review::{self, Answer, Refusal, Request, ReviewError},
 };
@@ -36,6 +37,9 @@ impl Objects {
     pub(crate) fn answer(&self, kind: Kind, text: &str) -> Result<(Vec<u8>, Verdict), ReviewError> {
         let request: Request<'_, &RawValue> = review::read(text)?;
         let (answer, verdict) = self.decide(kind, &request);
+        if let Some(refusal) = &answer.refusal {
+            denial::log(text, refusal);
+        }
         Ok((answer.to_bytes(&request.uid)?, verdict))
     }
 

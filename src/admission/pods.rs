@@ -15,6 +15,7 @@ use crate::{
 };
 
 use super::{
+    denial,
     metrics::Verdict,
     review::{self, Answer, Refusal, Request, ReviewError},
 };
@@ -37,6 +38,9 @@ impl Pods {
         let request: Request<'_, Pod<'_>> = review::read(text)?;
         let knowledge = self.namespace(request.namespace.as_deref(), &request).await;
         let (answer, verdict) = self.decide(text, &request, knowledge);
+        if let Some(refusal) = &answer.refusal {
+            denial::log(text, refusal);
+        }
         Ok((answer.to_bytes(&request.uid)?, verdict))
     }
 

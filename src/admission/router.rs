@@ -15,8 +15,10 @@ use axum::{
 };
 use tokio::sync::Semaphore;
 
+use crate::runtime::traces::Traces;
+
 use super::{
-    body::Budget,
+    body::{BodyError, Budget},
     metrics::{Metrics, Verdict},
     objects::{Kind, Objects},
     pods::Pods,
@@ -34,6 +36,7 @@ pub struct Admission {
     pods: Pods,
     objects: Objects,
     metrics: Metrics,
+    traces: Traces,
     budget: Budget,
     slots: Semaphore,
 }
@@ -41,30 +44,31 @@ pub struct Admission {
 impl Admission {
     /// Puts together what answers reviews.
     #[must_use]
-    pub fn new(pods: Pods, objects: Objects, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { pods, objects, metrics, budget: Budget::default(), slots: Semaphore::new(CONCURRENT) })
+    pub fn new(pods: Pods, objects: Objects, metrics: Metrics, traces: Traces) -> Arc<Self> {
+        Arc::new(Self { pods, objects, metrics, traces, budget: Budget::default(), slots: Semaphore::new(CONCURRENT) })
     }
 
     /// One review, from its headers and body to a response.
     async fn review(&self, webhook: Webhook, headers: &HeaderMap, body: Body) -> Response {
         let _in_flight = self.metrics.begin();
-        let arrived = Instant::now();
-        let body = match self.budget.read(headers, body).await {
-            Ok(body) => body,
-            Err(error) => return self.refuse(webhook, error.status(), error.label(), &error.to_string(), arrived),
+        let trace = self.traces.begin(webhook.path(), headers);
+        let mut since = Instant::now();
+        let (response, verdict) = match self.judge(webhook, headers, body, &mut since).await {
+            Ok((answer, verdict)) => (([(header::CONTENT_TYPE, "application/json")], answer).into_response(), verdict),
+            Err(refusal) => refusal.into_response(webhook),
         };
-        let Ok(_slot) = self.slots.try_acquire() else {
-            return self.refuse(webhook, StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many reviews at once: try again", arrived);
-        };
-        let since = Instant::now();
-        match tokio::time::timeout(DEADLINE, self.answer(webhook, &body.bytes)).await {
-            Ok(Ok((answer, verdict))) => {
-                self.metrics.observe(webhook.label(), verdict, since);
-                ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
-            }
-            Ok(Err(error)) => self.refuse(webhook, StatusCode::BAD_REQUEST, "malformed", &error.to_string(), since),
-            Err(_) => self.refuse(webhook, StatusCode::SERVICE_UNAVAILABLE, "deadline", "the review took too long: try again", since),
-        }
+        self.metrics.observe(webhook.label(), verdict, since);
+        trace.end([("outrigger.webhook", webhook.label()), ("outrigger.outcome", verdict.outcome), ("outrigger.reason", verdict.reason)]);
+        response
+    }
+
+    /// The answer to a review; `since` becomes the time of its last byte.
+    async fn judge(&self, webhook: Webhook, headers: &HeaderMap, body: Body, since: &mut Instant) -> Result<(Vec<u8>, Verdict), Refused> {
+        let body = self.budget.read(headers, body).await.map_err(Refused::Body)?;
+        let _slot = self.slots.try_acquire().map_err(|_| Refused::Overloaded)?;
+        *since = Instant::now();
+        let answer = tokio::time::timeout(DEADLINE, self.answer(webhook, &body.bytes)).await;
+        answer.map_err(|_| Refused::Late)?.map_err(Refused::Malformed)
     }
 
     /// The answer to a review of a pod, from bytes to bytes.
@@ -80,10 +84,43 @@ impl Admission {
             Webhook::Sessions => self.objects.answer(Kind::Session, text),
         }
     }
+}
 
-    fn refuse(&self, webhook: Webhook, status: StatusCode, reason: &'static str, message: &str, since: Instant) -> Response {
-        self.metrics.observe(webhook.label(), Verdict { outcome: "error", reason }, since);
-        (status, message.to_owned()).into_response()
+/// Why there is no answer to a review.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Body(BodyError),
+    #[error("too many reviews at once: try again")]
+    Overloaded,
+    #[error("the review took too long: try again")]
+    Late,
+    #[error(transparent)]
+    Malformed(ReviewError),
+}
+
+impl Refused {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Body(error) => error.status(),
+            Self::Overloaded | Self::Late => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The reason in a word of its own.
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Body(error) => error.label(),
+            Self::Overloaded => "overloaded",
+            Self::Late => "deadline",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+
+    fn into_response(self, webhook: Webhook) -> (Response, Verdict) {
+        tracing::warn!(webhook = webhook.label(), error = &self as &dyn std::error::Error, "a review was not answered");
+        ((self.status(), self.to_string()).into_response(), Verdict { outcome: "error", reason: self.reason() })
     }
 }
 
@@ -96,6 +133,14 @@ enum Webhook {
 }
 
 impl Webhook {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Pods => "/mutate/pods",
+            Self::PgDatabases => "/validate/pgdatabases",
+            Self::Sessions => "/validate/sessions",
+        }
+    }
+
     const fn label(self) -> &'static str {
         match self {
             Self::Pods => "pods",
@@ -108,9 +153,9 @@ impl Webhook {
 /// The webhooks' paths.
 pub fn router(admission: Arc<Admission>) -> Router {
     Router::new()
-        .route("/mutate/pods", post(mutate_pods))
-        .route("/validate/pgdatabases", post(validate_pg_databases))
-        .route("/validate/sessions", post(validate_sessions))
+        .route(Webhook::Pods.path(), post(mutate_pods))
+        .route(Webhook::PgDatabases.path(), post(validate_pg_databases))
+        .route(Webhook::Sessions.path(), post(validate_sessions))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(admission)

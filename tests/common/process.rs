@@ -34,9 +34,15 @@ impl Server {
 
     /// Starts one. It makes its own CA unless the arguments name a certificate or CA.
     pub(crate) fn start(kubeconfig: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(kubeconfig, arguments, &[])
+    }
+
+    /// Starts one with these variables in its environment.
+    pub(crate) fn start_with(kubeconfig: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (https, status) = (free_address(), free_address());
         let mut command = serve(kubeconfig, arguments);
+        command.envs(environment.iter().copied());
         command.arg(format!("--https-address={https}")).arg(format!("--status-address={status}"));
         if !arguments.iter().any(|argument| argument.starts_with("--tls-cert") || argument.starts_with("--ca-secret")) {
             command.arg("--ca-out").arg(folder.path().join("ca.crt"));

@@ -20,7 +20,7 @@ use crate::{
         watch::{Projection, Scope},
     },
     injection::Settings,
-    runtime::{certificate::Served, patience::Limits, server},
+    runtime::{certificate::Served, patience::Limits, server, traces::Traces},
 };
 
 use super::Process;
@@ -32,6 +32,7 @@ pub(super) struct AdmissionRole {
     pub(super) served: Arc<Served>,
     pub(super) settings: Settings,
     pub(super) limits: Limits,
+    pub(super) traces: Traces,
 }
 
 impl AdmissionRole {
@@ -40,7 +41,7 @@ impl AdmissionRole {
         let namespaces = watch_namespaces(process);
         let inventory = watch_objects(process);
         let metrics = Metrics::new(&mut process.registry);
-        let admission = Admission::new(Pods { settings: self.settings, namespaces }, Objects { inventory }, metrics);
+        let admission = Admission::new(Pods { settings: self.settings, namespaces }, Objects { inventory }, metrics, self.traces);
         let serving = server::serve_tls(self.listener, self.served, router(admission), self.limits, process.shutdown.clone());
         process.tasks.spawn("admission", async move {
             if let Err(error) = serving.await {

@@ -20,6 +20,7 @@ use crate::{
         shutdown::{Shutdown, Signals},
         status,
         telemetry::{self, LogFormat},
+        traces::Traces,
     },
 };
 
@@ -35,7 +36,9 @@ use tasks::Tasks;
 
 /// Run the admission webhook, the controllers, or both.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "Traces are sent by OTLP over HTTP when OTEL_EXPORTER_OTLP_ENDPOINT names a collector.
+
+Examples:
   outrigger serve --tls-cert tls.crt --tls-key tls.key
   outrigger serve --roles admission,controllers --ca-secret outrigger-ca --tls-name outrigger-admission.outrigger.svc
   outrigger serve --kubeconfig ~/.kube/config --tls-name localhost --ca-out ca.crt   # makes its own certificate")]
@@ -146,7 +149,8 @@ impl Serve {
             let listener = bind(self.https_address).await?;
             let served = self.certificate.serve(&mut process, authority.as_ref())?;
             let limits = Limits { request: self.request_deadline, ..Limits::default() };
-            AdmissionRole { listener, served, settings, limits }.start(&mut process);
+            let traces = Self::traces(&mut process)?;
+            AdmissionRole { listener, served, settings, limits, traces }.start(&mut process);
             listening.open();
         }
         if self.roles.contains(&Role::Controllers) {
@@ -160,6 +164,14 @@ impl Serve {
             roles = ?self.roles, https = %self.https_address, status = %self.status_address, version = env!("CARGO_PKG_VERSION"), "serving"
         );
         Ok((tasks, alive, shutdown))
+    }
+
+    fn traces(process: &mut Process) -> Result<Traces> {
+        let (traces, export) = Traces::from_environment(&mut process.registry)?;
+        if let Some(export) = export {
+            process.tasks.spawn("traces", export.run(process.shutdown.clone()));
+        }
+        Ok(traces)
     }
 
     fn settings(&self) -> Result<Settings> {
