@@ -42,10 +42,10 @@ pub(crate) fn settings(annotations: &Annotations<'_>, sidecars: &[SidecarKind], 
 }
 
 /// A warning that names what differs between an earlier injection and today's.
-pub(crate) fn difference(earlier: &Record, today: &Record) -> String {
+pub(crate) fn difference(earlier: &Record<'_>, today: &Record<'_>) -> String {
     let keys = earlier.annotations.keys().chain(today.annotations.keys());
     let mut different: Vec<&str> =
-        keys.filter(|key| earlier.annotations.get(*key) != today.annotations.get(*key)).map(String::as_str).collect();
+        keys.filter(|key| earlier.annotations.get(*key) != today.annotations.get(*key)).map(|key| &**key).collect();
     different.sort_unstable();
     different.dedup();
     let what = if !different.is_empty() {
@@ -53,7 +53,7 @@ pub(crate) fn difference(earlier: &Record, today: &Record) -> String {
     } else if earlier.version == today.version {
         "the installation's images, resources or pull secrets".to_owned()
     } else {
-        format!("version {} then, {} now", earlier.version, today.version)
+        format!("version {} then, {} now", &*earlier.version, &*today.version)
     };
     format!("left as injected before, under other settings: {what}; `outrigger inject` brings a manifest up to date")
 }
