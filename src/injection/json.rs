@@ -12,7 +12,9 @@ pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_jso
     read(text).map_or_else(|| serde_json::from_str(text), Ok)
 }
 
-/// Reads a value if that can be done fast: what is wrong, rare, or nested some sixty levels deep is not read here.
+/// Reads a value if that can be done fast: what is wrong, rare, or nested some sixty levels deep is not read here, nor is
+/// a `RawValue`, which only `serde_json` can make.
+#[must_use]
 pub fn read<'de, T: Deserialize<'de>>(text: &'de str) -> Option<T> {
     let mut reader = Reader { text, at: 0, depth: 0 };
     let value = T::deserialize(&mut reader).ok()?;

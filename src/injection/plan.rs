@@ -295,7 +295,7 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
     ) -> Result<(), InjectionError> {
         let name = &*container.name;
         let at = |member: &str| format!("/spec/{}/{index}/{member}", list.name());
-        let named = |member: &str| format!("/spec/{}/{}/{member}", list.name(), segment(name));
+        let by_name = |member: &str| format!("/spec/{}/{}/{member}", list.name(), segment(name));
         if !mounts.is_empty() {
             let paths = self.record.added.mounts.entry(name.into()).or_default();
             paths.extend(mounts.iter().map(|mount| mount.mount_path.clone().into()));
@@ -305,10 +305,10 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
             names.extend(env.iter().map(|variable| variable.name.into()));
         }
         if !env.is_empty() {
-            self.append(&at("env"), || named("env"), slot_state(&container.env), env)?;
+            self.append(&at("env"), || by_name("env"), slot_state(&container.env), env)?;
         }
         if !mounts.is_empty() {
-            self.append(&at("volumeMounts"), || named("volumeMounts"), slot_state(&container.volume_mounts), mounts)?;
+            self.append(&at("volumeMounts"), || by_name("volumeMounts"), slot_state(&container.volume_mounts), mounts)?;
         }
         Ok(())
     }
