@@ -43,7 +43,7 @@ fn with(annotations: &[(&str, &str)], more: (&str, &str)) -> Value {
     pod(&[annotations, &[more]].concat())
 }
 
-fn status(pod: &Value) -> Record {
+fn status(pod: &Value) -> Record<'_> {
     Record::parse(pod["metadata"]["annotations"][STATUS].as_str().unwrap()).unwrap()
 }
 
@@ -68,7 +68,7 @@ fn namespace_defaults_ask_and_configure_and_the_pod_overrides() {
     let vnc = container(&pod, "outrigger-vnc");
     assert_eq!(variable(vnc, "VNC_GEOMETRY"), Some("640x480"));
     assert_eq!(variable(vnc, "VNC_CLIPBOARD"), Some("off"));
-    assert_eq!(status(&pod).annotations["vnc.outrigger.dev/clipboard"], "off", "the record shows what held, not only what the pod says");
+    assert_eq!(&*status(&pod).annotations["vnc.outrigger.dev/clipboard"], "off", "the record shows what held, not only what the pod says");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn pods_that_cannot_have_sidecars_are_told_why() {
         assert!(matches!(decision.outcome, Outcome::Skipped { reason: found, .. } if found == reason), "{decision:?}");
         assert!(decision.warnings[0].contains(reason.sentence()), "{:?}", decision.warnings);
         let told = patched(&pod, &patch(&decision));
-        assert_eq!(status(&told).skipped["vnc"], reason.sentence());
+        assert_eq!(&*status(&told).skipped["vnc"], reason.sentence());
         assert_eq!(names(&told, "containers"), ["app"]);
         assert!(patch(&decide(&told, None)).is_empty(), "said once");
         assert_eq!(restored(&told), pod);
@@ -322,7 +322,7 @@ fn a_volume_under_our_name_is_a_conflict_unless_it_is_the_same() {
     assert!(denial(&pod).contains("a volume of its own named outrigger-x11, which Outrigger needs: rename it"));
     pod["spec"]["volumes"] = json!([{"name": "outrigger-x11", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]);
     let done = injected(&pod);
-    assert!(!status(&done).added.volumes.contains(&"outrigger-x11".to_owned()), "the user wrote it");
+    assert!(!status(&done).added.volumes.contains(&"outrigger-x11".into()), "the user wrote it");
     assert_eq!(restored(&done), pod);
 }
 

@@ -4,9 +4,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use crate::injection::{Patch, Text};
+use crate::injection::{Patch, Text, json};
 
 /// Deeper than any object Kubernetes knows; what is deeper wants to exhaust somebody's stack.
 const MAX_DEPTH: usize = 512;
@@ -64,8 +63,8 @@ pub(crate) struct Request<'a, T> {
     #[serde(default = "none")]
     pub(crate) object: Option<T>,
     /// The object as it is stored; missing for `CREATE`.
-    #[serde(borrow, default)]
-    pub(crate) old_object: Option<&'a RawValue>,
+    #[serde(default = "none")]
+    pub(crate) old_object: Option<T>,
 }
 
 impl<T> Request<'_, T> {
@@ -90,13 +89,12 @@ struct Review<'a, T> {
     request: Option<Request<'a, T>>,
 }
 
-/// Checks that a body is text of sane depth.
+/// Checks that a body is text.
 pub(crate) fn text(body: &[u8]) -> Result<&str, ReviewError> {
     if body.is_empty() {
         return Err(ReviewError::Empty);
     }
-    let text = std::str::from_utf8(body)?;
-    if exceeds_depth(body) { Err(ReviewError::TooDeep) } else { Ok(text) }
+    Ok(std::str::from_utf8(body)?)
 }
 
 /// Reads a review whose object is read as `T`.
@@ -105,7 +103,11 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Request<'a, 
     if !text.trim_ascii_start().starts_with('{') {
         return Err(ReviewError::NoKind);
     }
-    let review: Review<'a, T> = serde_json::from_str(text)?;
+    let review: Review<'a, T> = match json::read(text) {
+        Some(review) => review,
+        None if exceeds_depth(text.as_bytes()) => return Err(ReviewError::TooDeep),
+        None => serde_json::from_str(text)?,
+    };
     if review.kind.is_empty() {
         return Err(ReviewError::NoKind);
     }
@@ -202,7 +204,7 @@ struct Response<'a> {
 impl Answer {
     /// The answer to the request of this uid.
     pub fn to_bytes(&self, uid: &str) -> Result<Vec<u8>, serde_json::Error> {
-        let mut bytes = serde_json::to_vec(&ReviewOut {
+        let review = ReviewOut {
             api_version: "admission.k8s.io/v1",
             kind: "AdmissionReview",
             response: Response {
@@ -212,26 +214,26 @@ impl Answer {
                 warnings: self.warnings.iter().map(|warning| shortened(warning)).collect(),
                 audit_annotations: &self.audit,
             },
-        })?;
+        };
+        let mut answer = serde_json::to_string(&review)?;
         // The API server refuses a patch type without a patch, and the reverse.
         if !self.patch.is_empty() {
-            insert_patch(&mut bytes, &self.patch.to_json());
+            insert_patch(&mut answer, &self.patch.to_json());
         }
-        Ok(bytes)
+        Ok(answer.into_bytes())
     }
 }
 
 /// Puts a patch into a written answer, as the last members of its response. It is most of the answer, and base64 holds
 /// nothing to escape, so it goes there straight.
-fn insert_patch(answer: &mut Vec<u8>, patch: &[u8]) {
-    const END: &[u8] = b"}}";
+fn insert_patch(answer: &mut String, patch: &[u8]) {
+    const END: &str = "}}";
     answer.truncate(answer.len() - END.len());
-    let mut text = String::with_capacity(patch.len() * 4 / 3 + 64);
-    text.push_str(r#","patchType":"JSONPatch","patch":""#);
-    STANDARD.encode_string(patch, &mut text);
-    text.push('"');
-    answer.extend_from_slice(text.as_bytes());
-    answer.extend_from_slice(END);
+    answer.reserve(64 + patch.len().div_ceil(3) * 4);
+    answer.push_str(r#","patchType":"JSONPatch","patch":""#);
+    STANDARD.encode_string(patch, answer);
+    answer.push('"');
+    answer.push_str(END);
 }
 
 fn shortened(warning: &str) -> Cow<'_, str> {

@@ -176,7 +176,7 @@ pub(super) fn own_annotations(object: &Node) -> impl Iterator<Item = (&str, &str
 }
 
 /// The record of an earlier injection. None if there is none; injection refuses one that can't be read.
-pub(super) fn record(pod: &Node) -> Option<Record> {
+pub(super) fn record(pod: &Node) -> Option<Record<'_>> {
     let (_, text) = own_annotations(pod).find(|(key, _)| *key == STATUS)?;
     Record::parse(text).ok()
 }
@@ -189,7 +189,7 @@ fn unquoted_annotation(pod: &Node) -> Option<(String, &'static str)> {
 }
 
 fn replaced(pod: &Node) -> String {
-    let by = record(pod).map(|record| format!(" by version {}", record.version)).unwrap_or_default();
+    let by = record(pod).map(|record| format!(" by version {}", &*record.version)).unwrap_or_default();
     format!("was injected{by} under other settings: the sidecars were replaced")
 }
 

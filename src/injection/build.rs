@@ -26,7 +26,7 @@ pub(crate) const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceacc
 const NO_TOKEN_VOLUME: &str = "outrigger-no-token";
 
 /// An empty volume for that path: a sidecar that never speaks to the API server, and may face a browser, gets no token.
-pub(crate) fn no_token() -> (Volume, Mount<'static>) {
+pub(crate) fn no_token() -> (Volume<'static>, Mount<'static>) {
     (Volume::memory(NO_TOKEN_VOLUME, "1Mi"), Mount::read_only(NO_TOKEN_VOLUME, TOKEN_FOLDER))
 }
 
@@ -83,9 +83,11 @@ const fn default_resources(kind: SidecarKind) -> [&'static str; 4] {
 }
 
 /// The image that `make image` makes for a sidecar.
-fn default_image(kind: SidecarKind) -> String {
-    let name = if kind == SidecarKind::Vnc { "outrigger-desktop" } else { "outrigger" };
-    format!("localhost/{name}:{}", env!("CARGO_PKG_VERSION"))
+const fn default_image(kind: SidecarKind) -> &'static str {
+    match kind {
+        SidecarKind::Vnc => concat!("localhost/outrigger-desktop:", env!("CARGO_PKG_VERSION")),
+        SidecarKind::FileSync | SidecarKind::Guacamole => concat!("localhost/outrigger:", env!("CARGO_PKG_VERSION")),
+    }
 }
 
 /// How the sidecars of a pod are run.
@@ -226,10 +228,9 @@ impl<'a> Builder<'a> {
         self.spec.security_context.and_then(|context| context.run_as_group)
     }
 
-    fn image(&self, kind: SidecarKind) -> Cow<'a, str> {
+    fn image(&self, kind: SidecarKind) -> &'a str {
         let written = self.annotations.written(common_keys(kind).image);
-        let image = written.or_else(|| self.settings.sidecar(kind).image.as_deref());
-        image.map_or_else(|| Cow::Owned(default_image(kind)), Cow::Borrowed)
+        written.or_else(|| self.settings.sidecar(kind).image.as_deref()).unwrap_or_else(|| default_image(kind))
     }
 
     fn resources(&self, kind: SidecarKind) -> Resources<'a> {
@@ -256,11 +257,12 @@ impl<'a> Builder<'a> {
 /// A value as the sidecar's program reads it: durations become whole seconds, rounded up, and what the kubelet would take
 /// for a reference to another variable is escaped ("Define Dependent Environment Variables", Kubernetes documentation).
 fn in_program_terms<'a>(key: &Key, value: &'a str) -> Cow<'a, str> {
-    match duration::parse(value) {
-        Ok(duration) if key.kind == ValueKind::Duration => Cow::Owned(duration.as_secs_f64().ceil().to_string()),
-        _ if value.contains('$') => Cow::Owned(value.replace('$', "$$")),
-        _ => Cow::Borrowed(value),
+    if key.kind == ValueKind::Duration
+        && let Ok(duration) = duration::parse(value)
+    {
+        return Cow::Owned(duration.as_secs_f64().ceil().to_string());
     }
+    if value.contains('$') { Cow::Owned(value.replace('$', "$$")) } else { Cow::Borrowed(value) }
 }
 
 /// An amount somebody wrote, and the one that holds otherwise.
@@ -301,7 +303,7 @@ fn probe(path: &'static str, port: u16, period_seconds: u16, failure_threshold: 
     Probe { http_get: HttpGet { path, port }, period_seconds, timeout_seconds: 5, failure_threshold }
 }
 
-/// The containers a sidecar serves: those a key names, else all that no injector wrote.
+/// The containers a sidecar serves, in the pod's order: those a key names, else all that no injector wrote.
 pub(crate) fn chosen<'a, 'p>(
     spec: &'a Spec<'p>,
     annotations: &Annotations<'_>,
@@ -313,7 +315,6 @@ pub(crate) fn chosen<'a, 'p>(
     let Some(names) = annotations.written(key) else {
         return Ok(inits.iter().chain(apps).filter(|container| !mesh::is_injected(&container.name)).collect());
     };
-    let mut chosen: Vec<&PodContainer<'p>> = Vec::new();
     for name in annotations::items(names) {
         if SidecarKind::ALL.iter().any(|kind| kind.container() == name) {
             return Err(super::Denial {
@@ -321,13 +322,12 @@ pub(crate) fn chosen<'a, 'p>(
                 message: format!("{} names {name:?}, which is a sidecar: take it out", key.name),
             });
         }
-        let found = inits.iter().chain(apps).find(|container| &*container.name == name);
-        let found = found.ok_or_else(|| no_such_container(key, annotations, name, inits, apps))?;
-        if !chosen.iter().any(|there| *there.name == *found.name) {
-            chosen.push(found);
+        if !inits.iter().chain(apps).any(|container| &*container.name == name) {
+            return Err(no_such_container(key, annotations, name, inits, apps));
         }
     }
-    Ok(chosen)
+    let is_named = |container: &&PodContainer<'_>| annotations::items(names).any(|name| name == &*container.name);
+    Ok(inits.iter().chain(apps).filter(is_named).collect())
 }
 
 fn no_such_container(

@@ -59,10 +59,7 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         container: builder.container(KIND, parts),
         placement: builder.placement(true, ends),
         volumes: volumes(borrowed, notify_secret),
-        borrowed_volumes: borrowed
-            .map(|name| BorrowedVolume { name: name.to_owned(), key: FILE_SYNC_VOLUME.name, written: true })
-            .into_iter()
-            .collect(),
+        borrowed_volumes: borrowed.map(|name| BorrowedVolume { name, key: FILE_SYNC_VOLUME.name, written: true }).into_iter().collect(),
         grants: containers.into_iter().filter_map(|container| grant(container, files, folder)).collect(),
     })
 }
@@ -102,24 +99,24 @@ fn own_mounts<'a>(files: &'a str, folder: &'a str, has_notify_secret: bool) -> V
     mounts
 }
 
-fn volumes(borrowed: Option<&str>, notify_secret: Option<&str>) -> Vec<Volume> {
+fn volumes<'a>(borrowed: Option<&str>, notify_secret: Option<&'a str>) -> Vec<Volume<'a>> {
     let mut volumes = Vec::new();
     if borrowed.is_none() {
         volumes.push(Volume::scratch(FILES_VOLUME));
     }
     volumes.push(Volume::service_account(TOKEN_VOLUME));
-    volumes.extend(notify_secret.map(|secret| Volume::secret(NOTIFY_VOLUME.to_owned(), secret)));
+    volumes.extend(notify_secret.map(|secret| Volume::secret(NOTIFY_VOLUME, secret)));
     volumes
 }
 
 /// The folder in a container that doesn't mount the volume already.
-fn grant<'a>(container: &Container<'_>, files: &'a str, folder: &'a str) -> Option<Grant<'a>> {
+fn grant<'a>(container: &'a Container<'_>, files: &'a str, folder: &'a str) -> Option<Grant<'a>> {
     let borrowed = files != FILES_VOLUME;
     let mounts_it = container.volume_mounts.items().iter().any(|mount| &*mount.name == files);
     if borrowed && mounts_it {
         return None;
     }
-    Some(Grant { container: container.name.to_string(), mounts: vec![Mount::read_only(files, folder)], env: Vec::new() })
+    Some(Grant { container: &container.name, mounts: vec![Mount::read_only(files, folder)], env: Vec::new() })
 }
 
 /// The way out of a conflict with one of our additions, in words for the denial. `volume` is the one in the way, if files

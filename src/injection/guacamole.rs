@@ -97,19 +97,17 @@ impl<'a> Configuration<'a> {
         }
     }
 
-    fn volume(&self) -> Option<Volume> {
+    fn volume(&self) -> Option<Volume<'a>> {
         match self {
-            Self::Secret(secret) => Some(Volume::secret(CONFIGURATION_VOLUME.to_owned(), secret)),
+            Self::Secret(secret) => Some(Volume::secret(CONFIGURATION_VOLUME, secret)),
             Self::Volume(_) => None,
         }
     }
 
-    fn borrowed(&self) -> Option<BorrowedVolume> {
+    fn borrowed(&self) -> Option<BorrowedVolume<'a>> {
         match self {
             Self::Secret(_) => None,
-            Self::Volume(volume) => {
-                Some(BorrowedVolume { name: (*volume).to_owned(), key: GUACAMOLE_CONFIGURATION_VOLUME.name, written: false })
-            }
+            Self::Volume(name) => Some(BorrowedVolume { name, key: GUACAMOLE_CONFIGURATION_VOLUME.name, written: false }),
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! This is the rare path, so it reads the pod's text once more instead of burdening the projection.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
@@ -117,7 +119,7 @@ impl Merge {
     /// Fills the gaps where the container stands.
     pub(crate) fn fill(&self, patch: &mut Patch, at: &str) -> Result<(), InjectionError> {
         for gap in &self.gaps {
-            let name = if gap.is_item { "-".to_owned() } else { segment(&gap.name) };
+            let name = if gap.is_item { Cow::Borrowed("-") } else { segment(&gap.name) };
             patch.add(&format!("{at}{}/{name}", gap.parent), &gap.value)?;
         }
         Ok(())

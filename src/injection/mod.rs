@@ -8,6 +8,7 @@ mod build;
 mod digest;
 mod file_sync;
 mod guacamole;
+pub mod json;
 mod merge;
 mod mesh;
 mod patch;
@@ -29,7 +30,7 @@ pub use uninject::{Uninjection, uninject};
 
 use serde_json::value::RawValue;
 
-use crate::api::annotations::{NamespaceDefaults, STATUS, SidecarKind};
+use crate::api::annotations::{Annotations, NamespaceDefaults, STATUS, SidecarKind};
 
 use build::Builder;
 use pod::Spec;
@@ -211,22 +212,22 @@ pub fn inject_pod(pod: &Pod<'_>, text: PodText<'_>, context: Context<'_>) -> Res
 }
 
 /// A record with everything but the additions.
-fn fresh_record(annotations: &crate::api::annotations::Annotations<'_>, sidecars: &[SidecarKind], settings: &Settings) -> Record {
+fn fresh_record<'a>(annotations: &'a Annotations<'_>, sidecars: &[SidecarKind], settings: &Settings) -> Record<'a> {
     Record {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: digest::settings(annotations, sidecars, settings),
-        injected: sidecars.iter().map(|kind| kind.as_str().to_owned()).collect(),
-        annotations: annotations.iter().map(|setting| (setting.key.name.to_owned(), shortened(&setting.value))).collect(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        settings: digest::settings(annotations, sidecars, settings).into(),
+        injected: sidecars.iter().map(|kind| kind.as_str().into()).collect(),
+        annotations: annotations.iter().map(|setting| (setting.key.name.into(), shortened(&setting.value))).collect(),
         ..Record::default()
     }
 }
 
 /// A value for the record, which only names differences: the pod's annotations together are bounded, and hold it already.
-fn shortened(value: &str) -> String {
+fn shortened(value: &str) -> Text<'_> {
     const KEPT: usize = 200;
     match value.char_indices().nth(KEPT) {
-        Some((end, _)) => format!("{}… ({} bytes)", value.get(..end).unwrap_or_default(), value.len()),
-        None => value.to_owned(),
+        Some((end, _)) => format!("{}… ({} bytes)", value.get(..end).unwrap_or_default(), value.len()).into(),
+        None => value.into(),
     }
 }
 

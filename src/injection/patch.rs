@@ -1,5 +1,7 @@
 //! An RFC 6902 patch, written operation by operation: only what is added is ever named.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 /// A JSON patch. It is written as text at once: most of it is copied into an answer without being looked at again.
@@ -71,8 +73,8 @@ impl Patch {
 
 /// A name as one segment of a pointer (RFC 6901, section 3).
 #[must_use]
-pub fn segment(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
+pub fn segment(name: &str) -> Cow<'_, str> {
+    if name.contains(['~', '/']) { Cow::Owned(name.replace('~', "~0").replace('/', "~1")) } else { Cow::Borrowed(name) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! What is there already under our record stays; what is there without it, the user wrote, and it stays, too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -14,9 +14,9 @@ use super::{
     build::Builder,
     merge, mesh,
     patch::{Patch, segment},
-    pod::{Container, Pod, PodVolume, Slot, Spec},
+    pod::{Container as PodContainer, Pod, PodVolume, Slot, Spec, Text},
     record::{Before, Merged, Record},
-    sidecar::{Grant, Mount, Placement, Rig, Variable, Volume},
+    sidecar::{Container, Grant, Mount, Placement, Rig, Variable, Volume},
     vnc,
 };
 
@@ -24,13 +24,13 @@ use super::{
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// The operations that give a pod what is missing; none if nothing is. The inner error is what must be changed first.
-pub(crate) fn plan(
+pub(crate) fn plan<'a>(
     text: PodText<'_>,
-    pod: &Pod<'_>,
-    spec: &Spec<'_>,
-    rigs: Vec<Rig<'_>>,
-    context: Context<'_>,
-    record: Record,
+    pod: &'a Pod<'_>,
+    spec: &'a Spec<'_>,
+    rigs: Vec<Rig<'a>>,
+    context: Context<'a>,
+    record: Record<'a>,
     injected_before: bool,
 ) -> Result<Result<Patch, Vec<Denial>>, InjectionError> {
     let mut planner = Planner { text, pod, spec, record, patch: Patch::default(), denials: Vec::new() };
@@ -52,13 +52,13 @@ pub(crate) fn plan(
 }
 
 /// The operations that write on a pod why it gets nothing.
-pub(crate) fn skip(pod: &Pod<'_>, sidecars: &[SidecarKind], reason: SkipReason, mut record: Record) -> Result<Patch, InjectionError> {
+pub(crate) fn skip(pod: &Pod<'_>, sidecars: &[SidecarKind], reason: SkipReason, mut record: Record<'_>) -> Result<Patch, InjectionError> {
     // The kubelet owns a mirror pod and compares what it wrote.
     if reason == SkipReason::MirrorPod {
         return Ok(Patch::default());
     }
     record.injected.clear();
-    record.skipped = sidecars.iter().map(|kind| (kind.as_str().to_owned(), reason.sentence().to_owned())).collect();
+    record.skipped = sidecars.iter().map(|kind| (kind.as_str().into(), reason.sentence().into())).collect();
     if pod.annotation(STATUS).is_some() {
         return Ok(Patch::default());
     }
@@ -72,7 +72,7 @@ struct Planner<'a, 'p, 't> {
     text: PodText<'t>,
     pod: &'a Pod<'p>,
     spec: &'a Spec<'p>,
-    record: Record,
+    record: Record<'a>,
     patch: Patch,
     denials: Vec<Denial>,
 }
@@ -94,34 +94,41 @@ impl List {
 }
 
 /// A container that is inserted, and the place in the final list it takes.
-struct Insertion {
+struct Insertion<'a> {
     place: usize,
-    container: Box<RawValue>,
+    container: NewContainer<'a>,
 }
 
-impl<'p> Planner<'_, 'p, '_> {
+/// A container that is not in its list yet.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum NewContainer<'a> {
+    Ours(Box<Container<'a>>),
+    /// The user's, with ours in its gaps.
+    Merged(Box<RawValue>),
+}
+
+impl<'a, 'p> Planner<'a, 'p, '_> {
     fn deny(&mut self, message: String) {
         self.denials.push(Denial { key: None, message });
     }
 
     /// Our ports must be free: all containers of a pod share one network.
     fn check_ports(&mut self, rigs: &[Rig<'_>]) {
-        let mut taken: BTreeMap<u16, String> = BTreeMap::new();
+        let mut taken: BTreeMap<u16, &str> = BTreeMap::new();
         for (_, container) in self.containers() {
             if rigs.iter().any(|rig| rig.container.name == &*container.name) {
                 continue;
             }
             let tcp = container.ports.items().iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
-            taken.extend(
-                tcp.filter_map(|port| Some((u16::try_from(port.container_port?).ok()?, format!("container {}", &*container.name)))),
-            );
+            taken.extend(tcp.filter_map(|port| Some((u16::try_from(port.container_port?).ok()?, &*container.name))));
         }
         for rig in rigs {
             let health = rig.container.startup_probe.as_ref().map(|probe| (probe.http_get.port, Builder::health_port_key(rig.kind).name));
             let served = rig.container.ports.iter().map(|port| (port.container_port, VNC_PORT.name));
             for (port, key) in served.chain(health) {
-                if let Some(owner) = taken.insert(port, format!("container {}", rig.container.name)) {
-                    let message = format!("port {port} of {} is taken by {owner}: choose another with {key}", rig.container.name);
+                if let Some(owner) = taken.insert(port, rig.container.name) {
+                    let message = format!("port {port} of {} is taken by container {owner}: choose another with {key}", rig.container.name);
                     self.denials.push(Denial { key: Some(key), message });
                 }
             }
@@ -149,28 +156,28 @@ impl<'p> Planner<'_, 'p, '_> {
         }
     }
 
-    fn containers(&self) -> impl Iterator<Item = (List, &Container<'p>)> {
+    fn containers(&self) -> impl Iterator<Item = (List, &'a PodContainer<'p>)> {
         let inits = self.spec.init_containers.items().iter().map(|container| (List::Init, container));
         inits.chain(self.spec.containers.items().iter().map(|container| (List::App, container)))
     }
 
-    fn add_volumes(&mut self, rigs: &[Rig<'_>]) -> Result<(), InjectionError> {
+    fn add_volumes(&mut self, rigs: &[Rig<'a>]) -> Result<(), InjectionError> {
         let there: Vec<&str> = self.spec.volumes.items().iter().map(|volume| &*volume.name).collect();
-        let mut missing: Vec<&Volume> = Vec::new();
+        let mut missing: Vec<&Volume<'_>> = Vec::new();
         for volume in rigs.iter().flat_map(|rig| &rig.volumes) {
             if missing.iter().any(|shared| shared.name == volume.name) {
                 continue;
             }
-            if !there.contains(&volume.name.as_str()) {
+            if !there.contains(&&*volume.name) {
                 missing.push(volume);
-            } else if !self.record.added.volumes.contains(&volume.name)
+            } else if !self.record.added.volumes.iter().any(|known| **known == *volume.name)
                 && !merge::same_volume((self.text)().map_err(InjectionError::NotAPod)?, volume)?
             {
                 self.deny(format!("the pod has a volume of its own named {}, which Outrigger needs: rename it", volume.name));
             }
         }
         for borrowed in rigs.iter().flat_map(|rig| &rig.borrowed_volumes) {
-            let volume = self.spec.volumes.items().iter().find(|volume| *volume.name == borrowed.name);
+            let volume = self.spec.volumes.items().iter().find(|volume| *volume.name == *borrowed.name);
             if borrowed.written && volume.is_some_and(PodVolume::is_read_only) {
                 let message = format!(
                     "{} names the volume {:?}, which nobody can write to: name an emptyDir or a claim",
@@ -187,27 +194,24 @@ impl<'p> Planner<'_, 'p, '_> {
                 self.denials.push(Denial { key: Some(borrowed.key), message });
             }
         }
-        self.record.added.volumes.extend(missing.iter().map(|volume| volume.name.clone()));
-        self.append("/spec/volumes", "/spec/volumes", slot_state(&self.spec.volumes), &missing)
+        self.record.added.volumes.extend(missing.iter().map(|volume| volume.name.clone().into()));
+        self.append("/spec/volumes", || "/spec/volumes", slot_state(&self.spec.volumes), &missing)
     }
 
     /// Mounts and variables for the chosen containers.
-    fn add_grants(&mut self, rigs: &[Rig<'_>]) -> Result<(), InjectionError> {
+    fn add_grants(&mut self, rigs: &[Rig<'a>]) -> Result<(), InjectionError> {
         let spec = self.spec;
-        // Looked up by container: a pod may have a hundred, and each sidecar a grant for each.
-        let mut grants: HashMap<&str, Vec<(SidecarKind, &Grant<'_>)>> = HashMap::new();
-        for rig in rigs {
-            for grant in &rig.grants {
-                grants.entry(&grant.container).or_default().push((rig.kind, grant));
-            }
-        }
+        // In the containers' order: a pod may have a hundred, and each sidecar a grant for each.
+        let mut grants: Vec<_> = rigs.iter().map(|rig| (rig.kind, rig.grants.iter().peekable())).collect();
         for (list, containers) in [(List::Init, spec.init_containers.items()), (List::App, spec.containers.items())] {
             for (index, container) in containers.iter().enumerate() {
-                let mut mounts: Vec<&Mount<'_>> = Vec::new();
-                let mut env: Vec<&Variable<'_>> = Vec::new();
-                for (kind, grant) in grants.get(&*container.name).into_iter().flatten() {
-                    self.missing_mounts(*kind, container, grant, &mut mounts);
-                    self.missing_env(*kind, container, grant, &mut env);
+                let mut mounts: Vec<&Mount<'a>> = Vec::new();
+                let mut env: Vec<&Variable<'a>> = Vec::new();
+                for (kind, grants) in &mut grants {
+                    if let Some(grant) = grants.next_if(|grant| grant.container == &*container.name) {
+                        self.missing_mounts(*kind, container, grant, &mut mounts);
+                        self.missing_env(*kind, container, grant, &mut env);
+                    }
                 }
                 self.grant(list, index, container, &mounts, &env)?;
             }
@@ -215,7 +219,13 @@ impl<'p> Planner<'_, 'p, '_> {
         Ok(())
     }
 
-    fn missing_mounts<'g>(&mut self, kind: SidecarKind, container: &Container<'_>, grant: &'g Grant<'g>, missing: &mut Vec<&'g Mount<'g>>) {
+    fn missing_mounts<'g>(
+        &mut self,
+        kind: SidecarKind,
+        container: &PodContainer<'_>,
+        grant: &'g Grant<'a>,
+        missing: &mut Vec<&'g Mount<'a>>,
+    ) {
         for mount in &grant.mounts {
             let path = mount.mount_path.trim_end_matches('/');
             let there = container.volume_mounts.items().iter().find(|there| there.mount_path.trim_end_matches('/') == path);
@@ -248,7 +258,13 @@ impl<'p> Planner<'_, 'p, '_> {
         (!read_only).then_some(name)
     }
 
-    fn missing_env<'g>(&mut self, kind: SidecarKind, container: &Container<'_>, grant: &'g Grant<'g>, missing: &mut Vec<&'g Variable<'g>>) {
+    fn missing_env<'g>(
+        &mut self,
+        kind: SidecarKind,
+        container: &PodContainer<'_>,
+        grant: &'g Grant<'a>,
+        missing: &mut Vec<&'g Variable<'a>>,
+    ) {
         for variable in &grant.env {
             // The kubelet lets the last of several win.
             match container.env.items().iter().rev().find(|there| &*there.name == variable.name) {
@@ -273,31 +289,43 @@ impl<'p> Planner<'_, 'p, '_> {
         &mut self,
         list: List,
         index: usize,
-        container: &Container<'_>,
-        mounts: &[&Mount<'_>],
-        env: &[&Variable<'_>],
+        container: &'a PodContainer<'_>,
+        mounts: &[&Mount<'a>],
+        env: &[&Variable<'a>],
     ) -> Result<(), InjectionError> {
         let name = &*container.name;
+        let at = |member: &str| format!("/spec/{}/{index}/{member}", list.name());
+        let by_name = |member: &str| format!("/spec/{}/{}/{member}", list.name(), segment(name));
         if !mounts.is_empty() {
-            let paths = self.record.added.mounts.entry(name.to_owned()).or_default();
-            paths.extend(mounts.iter().map(|mount| mount.mount_path.to_string()));
+            let paths = self.record.added.mounts.entry(name.into()).or_default();
+            paths.extend(mounts.iter().map(|mount| mount.mount_path.clone().into()));
         }
         if !env.is_empty() {
-            let names = self.record.added.env.entry(name.to_owned()).or_default();
-            names.extend(env.iter().map(|variable| variable.name.to_owned()));
+            let names = self.record.added.env.entry(name.into()).or_default();
+            names.extend(env.iter().map(|variable| variable.name.into()));
         }
-        let (at, named) = (format!("/spec/{}/{index}", list.name()), format!("/spec/{}/{}", list.name(), segment(name)));
-        self.append(&format!("{at}/env"), &format!("{named}/env"), slot_state(&container.env), env)?;
-        self.append(&format!("{at}/volumeMounts"), &format!("{named}/volumeMounts"), slot_state(&container.volume_mounts), mounts)
+        if !env.is_empty() {
+            self.append(&at("env"), || by_name("env"), slot_state(&container.env), env)?;
+        }
+        if !mounts.is_empty() {
+            self.append(&at("volumeMounts"), || by_name("volumeMounts"), slot_state(&container.volume_mounts), mounts)?;
+        }
+        Ok(())
     }
 
-    /// Appends items to a list, making it if need be.
-    fn append<T: Serialize>(&mut self, path: &str, named: &str, there: Option<Before>, items: &[T]) -> Result<(), InjectionError> {
+    /// Appends items to a list, making it if need be. In the record a list goes by another path, which names its container.
+    fn append<T: Serialize, N: Into<Text<'a>>>(
+        &mut self,
+        path: &str,
+        named: impl FnOnce() -> N,
+        there: Option<Before>,
+        items: &[T],
+    ) -> Result<(), InjectionError> {
         if items.is_empty() {
             return Ok(());
         }
         if let Some(before) = there {
-            self.record.added.parents.insert(named.to_owned(), before);
+            self.record.added.parents.insert(named().into(), before);
             self.patch.add(path, &items)?;
             return Ok(());
         }
@@ -308,7 +336,7 @@ impl<'p> Planner<'_, 'p, '_> {
         Ok(())
     }
 
-    fn add_pull_secrets(&mut self, context: Context<'_>) -> Result<(), InjectionError> {
+    fn add_pull_secrets(&mut self, context: Context<'a>) -> Result<(), InjectionError> {
         let there = self.spec.image_pull_secrets.items();
         // The first secret in a template would hide those of the ServiceAccount, which only the API server knows.
         if context.offline && there.is_empty() {
@@ -316,15 +344,15 @@ impl<'p> Planner<'_, 'p, '_> {
         }
         let wanted = context.settings.image_pull_secrets.iter();
         let missing: Vec<&String> = wanted.filter(|secret| !there.iter().any(|there| *there.name == **secret)).collect();
-        self.record.added.image_pull_secrets.extend(missing.iter().map(|secret| (*secret).clone()));
+        self.record.added.image_pull_secrets.extend(missing.iter().map(|secret| secret.as_str().into()));
         let items: Vec<BTreeMap<&str, &String>> = missing.into_iter().map(|secret| BTreeMap::from([("name", secret)])).collect();
-        self.append("/spec/imagePullSecrets", "/spec/imagePullSecrets", slot_state(&self.spec.image_pull_secrets), &items)
+        self.append("/spec/imagePullSecrets", || "/spec/imagePullSecrets", slot_state(&self.spec.image_pull_secrets), &items)
     }
 
     /// Inserts the sidecars' containers, merging those the user wrote under our names.
-    fn add_containers(&mut self, rigs: Vec<Rig<'_>>) -> Result<(), InjectionError> {
+    fn add_containers(&mut self, rigs: Vec<Rig<'a>>) -> Result<(), InjectionError> {
         let mut moved = Vec::new();
-        let mut added: Vec<(Placement, Box<RawValue>)> = Vec::new();
+        let mut added: Vec<(Placement, NewContainer<'a>)> = Vec::new();
         for rig in rigs {
             let name = rig.container.name;
             let found = self.position(name);
@@ -333,8 +361,8 @@ impl<'p> Planner<'_, 'p, '_> {
                 continue;
             }
             let Some((list, index)) = found else {
-                added.push((rig.placement, serde_json::value::to_raw_value(&rig.container)?));
                 self.remember_container(rig.placement, name);
+                added.push((rig.placement, NewContainer::Ours(Box::new(rig.container))));
                 continue;
             };
             let original = merge::container_text((self.text)().map_err(InjectionError::NotAPod)?, list.name(), index)?;
@@ -342,7 +370,7 @@ impl<'p> Planner<'_, 'p, '_> {
             let among_init = if asks_for_ours { rig.placement.is_init() } else { list == List::Init };
             let merge = merge::Merge::new(&original, &rig.container, among_init)?;
             if asks_for_ours {
-                added.push((rig.placement, merge.whole()?));
+                added.push((rig.placement, NewContainer::Merged(merge.whole()?)));
                 moved.push((list, index));
             } else {
                 merge.fill(&mut self.patch, &format!("/spec/{}/{index}", list.name()))?;
@@ -370,19 +398,19 @@ impl<'p> Planner<'_, 'p, '_> {
     }
 
     fn position(&self, name: &str) -> Option<(List, usize)> {
-        let in_list = |containers: &[Container<'_>]| containers.iter().position(|container| &*container.name == name);
+        let in_list = |containers: &[PodContainer<'_>]| containers.iter().position(|container| &*container.name == name);
         let init = in_list(self.spec.init_containers.items()).map(|index| (List::Init, index));
         init.or_else(|| in_list(self.spec.containers.items()).map(|index| (List::App, index)))
     }
 
-    fn remember_container(&mut self, placement: Placement, name: &str) {
+    fn remember_container(&mut self, placement: Placement, name: &'static str) {
         let names = if placement.is_init() { &mut self.record.added.init_containers } else { &mut self.record.added.containers };
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
+        if !names.iter().any(|known| **known == *name) {
+            names.push(name.into());
         }
     }
 
-    fn move_and_insert(&mut self, moved: &mut [(List, usize)], added: Vec<(Placement, Box<RawValue>)>) -> Result<(), InjectionError> {
+    fn move_and_insert(&mut self, moved: &mut [(List, usize)], added: Vec<(Placement, NewContainer<'a>)>) -> Result<(), InjectionError> {
         // From the end, so that no removal shifts the next one.
         moved.sort_unstable_by_key(|(list, index)| (list.name(), std::cmp::Reverse(*index)));
         for (list, index) in moved.iter() {
@@ -402,11 +430,11 @@ impl<'p> Planner<'_, 'p, '_> {
         self.insert(List::App, slot_state(&self.spec.containers), apps)
     }
 
-    fn insert(&mut self, list: List, there: Option<Before>, insertions: Vec<Insertion>) -> Result<(), InjectionError> {
+    fn insert(&mut self, list: List, there: Option<Before>, insertions: Vec<Insertion<'a>>) -> Result<(), InjectionError> {
         let path = format!("/spec/{}", list.name());
         if there.is_some() {
             let containers: Vec<_> = insertions.into_iter().map(|insertion| insertion.container).collect();
-            return self.append(&path, &path, there, &containers);
+            return self.append(&path, || path.clone(), there, &containers);
         }
         for Insertion { place, container } in insertions {
             self.patch.add(&format!("{path}/{place}"), &container)?;
@@ -421,7 +449,7 @@ impl<'p> Planner<'_, 'p, '_> {
         }
         let app = self.spec.containers.items().iter().find(|container| !mesh::is_injected(&container.name));
         if let Some(app) = app {
-            self.record.added.annotations.push(DEFAULT_CONTAINER.to_owned());
+            self.record.added.annotations.push(DEFAULT_CONTAINER.into());
             self.annotate(DEFAULT_CONTAINER, &&*app.name)?;
         }
         Ok(())
@@ -429,8 +457,7 @@ impl<'p> Planner<'_, 'p, '_> {
 
     fn write_status(&mut self) -> Result<(), InjectionError> {
         self.make_annotations()?;
-        let text = serde_json::to_string(&self.record)?;
-        self.annotate(STATUS, &text)
+        self.annotate(STATUS, &self.record.to_text()?)
     }
 
     /// Makes the maps that hold annotations, first of all operations, and remembers it.
@@ -441,7 +468,7 @@ impl<'p> Planner<'_, 'p, '_> {
             missing => slot_state(missing).map(|before| ("/metadata", before)),
         };
         let Some((path, before)) = parents else { return Ok(()) };
-        self.record.added.parents.insert(path.to_owned(), before);
+        self.record.added.parents.insert(path.into(), before);
         let mut first = Patch::default();
         if path == "/metadata" {
             first.add(path, &BTreeMap::from([("annotations", nothing)]))?;
@@ -468,16 +495,15 @@ fn slot_state<T>(slot: &Slot<T>) -> Option<Before> {
     }
 }
 
-fn remaining<'a>(containers: &'a [Container<'_>], gone: &[usize]) -> Vec<&'a str> {
+fn remaining<'a>(containers: &'a [PodContainer<'_>], gone: &[usize]) -> Vec<&'a str> {
     containers.iter().enumerate().filter(|(index, _)| !gone.contains(index)).map(|(_, container)| &*container.name).collect()
 }
 
 /// Gives each new container its place in the final list, in ascending order, so that each insertion finds its place.
-fn places(added: Vec<(Placement, Box<RawValue>)>, there: &[&str]) -> Vec<Insertion> {
+fn places<'a>(added: Vec<(Placement, NewContainer<'a>)>, there: &[&str]) -> Vec<Insertion<'a>> {
     // Where the containers stand that were in the list when it was read, a sidecar stands behind the mesh's last one.
     let behind_mesh = there.iter().rposition(|name| mesh::belongs_to_mesh(name)).map_or(0, |index| index + 1);
-    let mut early: Vec<Box<RawValue>> = Vec::new();
-    let mut late: Vec<Box<RawValue>> = Vec::new();
+    let (mut early, mut late) = (Vec::new(), Vec::new());
     for (placement, container) in added {
         if placement == Placement::AfterInit { late.push(container) } else { early.push(container) }
     }
@@ -487,7 +513,7 @@ fn places(added: Vec<(Placement, Box<RawValue>)>, there: &[&str]) -> Vec<Inserti
     early.chain(late).collect()
 }
 
-fn way_out(kind: SidecarKind, container: &Container<'_>, volume: Option<&str>, path: &str) -> String {
+fn way_out(kind: SidecarKind, container: &PodContainer<'_>, volume: Option<&str>, path: &str) -> String {
     match kind {
         SidecarKind::FileSync => super::file_sync::way_out(&container.name, volume),
         SidecarKind::Vnc | SidecarKind::Guacamole => vnc::way_out(&container.name, path),

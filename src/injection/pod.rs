@@ -2,11 +2,15 @@
 //!
 //! What is not named here is never decoded, so fields newer than this program survive untouched.
 
-use std::{borrow::Cow, marker::PhantomData, ops::Deref};
+use std::{
+    borrow::{Borrow, Cow},
+    marker::PhantomData,
+    ops::Deref,
+};
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
-use super::InjectionError;
+use super::{InjectionError, json};
 
 /// A member that may be missing, `null`, or there. The difference matters to a patch and to its undoing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -219,7 +223,7 @@ pub struct SecurityContext {
 impl<'a> Pod<'a> {
     /// Reads a pod, or a pod template, from JSON.
     pub fn read(text: &'a str) -> Result<Self, InjectionError> {
-        serde_json::from_str(text).map_err(|error| Self::bad_field(text).unwrap_or(InjectionError::NotAPod(error)))
+        json::from_str(text).map_err(|error| Self::bad_field(text).unwrap_or(InjectionError::NotAPod(error)))
     }
 
     /// Reads once more, slower, for the path of the field that is wrong.
@@ -281,7 +285,7 @@ impl<'de: 'a, 'a> serde::de::Visitor<'de> for PairsVisitor<'a> {
 }
 
 /// A text that borrows where it can: inside options and collections, serde's own `Cow` always copies.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 impl Deref for Text<'_> {
@@ -289,6 +293,18 @@ impl Deref for Text<'_> {
 
     fn deref(&self) -> &str {
         &self.0
+    }
+}
+
+impl Borrow<str> for Text<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a, T: Into<Cow<'a, str>>> From<T> for Text<'a> {
+    fn from(text: T) -> Self {
+        Self(text.into())
     }
 }
 

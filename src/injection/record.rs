@@ -7,56 +7,60 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::pod::Text;
+
 /// What was done to a pod, and by whom.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Record {
+pub struct Record<'a> {
     /// The version of Outrigger that wrote it.
-    pub version: String,
+    #[serde(borrow)]
+    pub version: Text<'a>,
     /// A digest of all settings that held: another one means that other sidecars would be made today.
-    pub settings: String,
+    #[serde(borrow)]
+    pub settings: Text<'a>,
     /// The sidecars the pod has got.
-    #[serde(default)]
-    pub injected: Vec<String>,
+    #[serde(borrow, default)]
+    pub injected: Vec<Text<'a>>,
     /// The sidecars it asked for and has not got, each with the reason.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub skipped: BTreeMap<String, String>,
+    #[serde(borrow, default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<Text<'a>, Text<'a>>,
     /// The annotations that held, its namespace's among them.
-    #[serde(default)]
-    pub annotations: BTreeMap<String, String>,
+    #[serde(borrow, default)]
+    pub annotations: BTreeMap<Text<'a>, Text<'a>>,
     /// Every addition.
-    #[serde(default)]
-    pub added: Added,
+    #[serde(borrow, default)]
+    pub added: Added<'a>,
 }
 
 /// Every addition to a pod, by name.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Added {
+pub struct Added<'a> {
     /// Containers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub containers: Vec<String>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<Text<'a>>,
     /// Init containers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub init_containers: Vec<String>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
+    pub init_containers: Vec<Text<'a>>,
     /// Volumes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub volumes: Vec<String>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Text<'a>>,
     /// Pull secrets.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub image_pull_secrets: Vec<String>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<Text<'a>>,
     /// Annotations beside this one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub annotations: Vec<String>,
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<Text<'a>>,
     /// Mount paths, by container.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub mounts: BTreeMap<String, Vec<String>>,
+    #[serde(borrow, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<Text<'a>, Vec<Text<'a>>>,
     /// Environment variables, by container.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, Vec<String>>,
+    #[serde(borrow, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<Text<'a>, Vec<Text<'a>>>,
     /// Lists and maps made to hold additions, with what was there before. The path names containers, not indices.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub parents: BTreeMap<String, Before>,
+    #[serde(borrow, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parents: BTreeMap<Text<'a>, Before>,
     /// Containers the user wrote under our names, as they were.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<Merged>,
@@ -91,17 +95,25 @@ pub struct Merged {
     pub original: Box<RawValue>,
 }
 
-impl Record {
+impl<'a> Record<'a> {
     /// Reads a record from the annotation's text.
-    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+    pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
+    }
+
+    /// The annotation's text.
+    pub(crate) fn to_text(&self) -> Result<String, serde_json::Error> {
+        // Room for three sidecars, so that it doesn't grow while it is written.
+        let mut text = Vec::with_capacity(2048);
+        serde_json::to_writer(&mut text, self)?;
+        String::from_utf8(text).map_err(serde::ser::Error::custom)
     }
 
     /// Whether a container of this name is ours, or the user's merged with ours.
     #[must_use]
     pub fn knows_container(&self, name: &str) -> bool {
         let added = &self.added;
-        added.containers.iter().chain(&added.init_containers).any(|known| known == name)
+        added.containers.iter().chain(&added.init_containers).any(|known| **known == *name)
             || added.merged.iter().any(|merged| merged.name == name)
     }
 }

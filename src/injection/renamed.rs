@@ -3,10 +3,13 @@
 //! What proves it are mounts of the volumes that we added. Nobody else has those volumes, so a container that the record
 //! doesn't know, with our volumes where a missing one had them, is the missing one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+};
 
 use super::{
-    pod::{Container, Spec},
+    pod::{Container, Spec, Text},
     record::{Added, Before},
 };
 
@@ -20,9 +23,9 @@ pub(crate) struct Renamed<'a> {
 }
 
 impl<'a> Renamed<'a> {
-    pub(crate) fn find(spec: &'a Spec<'_>, added: &'a Added) -> Self {
+    pub(crate) fn find(spec: &'a Spec<'_>, added: &'a Added<'_>) -> Self {
         let containers = || spec.init_containers.items().iter().chain(spec.containers.items());
-        let known: BTreeSet<&str> = added.mounts.keys().chain(added.env.keys()).map(String::as_str).collect();
+        let known: BTreeSet<&str> = added.mounts.keys().chain(added.env.keys()).map(Deref::deref).collect();
         let present: BTreeSet<&str> = containers().map(|container| &*container.name).collect();
         let missing: Vec<&str> = known.difference(&present).copied().collect();
         if missing.is_empty() {
@@ -46,7 +49,7 @@ impl<'a> Renamed<'a> {
 }
 
 /// The name that a missing container has today. Of several that were given the same, it doesn't matter which is which.
-fn heir<'a>(name: &str, missing: &[&'a str], strangers: &[&'a Container<'_>], added: &Added) -> Option<&'a str> {
+fn heir<'a>(name: &str, missing: &[&'a str], strangers: &[&'a Container<'_>], added: &Added<'_>) -> Option<&'a str> {
     let paths = recorded_paths(name, added);
     let rivals: Vec<&str> = missing.iter().copied().filter(|other| recorded_paths(other, added) == paths).collect();
     let heirs: Vec<&str> = strangers.iter().filter(|container| our_paths(container, added) == paths).map(|heir| &*heir.name).collect();
@@ -57,18 +60,18 @@ fn heir<'a>(name: &str, missing: &[&'a str], strangers: &[&'a Container<'_>], ad
 }
 
 /// Where the record says that a container got mounts.
-fn recorded_paths<'a>(name: &str, added: &'a Added) -> BTreeSet<&'a str> {
-    added.mounts.get(name).into_iter().flatten().map(String::as_str).collect()
+fn recorded_paths<'a>(name: &str, added: &'a Added<'_>) -> BTreeSet<&'a str> {
+    added.mounts.get(name).into_iter().flatten().map(Deref::deref).collect()
 }
 
 /// Where a container mounts volumes that we added.
-fn our_paths<'a>(container: &'a Container<'_>, added: &Added) -> BTreeSet<&'a str> {
+fn our_paths<'a>(container: &'a Container<'_>, added: &Added<'_>) -> BTreeSet<&'a str> {
     let mounts = container.volume_mounts.items().iter().filter(|mount| added.volumes.iter().any(|volume| **volume == *mount.name));
     mounts.map(|mount| &*mount.mount_path).collect()
 }
 
 /// What undoing takes from a container besides its mounts: its variables, and the lists that were made for it.
-fn grants<'a>(name: &str, added: &'a Added) -> (Option<&'a Vec<String>>, Vec<(&'a str, Before)>) {
+fn grants<'a>(name: &str, added: &'a Added<'a>) -> (Option<&'a Vec<Text<'a>>>, Vec<(&'a str, Before)>) {
     let made = added.parents.iter().filter_map(|(path, before)| {
         let mut parts = path.rsplit('/');
         let (list, owner) = (parts.next()?, parts.next()?);

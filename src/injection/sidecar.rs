@@ -18,18 +18,18 @@ pub(crate) struct Rig<'a> {
     /// Where the container belongs.
     pub(crate) placement: Placement,
     /// Volumes it needs in the pod.
-    pub(crate) volumes: Vec<Volume>,
+    pub(crate) volumes: Vec<Volume<'a>>,
     /// Volumes of the pod it uses; they must be there already.
-    pub(crate) borrowed_volumes: Vec<BorrowedVolume>,
-    /// What the chosen containers of the pod get.
+    pub(crate) borrowed_volumes: Vec<BorrowedVolume<'a>>,
+    /// What the chosen containers of the pod get, in the containers' order.
     pub(crate) grants: Vec<Grant<'a>>,
 }
 
 /// A volume the user names for us to use.
 #[derive(Debug)]
-pub(crate) struct BorrowedVolume {
+pub(crate) struct BorrowedVolume<'a> {
     /// Its name.
-    pub(crate) name: String,
+    pub(crate) name: &'a str,
     /// The annotation that names it.
     pub(crate) key: &'static str,
     /// Whether we write to it.
@@ -40,7 +40,7 @@ pub(crate) struct BorrowedVolume {
 #[derive(Debug)]
 pub(crate) struct Grant<'a> {
     /// The container's name.
-    pub(crate) container: String,
+    pub(crate) container: &'a str,
     /// Volumes mounted into it.
     pub(crate) mounts: Vec<Mount<'a>>,
     /// Variables set in it.
@@ -71,7 +71,7 @@ impl Placement {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Container<'a> {
     pub(crate) name: &'static str,
-    pub(crate) image: Cow<'a, str>,
+    pub(crate) image: &'a str,
     pub(crate) image_pull_policy: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) restart_policy: Option<&'static str>,
@@ -198,34 +198,34 @@ impl SecurityContext {
 
 /// A volume of the pod, as `core/v1` has it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Volume {
-    pub(crate) name: String,
+pub(crate) struct Volume<'a> {
+    pub(crate) name: Cow<'a, str>,
     #[serde(flatten)]
-    pub(crate) source: VolumeSource,
+    pub(crate) source: VolumeSource<'a>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum VolumeSource {
-    EmptyDir(EmptyDir),
-    Secret(SecretVolume),
+pub(crate) enum VolumeSource<'a> {
+    EmptyDir(EmptyDir<'a>),
+    Secret(SecretVolume<'a>),
     Projected(Projected),
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct EmptyDir {
+pub(crate) struct EmptyDir<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) medium: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) size_limit: Option<String>,
+    pub(crate) size_limit: Option<&'a str>,
 }
 
 /// A mounted Secret. It is optional, so that a missing one doesn't hold the pod back: the sidecar reports it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SecretVolume {
-    pub(crate) secret_name: String,
+pub(crate) struct SecretVolume<'a> {
+    pub(crate) secret_name: &'a str,
     pub(crate) optional: bool,
 }
 
@@ -280,32 +280,32 @@ pub(crate) struct FieldRef {
     pub(crate) field_path: &'static str,
 }
 
-impl Volume {
+impl<'a> Volume<'a> {
     /// A scratch folder in memory, bounded.
     #[must_use]
-    pub(crate) fn memory(name: &str, size_limit: &str) -> Self {
+    pub(crate) const fn memory(name: &'a str, size_limit: &'a str) -> Self {
         Self {
-            name: name.to_owned(),
-            source: VolumeSource::EmptyDir(EmptyDir { medium: Some("Memory"), size_limit: Some(size_limit.to_owned()) }),
+            name: Cow::Borrowed(name),
+            source: VolumeSource::EmptyDir(EmptyDir { medium: Some("Memory"), size_limit: Some(size_limit) }),
         }
     }
 
     /// A scratch folder on the node's disk.
     #[must_use]
-    pub(crate) fn scratch(name: &str) -> Self {
-        Self { name: name.to_owned(), source: VolumeSource::EmptyDir(EmptyDir::default()) }
+    pub(crate) const fn scratch(name: &'a str) -> Self {
+        Self { name: Cow::Borrowed(name), source: VolumeSource::EmptyDir(EmptyDir { medium: None, size_limit: None }) }
     }
 
     /// A Secret's keys as files.
     #[must_use]
-    pub(crate) fn secret(name: String, secret: &str) -> Self {
-        Self { name, source: VolumeSource::Secret(SecretVolume { secret_name: secret.to_owned(), optional: true }) }
+    pub(crate) fn secret(name: impl Into<Cow<'a, str>>, secret: &'a str) -> Self {
+        Self { name: name.into(), source: VolumeSource::Secret(SecretVolume { secret_name: secret, optional: true }) }
     }
 
     /// What a Kubernetes client needs, from the pod's own ServiceAccount: the volume that the API server's
     /// ServiceAccount admission would mount, but for one container alone.
     #[must_use]
-    pub(crate) fn service_account(name: &str) -> Self {
+    pub(crate) fn service_account(name: &'a str) -> Self {
         let sources = vec![
             ProjectedSource::ServiceAccountToken(ServiceAccountToken { path: "token", expiration_seconds: 3607 }),
             ProjectedSource::ConfigMap(ConfigMapItems { name: "kube-root-ca.crt", items: [KeyToPath { key: "ca.crt", path: "ca.crt" }] }),
@@ -313,7 +313,7 @@ impl Volume {
                 items: [DownwardItem { path: "namespace", field_ref: FieldRef { field_path: "metadata.namespace" } }],
             }),
         ];
-        Self { name: name.to_owned(), source: VolumeSource::Projected(Projected { sources }) }
+        Self { name: Cow::Borrowed(name), source: VolumeSource::Projected(Projected { sources }) }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::api::annotations::STATUS;
 use super::{
     InjectionError, merge,
     patch::{Patch, segment},
-    pod::{Container, Named, Pod, Slot, Spec},
+    pod::{Container, Named, Pod, Slot, Spec, Text},
     record::{Added, Before, Merged, Record},
     renamed::Renamed,
 };
@@ -43,7 +43,7 @@ pub fn uninject(text: &str) -> Result<Option<Uninjection>, InjectionError> {
 
 struct Undo<'a> {
     source: &'a RawValue,
-    added: &'a Added,
+    added: &'a Added<'a>,
     renamed: &'a Renamed<'a>,
     patch: Patch,
     warnings: Vec<String>,
@@ -56,7 +56,7 @@ impl Undo<'_> {
                 .push(format!("container {name} was taken for {recorded} under another name: it has what was added to {recorded}"));
         }
         for lost in &self.renamed.lost {
-            let listed = |names: Option<&Vec<String>>| names.map(|names| names.join(", ")).filter(|names| !names.is_empty());
+            let listed = |names: Option<&Vec<Text<'_>>>| names.map(|names| names.join(", ")).filter(|names| !names.is_empty());
             let mounts = listed(self.added.mounts.get(*lost)).map(|paths| format!("the mounts at {paths}"));
             let variables = listed(self.added.env.get(*lost)).map(|names| format!("the variables {names}"));
             let given = mounts.into_iter().chain(variables).collect::<Vec<_>>().join(" and ");
@@ -65,7 +65,7 @@ impl Undo<'_> {
     }
 
     /// Grants first, while the indices are the pod's; then the containers, from the end.
-    fn containers(&mut self, list: &str, slot: &Slot<Vec<Container<'_>>>, added: &[String]) -> Result<(), InjectionError> {
+    fn containers(&mut self, list: &str, slot: &Slot<Vec<Container<'_>>>, added: &[Text<'_>]) -> Result<(), InjectionError> {
         let containers = slot.items();
         let gone = |container: &Container<'_>| {
             let moved = self.added.merged.iter().any(|merged| merged.moved && *merged.name == *container.name);
@@ -117,7 +117,7 @@ impl Undo<'_> {
         self.remove_items("/spec/volumes", "/spec/volumes", names.len(), &going)
     }
 
-    fn named(&mut self, parent: &str, slot: &Slot<Vec<Named<'_>>>, added: &[String]) -> Result<(), InjectionError> {
+    fn named(&mut self, parent: &str, slot: &Slot<Vec<Named<'_>>>, added: &[Text<'_>]) -> Result<(), InjectionError> {
         let going = positions(&slot.items().iter().map(|item| &*item.name).collect::<Vec<_>>(), added);
         self.remove_items(parent, parent, slot.items().len(), &going)
     }
@@ -169,14 +169,14 @@ impl Undo<'_> {
 
     fn length_without_ours(&self, containers: &[Container<'_>]) -> usize {
         let ours = |name: &str| {
-            let added = self.added.containers.iter().chain(&self.added.init_containers).any(|known| known == name);
+            let added = self.added.containers.iter().chain(&self.added.init_containers).any(|known| **known == *name);
             added || self.added.merged.iter().any(|merged| merged.moved && merged.name == name)
         };
         containers.iter().filter(|container| !ours(&container.name)).count()
     }
 
     fn annotations(&mut self, pod: &Pod<'_>) -> Result<(), InjectionError> {
-        let ours = |name: &str| name == STATUS || self.added.annotations.iter().any(|known| known == name);
+        let ours = |name: &str| name == STATUS || self.added.annotations.iter().any(|known| **known == *name);
         let all_ours = pod.annotations().all(|(name, _)| ours(name));
         for parent in ["/metadata", "/metadata/annotations"] {
             if let (true, Some(before)) = (all_ours, self.added.parents.get(parent)) {
@@ -191,8 +191,8 @@ impl Undo<'_> {
 }
 
 /// The last place of each known name: additions stand behind what the user wrote.
-fn positions(names: &[&str], known: &[String]) -> Vec<usize> {
-    let mut positions: Vec<usize> = known.iter().filter_map(|known| names.iter().rposition(|name| name == known)).collect();
+fn positions(names: &[&str], known: &[Text<'_>]) -> Vec<usize> {
+    let mut positions: Vec<usize> = known.iter().filter_map(|known| names.iter().rposition(|name| **name == **known)).collect();
     positions.sort_unstable();
     positions.dedup();
     positions

@@ -128,7 +128,7 @@ fn own_mounts(attach: bool) -> Vec<Mount<'static>> {
     mounts
 }
 
-fn volumes(attach: bool, shared_memory: Option<&str>) -> Vec<Volume> {
+fn volumes(attach: bool, shared_memory: Option<&str>) -> Vec<Volume<'_>> {
     let mut volumes = vec![Volume::memory(SOCKET_VOLUME, SOCKET_LIMIT)];
     if !attach {
         volumes.push(Volume::memory(COOKIE_VOLUME, SOCKET_LIMIT));
@@ -141,7 +141,7 @@ fn volumes(attach: bool, shared_memory: Option<&str>) -> Vec<Volume> {
 }
 
 /// What a container with windows gets. It can't remove the server's socket, unless the server is its own.
-fn grant<'a>(container: &Container<'_>, display: &'a str, attach: bool, shared_memory: bool) -> Grant<'a> {
+fn grant<'a>(container: &'a Container<'_>, display: &'a str, attach: bool, shared_memory: bool) -> Grant<'a> {
     let mut mounts = Vec::new();
     let mut env = Vec::new();
     if attach {
@@ -155,7 +155,7 @@ fn grant<'a>(container: &Container<'_>, display: &'a str, attach: bool, shared_m
     if shared_memory {
         mounts.push(Mount::writable(SHARED_MEMORY_VOLUME, SHARED_MEMORY_FOLDER));
     }
-    Grant { container: container.name.to_string(), mounts, env }
+    Grant { container: &container.name, mounts, env }
 }
 
 /// The way out of a conflict with one of our additions, in words for the denial.

@@ -44,8 +44,8 @@ impl Key {
     /// The sidecar this key configures, or `None` for those that concern the whole pod.
     #[must_use]
     pub fn sidecar(&self) -> Option<SidecarKind> {
-        let prefix = self.name.split_once('/').map_or("", |(prefix, _)| prefix);
-        SidecarKind::ALL.into_iter().find(|sidecar| sidecar.prefix() == prefix)
+        let is_under = |prefix: &str| self.name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+        SidecarKind::ALL.into_iter().find(|sidecar| is_under(sidecar.prefix()))
     }
 }
 

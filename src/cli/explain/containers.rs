@@ -4,6 +4,7 @@ use crate::api::annotations::{FILE_SYNC_MODE, NATIVE_SIDECAR, SidecarKind};
 use crate::cli::columns::columns;
 use crate::cli::injector::record;
 use crate::cli::manifests::Node;
+use crate::injection::Text;
 
 use super::Story;
 
@@ -92,10 +93,10 @@ pub(super) fn tell_own(story: &Story<'_>) -> String {
 }
 
 /// The items of a container's list that a record names.
-fn named<'pod>(container: &'pod Node, list: &str, key: &'static str, names: Option<&Vec<String>>) -> impl Iterator<Item = &'pod Node> {
+fn named<'pod>(container: &'pod Node, list: &str, key: &'static str, names: Option<&Vec<Text<'_>>>) -> impl Iterator<Item = &'pod Node> {
     let items = container.get(list).and_then(Node::items).unwrap_or_default();
     let is_named = move |item: &&Node| {
-        item.get(key).and_then(Node::as_str).is_some_and(|name| names.is_some_and(|names| names.iter().any(|known| known == name)))
+        item.get(key).and_then(Node::as_str).is_some_and(|name| names.is_some_and(|names| names.iter().any(|known| **known == *name)))
     };
     items.iter().filter(is_named).collect::<Vec<_>>().into_iter()
 }

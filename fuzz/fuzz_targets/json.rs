@@ -1,0 +1,17 @@
+//! The reader of reviews against `serde_json`: they read the same, and refuse the same.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use outrigger::injection::json;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+fuzz_target!(|text: &str| {
+    if let Some(value) = json::read::<Value>(text) {
+        assert_eq!(value, serde_json::from_str::<Value>(text).expect("what is read here is JSON"));
+    }
+    if json::read::<IgnoredAny>(text).is_some() {
+        serde_json::from_str::<IgnoredAny>(text).expect("what is passed over here is JSON");
+    }
+});

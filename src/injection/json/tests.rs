@@ -1,0 +1,150 @@
+//! Held against `serde_json`, which says what JSON means.
+
+use proptest::prelude::*;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Texts that are JSON, nearly JSON, or none.
+const SHAPES: &[&str] = &[
+    "",
+    " ",
+    "null",
+    " true ",
+    "false",
+    "nul",
+    "truefalse",
+    "0",
+    "-0",
+    "-1",
+    "01",
+    "1.5",
+    "1.",
+    ".5",
+    "1e3",
+    "1E+3",
+    "1e",
+    "-",
+    "+1",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "123456789012345678901234567890",
+    "\"\"",
+    "\"a",
+    "a\"",
+    r#""\"""#,
+    r#""\\""#,
+    r#""\u0041""#,
+    r#""\u00""#,
+    r#""\u00zz""#,
+    r#""\ud800""#,
+    r#""\ud83d\ude00""#,
+    r#""\x""#,
+    "\"\t\"",
+    "\"\u{7f}é\"",
+    "[]",
+    "[ ]",
+    "[1,2]",
+    "[1,]",
+    "[,1]",
+    "[1 2]",
+    "[1",
+    "[1}",
+    "]",
+    "{}",
+    "{ }",
+    r#"{"a":1}"#,
+    r#"{"a":1,}"#,
+    r#"{,"a":1}"#,
+    r#"{"a"}"#,
+    r#"{"a":}"#,
+    r#"{"a" : [ {"b" : null} , "c" ] }"#,
+    "{1:2}",
+    "{\"a\":1]",
+    r#"{"a":1 "b":2}"#,
+    "[[[]]]",
+    "[[[]]",
+    "1 2",
+    "{} {}",
+    "\u{feff}1",
+    "\u{a0}1",
+    r#"{"a":"0123456789abcdef","b":"0123456789abcde\n","c":"0123456789abcdefg"}"#,
+];
+
+/// What is read here is what `serde_json` reads; what is passed over would be read.
+fn agrees(text: &str) -> Result<(), TestCaseError> {
+    let expected = serde_json::from_str::<Value>(text).ok();
+    if let Some(value) = read::<Value>(text) {
+        prop_assert_eq!(Some(value), expected, "{}", text);
+    }
+    prop_assert_eq!(from_str::<Value>(text).ok(), serde_json::from_str(text).ok(), "{}", text);
+    if read::<IgnoredAny>(text).is_some() {
+        prop_assert!(serde_json::from_str::<IgnoredAny>(text).is_ok(), "{}", text);
+    }
+    Ok(())
+}
+
+#[test]
+fn means_what_serde_json_means() {
+    for text in SHAPES {
+        agrees(text).unwrap();
+        agrees(&format!(r#"{{"x":[{text}],"y":"{text}"}}"#)).unwrap();
+    }
+}
+
+#[test]
+fn what_is_usual_is_read_here() {
+    let document = json!({"text": "plain", "escaped": "a \"b\" \u{1F600}\n", "list": [1, -2, true, null, {}], "deep": [[[{"a": []}]]]});
+    for text in [document.to_string(), serde_json::to_string_pretty(&document).unwrap()] {
+        assert_eq!(read::<Value>(&text).unwrap(), document);
+        read::<IgnoredAny>(&text).unwrap();
+    }
+    assert!(matches!(read::<Cow<'_, str>>(r#""é""#), Some(text) if text == "é"));
+    read::<IgnoredAny>("[1.5e-3, 1E9]").unwrap();
+}
+
+#[test]
+fn depth_is_bounded() {
+    for depth in [50, 60, 63, 64, 70, 127, 128, 10_000] {
+        let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(from_str::<Value>(&nested).is_ok(), serde_json::from_str::<Value>(&nested).is_ok(), "{depth}");
+        assert!(from_str::<IgnoredAny>(&nested).is_ok(), "{depth}");
+    }
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,40}".prop_map(Value::from)
+    ];
+    leaf.prop_recursive(4, 40, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(".{0,20}", inner, 0..5).prop_map(|members| json!(members))
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn reads_any_value(value in value()) {
+        let text = value.to_string();
+        prop_assert_eq!(read::<Value>(&text).unwrap(), value);
+        prop_assert!(read::<IgnoredAny>(&text).is_some());
+    }
+
+    #[test]
+    fn agrees_about_spoilt_documents(value in value(), at in any::<prop::sample::Index>(), by in "[\\[\\]{}:,\"\\\\0-9eE+.tfnu \t-]{0,2}", removed in 0..3_usize) {
+        let characters: Vec<char> = value.to_string().chars().collect();
+        let at = at.index(characters.len());
+        let after = characters.iter().skip(at + removed);
+        let text: String = characters.iter().take(at).copied().chain(by.chars()).chain(after.copied()).collect();
+        agrees(&text)?;
+    }
+}
