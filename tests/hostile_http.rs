@@ -328,7 +328,7 @@ async fn two_hundred_bodies_of_100_mb_cost_at_most_16_mib() {
 
 /// What all bodies may hold together, and for each connection the buffers of TLS and HTTP (a few records of 16 KiB, and
 /// what the allocator keeps of them); in KiB.
-const BODIES_AND_BUFFERS: u64 = 40 * 1024 + 192 * CLIENTS as u64;
+const BODIES_AND_BUFFERS: u64 = 40 * 1024 + 224 * CLIENTS as u64;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_slow_liars_hold_bounded_memory_and_keep_nobody_waiting() {
