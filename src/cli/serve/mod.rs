@@ -34,6 +34,9 @@ use certificate::CertificateArgs;
 use controllers::ControllersArgs;
 use tasks::Tasks;
 
+/// How long the threads of the runtime have for what they are in the middle of, once all tasks have ended.
+const THREADS_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Run the admission webhook, the controllers, or both.
 #[derive(Debug, Args)]
 #[command(after_help = "Traces are sent by OTLP over HTTP when OTEL_EXPORTER_OTLP_ENDPOINT names a collector.
@@ -107,8 +110,8 @@ impl Serve {
         let seeding = std::thread::spawn(|| aws_lc_rs::rand::fill(&mut [0; 1]));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime can't start")?;
         let result = runtime.block_on(self.serve());
-        // A start that was given up may still block its thread.
-        runtime.shutdown_background();
+        // No thread may be in a handshake when the process exits, see `end_now`; a start that was given up may block its own for ever.
+        runtime.shutdown_timeout(THREADS_PATIENCE);
         seeding
             .join()
             .map_err(|_| anyhow!("gathering random bytes failed"))?

@@ -14,7 +14,7 @@ use crate::supervise;
 const ACCOUNT_DEADLINE: Duration = Duration::from_secs(30);
 const DELETE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A namespace that is deleted, in the background, when this is dropped.
+/// A namespace whose deletion is asked for when this is dropped.
 pub struct Namespace<'cluster> {
     cluster: &'cluster ControlPlane,
     name: String,
@@ -71,24 +71,29 @@ impl Drop for Namespace<'_> {
             self.cluster.keep_logs();
         }
         match self.cluster.config() {
-            Ok(config) => delete_in_background(config, self.name.clone()),
+            Ok(config) => delete_apart(config, &self.name),
             Err(error) => progress::say(&format!("cannot delete namespace {}: {error:#}", self.name)),
         }
     }
 }
 
-/// On a thread and a runtime of its own: the test's runtime ends with the test.
-fn delete_in_background(config: Config, name: String) {
-    std::thread::spawn(move || {
-        let deleted =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| runtime.block_on(delete(config, &name)));
-        match deleted {
-            Ok(Err(kube::Error::Api(refusal))) => progress::say(&format!("cannot delete namespace {name}: {refusal}")),
-            Err(error) => progress::say(&format!("cannot delete namespace {name}: {error}")),
-            // Otherwise it is being deleted, or the cluster has ended and the namespace with it.
-            Ok(Ok(()) | Err(_)) => {}
-        }
+/// On a thread and a runtime of its own: the test's runtime may have one thread, and that one waits here. To go on without waiting
+/// would leave a handshake running while the last test's process exits, and the TLS library aborts a process that does.
+fn delete_apart(config: Config, name: &str) {
+    let deleted = std::thread::scope(|scope| {
+        let deletion = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok::<_, std::io::Error>(runtime.block_on(delete(config, name)))
+        });
+        deletion.join()
     });
+    match deleted {
+        Ok(Ok(Err(kube::Error::Api(refusal)))) => progress::say(&format!("cannot delete namespace {name}: {refusal}")),
+        Ok(Err(error)) => progress::say(&format!("cannot delete namespace {name}: {error}")),
+        Err(_) => progress::say(&format!("cannot delete namespace {name}: its thread panicked")),
+        // Otherwise it is being deleted, or the cluster has ended and the namespace with it.
+        Ok(Ok(Ok(()) | Err(_))) => {}
+    }
 }
 
 async fn delete(mut config: Config, name: &str) -> Result<(), kube::Error> {
