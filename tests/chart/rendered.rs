@@ -1,0 +1,185 @@
+//! What the chart renders, without a cluster.
+
+use outrigger::{
+    admission::registration::{Endpoint, manifests},
+    api::annotations::SidecarKind,
+    injection::Settings,
+};
+use serde_json::{Value, json};
+
+use crate::helm::{CHART, Helm, RELEASE, find, is_hook, set, title};
+
+/// What looks like a certificate to the chart.
+const BUNDLE: &str = "certificates.caBundle=-----BEGIN CERTIFICATE-----";
+const FILES: [&str; 3] = ["certificates.mode=files", "certificates.secretName=own", BUNDLE];
+
+/// Choices that change much; each is linted and counted.
+const CHOICES: [&[&str]; 5] = [
+    &[],
+    &["webhooks.failurePolicy=Fail", "guard.enabled=true", "networkPolicy.enabled=true", "metrics.serviceMonitor.enabled=true"],
+    &FILES,
+    &["certificates.mode=cert-manager", "image.pullSecrets={mirror}", "admission.hostNetwork=true", "admission.httpsPort=10260"],
+    &["admission.podAnnotations.a=b", "admission.priorityClassName=high", "admission.nodeSelector.disk=fast", "controllers.replicas=1"],
+];
+
+#[test]
+fn helm_finds_nothing_to_complain_of() {
+    let Some(helm) = Helm::obtain("helm_finds_nothing_to_complain_of") else { return };
+    for choice in CHOICES {
+        helm.output(&[&["lint", "--strict", "--quiet", CHART][..], &set(choice)].concat());
+    }
+}
+
+#[test]
+fn what_is_rendered_by_default_is_known_by_name() {
+    let Some(helm) = Helm::obtain("what_is_rendered_by_default_is_known_by_name") else { return };
+    let role = ["ClusterRole", "ClusterRoleBinding", "Deployment", "PodDisruptionBudget", "Role", "RoleBinding", "ServiceAccount"];
+    let mut expected: Vec<String> =
+        ["admission", "controllers"].iter().flat_map(|name| role.map(|kind| format!("{kind}/outrigger-{name}"))).collect();
+    expected.extend(
+        [
+            "ConfigMap/outrigger-settings",
+            "MutatingWebhookConfiguration/outrigger",
+            "Secret/outrigger-ca",
+            "Service/outrigger-admission",
+            "ValidatingWebhookConfiguration/outrigger",
+        ]
+        .map(str::to_owned),
+    );
+    expected.sort();
+    assert_eq!(titles(&helm.objects(&[]), false), expected);
+    assert_eq!(titles(&helm.objects(&[]), true), ["Pod/outrigger-test"]);
+}
+
+/// What each choice adds to the default, and takes away.
+#[test]
+fn each_choice_brings_its_own_objects() {
+    let Some(helm) = Helm::obtain("each_choice_brings_its_own_objects") else { return };
+    let default = titles(&helm.objects(&[]), false);
+    let changes = |arguments: &[&str]| {
+        let chosen = titles(&helm.objects(arguments), false);
+        let added: Vec<String> = chosen.iter().filter(|title| !default.contains(title)).cloned().collect();
+        let gone: Vec<String> = default.iter().filter(|title| !chosen.contains(title)).cloned().collect();
+        (added, gone)
+    };
+
+    let (added, gone) = changes(&set(&["guard.enabled=true"]));
+    assert_eq!(added, ["ValidatingAdmissionPolicy/outrigger-guard", "ValidatingAdmissionPolicyBinding/outrigger-guard"]);
+    assert!(gone.is_empty());
+    let (added, _) = changes(&set(&["networkPolicy.enabled=true"]));
+    assert_eq!(added, ["NetworkPolicy/outrigger-admission", "NetworkPolicy/outrigger-controllers"]);
+
+    let monitor = set(&["metrics.serviceMonitor.enabled=true"]);
+    assert_eq!(changes(&monitor).0, Vec::<String>::new(), "the cluster doesn't know the kind");
+    let known = [&monitor[..], &["--api-versions", "monitoring.coreos.com/v1/ServiceMonitor"]].concat();
+    assert_eq!(changes(&known).0, ["Service/outrigger-metrics", "ServiceMonitor/outrigger"]);
+
+    let (added, gone) = changes(&set(&FILES));
+    assert!(added.is_empty());
+    assert!(gone.iter().all(|title| title.contains("controllers") || title == "Secret/outrigger-ca" || title.contains("Role")), "{gone:?}");
+    let (added, _) = changes(&set(&["certificates.mode=cert-manager"]));
+    assert_eq!(
+        added,
+        ["Certificate/outrigger-admission", "Certificate/outrigger-root", "Issuer/outrigger", "Issuer/outrigger-self-signed"]
+    );
+    let (added, _) = changes(&set(&["certificates.mode=cert-manager", "certificates.issuerRef.name=company"]));
+    assert_eq!(added, ["Certificate/outrigger-admission"]);
+}
+
+/// The program says which reviews it answers; the chart may not say anything else.
+#[test]
+fn the_webhooks_are_those_that_the_program_exports() {
+    let Some(helm) = Helm::obtain("the_webhooks_are_those_that_the_program_exports") else { return };
+    let endpoint = Endpoint::Service { namespace: RELEASE.to_owned(), name: "outrigger-admission".to_owned(), port: 443 };
+    for (values, bundle) in [(&[][..], None), (&["certificates.mode=cert-manager"], None), (&FILES, Some("-----BEGIN CERTIFICATE-----"))] {
+        let rendered = helm.objects(&set(values));
+        for exported in manifests(&endpoint, bundle) {
+            let object = find(&rendered, &title(&exported));
+            assert_eq!(object["webhooks"], exported["webhooks"], "{values:?}");
+            assert_eq!(object["apiVersion"], exported["apiVersion"]);
+        }
+    }
+}
+
+/// Closed, the entries for pods leave out those that the cluster and we ourselves need; those for our kinds stay open.
+#[test]
+fn failing_closed_spares_the_cluster_and_ourselves() {
+    let Some(helm) = Helm::obtain("failing_closed_spares_the_cluster_and_ourselves") else { return };
+    let (open, closed) = (helm.objects(&[]), helm.objects(&set(&["webhooks.failurePolicy=Fail"])));
+    let mutating = "MutatingWebhookConfiguration/outrigger";
+    let mut expected = find(&open, mutating)["webhooks"].clone();
+    for entry in expected.as_array_mut().unwrap() {
+        entry["failurePolicy"] = json!("Fail");
+        let spared = json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", RELEASE]});
+        entry["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().push(spared);
+    }
+    assert_eq!(find(&closed, mutating)["webhooks"], expected);
+    let validating = "ValidatingWebhookConfiguration/outrigger";
+    assert_eq!(find(&closed, validating), find(&open, validating));
+}
+
+/// Helm would delete them after the Service. As hooks they go first; their content is the same, so that it does no harm to apply both.
+#[test]
+fn what_can_refuse_pods_goes_first_at_uninstall() {
+    let Some(helm) = Helm::obtain("what_can_refuse_pods_goes_first_at_uninstall") else { return };
+    let objects = helm.objects(&set(&["webhooks.failurePolicy=Fail", "guard.enabled=true"]));
+    let hooks: Vec<&Value> = objects.iter().filter(|object| object["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete").collect();
+    let mut in_order: Vec<(i64, String)> = hooks.iter().map(|hook| (weight(hook), title(hook))).collect();
+    in_order.sort();
+    let in_order: Vec<&str> = in_order.iter().map(|(_, title)| title.as_str()).collect();
+    assert_eq!(in_order, ["ValidatingAdmissionPolicyBinding/outrigger-guard", "MutatingWebhookConfiguration/outrigger"]);
+    for hook in hooks {
+        let object = find(&objects, &title(hook));
+        assert_eq!((&hook["spec"], &hook["webhooks"]), (&object["spec"], &object["webhooks"]));
+        assert_eq!(hook["metadata"]["annotations"]["helm.sh/hook-delete-policy"], "before-hook-creation,hook-succeeded");
+    }
+}
+
+#[test]
+fn the_settings_are_those_that_the_program_reads() {
+    let Some(helm) = Helm::obtain("the_settings_are_those_that_the_program_reads") else { return };
+    let values = ["image.registry=mirror.example.com/rigs", "injection.guacamole.image=own:1", "injection.vnc.resources.cpuLimit=2"];
+    let rendered = helm.objects(&set(&values));
+    let settings = Settings::from_values(find(&rendered, "ConfigMap/outrigger-settings")["data"]["values.yaml"].as_str().unwrap()).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    for (kind, image) in [
+        (SidecarKind::Vnc, format!("mirror.example.com/rigs/outrigger-desktop:{version}")),
+        (SidecarKind::FileSync, format!("mirror.example.com/rigs/outrigger:{version}")),
+        (SidecarKind::Guacamole, "own:1".to_owned()),
+    ] {
+        assert_eq!(settings.sidecar(kind).image.as_ref(), Some(&image));
+    }
+    assert_eq!(settings.sidecar(SidecarKind::Vnc).resources.cpu_limit.as_deref(), Some("2"));
+}
+
+/// A change of the settings makes new pods; the CA Secret never has a content that an upgrade could write over.
+#[test]
+fn upgrades_roll_the_pods_and_keep_the_ca() {
+    let Some(helm) = Helm::obtain("upgrades_roll_the_pods_and_keep_the_ca") else { return };
+    let template = |values: &[&str]| find(&helm.objects(&set(values)), "Deployment/outrigger-admission")["spec"]["template"].clone();
+    assert_eq!(template(&[]), template(&["controllers.replicas=3"]));
+    assert_ne!(template(&[]), template(&["injection.imagePullPolicy=Always"]));
+    let rendered = helm.objects(&[]);
+    let secret = find(&rendered, "Secret/outrigger-ca");
+    assert_eq!((&secret["type"], secret.get("data"), secret.get("stringData")), (&json!("outrigger.dev/ca"), None, None));
+}
+
+#[test]
+fn a_pod_has_time_to_drain_and_to_finish() {
+    let Some(helm) = Helm::obtain("a_pod_has_time_to_drain_and_to_finish") else { return };
+    let rendered = helm.objects(&set(&["admission.drainSeconds=25"]));
+    let pod = &find(&rendered, "Deployment/outrigger-admission")["spec"]["template"]["spec"];
+    assert_eq!(pod["terminationGracePeriodSeconds"], 45);
+    assert!(pod["containers"][0]["args"].as_array().unwrap().contains(&json!("--drain-delay=25s")), "{pod}");
+}
+
+/// Hooks are run in the order of their weights.
+fn weight(hook: &Value) -> i64 {
+    hook["metadata"]["annotations"]["helm.sh/hook-weight"].as_str().map_or(0, |weight| weight.parse().unwrap())
+}
+
+fn titles(objects: &[Value], hooks: bool) -> Vec<String> {
+    let mut titles: Vec<String> = objects.iter().filter(|object| is_hook(object) == hooks).map(title).collect();
+    titles.sort();
+    titles
+}
