@@ -115,3 +115,23 @@ async fn the_api_server_takes_all_that_is_rendered_without_a_warning() {
     assert!(applied.status.success() && applied.stderr.is_empty(), "{}", applied.stderr);
     assert!(applied.stdout.contains("deployment.apps/outrigger-admission serverside-applied"), "{}", applied.stdout);
 }
+
+/// Helm deletes last what can refuse pods, unless it is a hook: then its harmless twin takes its place first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_refuse_pods_goes_first_at_uninstall() {
+    let Some(cluster) = installed().await else { return };
+    let Some(helm) = Helm::obtain("what_can_refuse_pods_goes_first_at_uninstall") else { return };
+    let upgrade = ["upgrade", RELEASE, CHART, "--namespace", RELEASE, "--dry-run=server", "-o", "json"];
+    let values = ["webhooks.failurePolicy=Fail", "guard.enabled=true"];
+    let planned: Value = serde_json::from_str(&helm.at(cluster).output(&[&upgrade[..], &set(&values)].concat())).unwrap();
+    let hooks = planned["hooks"].as_array().unwrap().iter().filter(|hook| hook["events"] == json!(["pre-delete"]));
+    let mut hooks: Vec<&Value> = hooks.collect();
+    hooks.sort_by_key(|hook| hook["weight"].as_i64().unwrap_or_default());
+    let kinds: Vec<&str> = hooks.iter().map(|hook| hook["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["ValidatingAdmissionPolicyBinding", "MutatingWebhookConfiguration"]);
+    for hook in hooks {
+        assert_eq!(hook["delete_policies"], json!(["before-hook-creation", "hook-succeeded"]), "it replaces, and goes");
+        let twin: Value = serde_saphyr::from_str(hook["manifest"].as_str().unwrap()).unwrap();
+        assert!(twin["webhooks"] == json!([]) || twin["spec"]["validationActions"] == json!(["Audit"]), "it refuses nobody: {twin}");
+    }
+}

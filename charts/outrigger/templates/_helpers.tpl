@@ -71,9 +71,3 @@ outrigger-admission.{{ .Release.Namespace }}.svc
 {{- end -}}
 {{- end -}}
 {{- end }}
-
-{{/* Annotations of a hook that makes an object of the release go first when it is uninstalled. */}}
-{{- define "outrigger.goesFirst" -}}
-helm.sh/hook: pre-delete
-helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
-{{- end }}
