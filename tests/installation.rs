@@ -4,6 +4,8 @@
 
 #[path = "common/helm.rs"]
 mod helm;
+#[path = "common/readme.rs"]
+mod readme;
 
 use std::{
     fs,
@@ -30,16 +32,16 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(100);
 /// A pod each time: some thousand during an upgrade.
 const LOAD: Duration = Duration::from_millis(20);
-/// No failed call is hidden then.
-const CLOSED: [&str; 1] = ["webhooks.failurePolicy=Fail"];
 
-/// The program makes its certificates itself.
+/// As the README says, with the defaults: the program makes its certificates itself. Then it is made to fail closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_installation_with_its_own_ca_is_upgraded_and_uninstalled_without_a_refused_pod() {
     let name = "an_installation_with_its_own_ca";
     let Some(installation) = Installation::start(name).await else { return };
-    installation.install(&[]);
+    let [install, test] = &readme::examples("### On a cluster of your own")[..] else { panic!("the README installs and tests") };
+    install.check(&mut installation.shell(), "");
     installation.gives_sidecars().await;
+    test.check(&mut installation.shell(), "");
     let ca = installation.ca().await;
     installation.is_upgraded_under_load().await;
     assert_eq!(installation.ca().await, ca, "an upgrade leaves the CA alone");
@@ -53,9 +55,11 @@ async fn an_installation_with_a_certificate_of_ones_own_is_upgraded_and_uninstal
     let Some(installation) = Installation::start(name).await else { return };
     let bundle = installation.bring_certificate("own").await;
     let bundle = format!("certificates.caBundle={}", bundle.display());
-    let values = "certificates.mode=files,certificates.secretName=own,guard.enabled=true";
-    installation.install(&["--set", values, "--set-file", &bundle]);
+    let values = "certificates.mode=files,certificates.secretName=own,webhooks.failurePolicy=Fail,guard.enabled=true";
+    let install = ["install", RELEASE, CHART, "--namespace", RELEASE, "--wait", "--set", values, "--set-file", &bundle];
+    installation.helm.output(&install);
     installation.gives_sidecars().await;
+    installation.helm.output(&["test", RELEASE, "--namespace", RELEASE]);
     installation.is_upgraded_under_load().await;
     installation.is_uninstalled(true).await;
 }
@@ -110,9 +114,12 @@ impl Installation {
         bundle
     }
 
-    fn install(&self, arguments: &[&str]) {
-        let install = ["install", RELEASE, CHART, "--namespace", RELEASE, "--wait", "--timeout=90s"];
-        self.helm.output(&[&install, &set(&CLOSED)[..], arguments].concat());
+    /// A shell in the repository, with Helm for this cluster.
+    fn shell(&self) -> Command {
+        let mut shell = Command::new("sh");
+        shell.current_dir(env!("CARGO_MANIFEST_DIR")).env("KUBECONFIG", self.cluster().kubeconfig_path());
+        shell.env("PATH", self.helm.path());
+        shell
     }
 
     /// The API server reaches us by our Service, and trusts us.
@@ -129,8 +136,6 @@ impl Installation {
         assert_eq!(sidecars(&stored), ["outrigger-vnc"]);
         let opted_out = pods.create(&PostParams::default(), &pod("opted-out", &json!({"outrigger.dev/inject": "none"}))).await.unwrap();
         assert_eq!(sidecars(&opted_out), Vec::<&str>::new());
-        let tested = self.helm.output(&["test", RELEASE, "--namespace", RELEASE, "--timeout=60s"]);
-        assert!(tested.contains("Phase:          Succeeded"), "{tested}");
     }
 
     /// The CA's Secret and what the webhooks trust.
@@ -152,7 +157,9 @@ impl Installation {
         let namespace = self.cluster().namespace("load").await;
         let load = Load::start(namespace.client(), true);
         let upgrade = ["upgrade", RELEASE, CHART, "--namespace", RELEASE, "--reuse-values", "--wait", "--timeout=120s"];
-        tokio::task::block_in_place(|| self.helm.output(&[&upgrade, &set(&["log.format=text"])[..]].concat()));
+        tokio::task::block_in_place(|| {
+            self.helm.output(&[&upgrade, &set(&["webhooks.failurePolicy=Fail", "log.format=text"])[..]].concat())
+        });
         until("the pods of before are gone", async || {
             let now = self.names_of_our_pods().await;
             !before.iter().any(|pod| now.contains(pod))

@@ -44,6 +44,13 @@ impl Helm {
         Self { kubeconfig: Some(cluster.kubeconfig_path().to_owned()), ..self }
     }
 
+    /// `PATH` with its folder in front, for shells.
+    pub(crate) fn path(&self) -> std::ffi::OsString {
+        let folder = self.program.parent().unwrap().to_owned();
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&others))).unwrap()
+    }
+
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         let mut command = Command::new(&self.program);
         // Nothing of the developer's own: neither plugins nor a kubeconfig.
