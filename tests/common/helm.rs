@@ -54,7 +54,10 @@ impl Helm {
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         let mut command = Command::new(&self.program);
         // Nothing of the developer's own: neither plugins nor a kubeconfig.
-        command.args(arguments).env_remove("HELM_PLUGINS").env("KUBECONFIG", self.kubeconfig.as_deref().unwrap_or(Path::new("/dev/null")));
+        command
+            .args(arguments)
+            .env_remove("HELM_PLUGINS")
+            .env("KUBECONFIG", self.kubeconfig.as_deref().unwrap_or_else(|| Path::new("/dev/null")));
         let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Outcome { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
