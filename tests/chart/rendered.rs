@@ -126,6 +126,25 @@ fn without_a_cluster_there_is_no_hook_but_the_test() {
     assert_eq!(titles(&objects, true), ["Pod/outrigger-test"]);
 }
 
+/// cert-manager writes the Secret that is mounted, for the name the API server calls, and the bundle by an annotation that names it.
+#[test]
+fn cert_manager_is_told_what_the_program_reads() {
+    let Some(helm) = Helm::obtain("cert_manager_is_told_what_the_program_reads") else { return };
+    let objects = helm.objects(&set(&["certificates.mode=cert-manager", "certificates.leafLifetime=48h"]));
+    let certificate = &find(&objects, "Certificate/outrigger-admission")["spec"];
+    assert_eq!(certificate["dnsNames"], json!(["outrigger-admission.outrigger.svc"]));
+    assert_eq!((&certificate["duration"], &certificate["issuerRef"]["name"]), (&json!("48h"), &json!("outrigger")));
+    let root = &find(&objects, "Certificate/outrigger-root")["spec"];
+    assert_eq!(find(&objects, "Issuer/outrigger")["spec"]["ca"]["secretName"], root["secretName"]);
+    let pod = &find(&objects, "Deployment/outrigger-admission")["spec"]["template"]["spec"];
+    let mounted = pod["volumes"].as_array().unwrap().iter().find_map(|volume| volume["secret"]["secretName"].as_str());
+    assert_eq!(mounted, certificate["secretName"].as_str());
+    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        let annotations = &find(&objects, &format!("{kind}/outrigger"))["metadata"]["annotations"];
+        assert_eq!(annotations["cert-manager.io/inject-ca-from"], "outrigger/outrigger-admission");
+    }
+}
+
 #[test]
 fn the_settings_are_those_that_the_program_reads() {
     let Some(helm) = Helm::obtain("the_settings_are_those_that_the_program_reads") else { return };

@@ -1,6 +1,6 @@
-//! What the accounts of an installation may do, as the API server itself answers: a SelfSubjectRulesReview of each, complete.
+//! What the accounts of an installation may do, as the API server itself answers: a `SelfSubjectRulesReview` of each, complete.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write};
 
 use outrigger_bed::ControlPlane;
 use serde_json::Value;
@@ -23,9 +23,9 @@ async fn each_account_may_do_what_is_written_and_no_more() {
     let Some(cluster) = installed().await else { return };
     let mut page = INTRODUCTION.to_owned();
     for role in ROLES {
-        page += &format!("\n## outrigger-{role}\n\n| where | what | which | verbs |\n|---|---|---|---|\n");
+        writeln!(page, "\n## outrigger-{role}\n\n| where | what | which | verbs |\n|---|---|---|---|").unwrap();
         for row in rights(cluster, &format!("outrigger-{role}")).await {
-            page += &format!("{row}\n");
+            writeln!(page, "{row}").unwrap();
         }
     }
     check_page("docs/rights.md", &page);

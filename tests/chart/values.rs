@@ -25,7 +25,7 @@ fn each_value_has_a_comment() {
     let documented = documented();
     let mut bare = Vec::new();
     let values = values();
-    leaves(&values, String::new(), &mut |path| {
+    leaves(&values, "", &mut |path| {
         let is_told =
             documented.iter().any(|known| !is_section(&documented, &known.path) && (path == known.path || is_below(path, &known.path)));
         if !is_told {
@@ -114,14 +114,14 @@ fn values() -> Value {
     serde_saphyr::from_str(VALUES).unwrap()
 }
 
-fn leaves(value: &Value, path: String, found: &mut impl FnMut(&str)) {
+fn leaves(value: &Value, path: &str, found: &mut impl FnMut(&str)) {
     match value {
         Value::Object(members) if !members.is_empty() => {
             for (key, member) in members {
-                leaves(member, if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, found);
+                leaves(member, &below(path, key), found);
             }
         }
-        _ => found(&path),
+        _ => found(path),
     }
 }
 
@@ -132,8 +132,12 @@ fn collect_properties(root: &Value, schema: &Value, path: &str, found: &mut BTre
         None => schema,
     };
     for (key, property) in schema["properties"].as_object().into_iter().flatten() {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let path = below(path, key);
         collect_properties(root, property, &path, found);
         found.insert(path);
     }
+}
+
+fn below(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
