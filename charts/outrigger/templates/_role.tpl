@@ -212,10 +212,8 @@ spec:
               {{- include "outrigger.role.selector" $ | nindent 14 }}
           matchLabelKeys: [pod-template-hash]
         {{- end }}
-      {{- with $values.nodeSelector }}
       nodeSelector:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
+        {{- merge (dict "kubernetes.io/os" "linux") $values.nodeSelector | toYaml | nindent 8 }}
       {{- with $values.tolerations }}
       tolerations:
         {{- toYaml . | nindent 8 }}
