@@ -48,7 +48,7 @@ fn what_is_rendered_by_default_is_known_by_name() {
     );
     expected.sort();
     assert_eq!(titles(&helm.objects(&[]), false), expected);
-    assert_eq!(titles(&helm.objects(&[]), true), ["Pod/outrigger-test"]);
+    assert_eq!(titles(&helm.objects(&[]), true), ["Job/outrigger-test"]);
 }
 
 /// What each choice adds to the default, and takes away.
@@ -125,7 +125,7 @@ fn failing_closed_spares_the_cluster_and_ourselves() {
 fn without_a_cluster_there_is_no_hook_but_the_test() {
     let Some(helm) = Helm::obtain("without_a_cluster_there_is_no_hook_but_the_test") else { return };
     let objects = helm.objects(&set(&["webhooks.failurePolicy=Fail", "guard.enabled=true"]));
-    assert_eq!(titles(&objects, true), ["Pod/outrigger-test"]);
+    assert_eq!(titles(&objects, true), ["Job/outrigger-test"]);
 }
 
 /// cert-manager writes the Secret that is mounted, for the name the API server calls, and the bundle by an annotation that names it.
