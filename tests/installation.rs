@@ -4,6 +4,8 @@
 
 #[path = "common/helm.rs"]
 mod helm;
+#[path = "common/load.rs"]
+mod load;
 #[path = "common/readme.rs"]
 mod readme;
 
@@ -16,22 +18,19 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::{Api, Client, api::PostParams};
+use kube::{Api, api::PostParams};
 use outrigger_bed::{ControlPlane, Node, gaps, image};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    sync::{OnceCell, watch},
-    task::JoinHandle,
-    time,
-};
+use tokio::{sync::OnceCell, time};
 
 use helm::{CHART, Helm, RELEASE, set};
+use load::{Load, Outcome};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(100);
-/// A pod each time: some hundred during an upgrade.
-const LOAD: Duration = Duration::from_millis(20);
+/// Fewer pods than this say little of an upgrade, which takes half a minute.
+const ENOUGH_PODS: usize = 100;
 
 /// As the README says, with the defaults: the program makes its certificates itself. Then it is made to fail closed.
 #[tokio::test(flavor = "multi_thread")]
@@ -153,7 +152,7 @@ impl Installation {
     async fn is_upgraded_under_load(&self) {
         let before = self.names_of_our_pods().await;
         let namespace = self.cluster().namespace("load").await;
-        let load = Load::start(namespace.client(), true);
+        let load = Load::start(namespace.client());
         let upgrade = ["upgrade", RELEASE, CHART, "--namespace", RELEASE, "--reuse-values", "--wait", "--timeout=120s"];
         tokio::task::block_in_place(|| {
             self.helm.output(&[&upgrade, &set(&["webhooks.failurePolicy=Fail", "log.format=text"])[..]].concat())
@@ -163,8 +162,9 @@ impl Installation {
             !before.iter().any(|pod| now.contains(pod))
         })
         .await;
-        let made = load.finish().await;
-        assert!(made > 100, "the upgrade took {made} pods");
+        let outcome = load.end().await;
+        assert_none_failed(&outcome);
+        assert!(outcome.accepted.len() > ENOUGH_PODS, "the upgrade took {} pods", outcome.accepted.len());
     }
 
     async fn names_of_our_pods(&self) -> Vec<String> {
@@ -178,10 +178,10 @@ impl Installation {
     /// No pod is refused meanwhile, nothing is left that could refuse one, and pods that ask start without sidecars.
     async fn is_uninstalled(&self, is_guarded: bool) {
         let namespace = self.cluster().namespace("last").await;
-        let load = (!is_guarded).then(|| Load::start(namespace.client(), false));
+        let load = (!is_guarded).then(|| Load::start(namespace.client()));
         tokio::task::block_in_place(|| self.helm.output(&["uninstall", RELEASE, "--namespace", RELEASE]));
         if let Some(load) = load {
-            load.finish().await;
+            assert_none_failed(&load.outcome());
         }
         let kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies,\
                      validatingadmissionpolicybindings,clusterroles,clusterrolebindings,deployments,services,secrets,configmaps,\
@@ -204,37 +204,8 @@ impl Installation {
     }
 }
 
-/// Pods that are made one after the other, until they are enough.
-struct Load {
-    enough: watch::Sender<bool>,
-    making: JoinHandle<usize>,
-}
-
-impl Load {
-    /// Each must be made, and with its sidecar if the API server has somebody to ask.
-    fn start(client: Client, is_served: bool) -> Self {
-        let (enough, heard) = watch::channel(false);
-        let making = tokio::spawn(async move {
-            let pods: Api<Pod> = Api::default_namespaced(client);
-            let mut pace = time::interval(LOAD);
-            let mut made = 0;
-            while !*heard.borrow() {
-                pace.tick().await;
-                let stored = pods.create(&PostParams::default(), &asking(&format!("load-{made}"))).await;
-                let stored = stored.unwrap_or_else(|error| panic!("pod {made} is refused: {error}"));
-                assert!(!is_served || sidecars(&stored) == ["outrigger-vnc"], "pod {made} has no sidecar");
-                made += 1;
-            }
-            made
-        });
-        Self { enough, making }
-    }
-
-    async fn finish(self) -> usize {
-        // Whoever has failed no longer listens, and says so when joined.
-        self.enough.send_replace(true);
-        self.making.await.unwrap()
-    }
+fn assert_none_failed(outcome: &Outcome) {
+    assert!(outcome.unreviewed.is_empty() && outcome.unanswered.is_empty(), "{:?} {:?}", outcome.unreviewed, outcome.unanswered);
 }
 
 /// The product's image with the program under test, without the tables that only debuggers read.

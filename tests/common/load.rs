@@ -95,7 +95,8 @@ async fn create(pods: Api<Pod>, outcome: Arc<Mutex<Outcome>>, stop: Cancellation
 fn pod(name: &str) -> Pod {
     let manifest = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "annotations": {"outrigger.dev/inject": "vnc"}},
-        "spec": {"containers": [{"name": "app", "image": "app"}]},
+        // Where there is a node, it is not to run them.
+        "spec": {"schedulerName": "nobody", "containers": [{"name": "app", "image": "app"}]},
     });
     serde_json::from_value(manifest).unwrap()
 }
