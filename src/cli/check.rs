@@ -43,11 +43,12 @@ impl Check {
         }
         let record = Record::parse(&self.status).with_context(|| format!("the annotation {STATUS} can't be read"))?;
         if record.injected.is_empty() {
-            let reasons: Vec<String> = record.skipped.iter().map(|(sidecar, reason)| format!("{sidecar}: {reason}")).collect();
+            let reasons: Vec<String> = record.skipped.iter().map(|(sidecar, reason)| format!("{}: {}", &**sidecar, &**reason)).collect();
             console.error(&format!("this pod was not injected: {}", reasons.join("; ")));
             return Ok(FOUND);
         }
-        console::print(&format!("this pod was injected with {} by Outrigger {}\n", record.injected.join(", "), record.version))?;
+        let injected: Vec<&str> = record.injected.iter().map(|sidecar| &**sidecar).collect();
+        console::print(&format!("this pod was injected with {} by Outrigger {}\n", injected.join(", "), &*record.version))?;
         Ok(NOTHING_FOUND)
     }
 }
