@@ -164,6 +164,63 @@ fn the_settings_are_those_that_the_program_reads() {
     assert_eq!(settings.sidecar(SidecarKind::Vnc).resources.cpu_limit.as_deref(), Some("2"));
 }
 
+/// What people set on the pods of any chart, for each role by itself.
+#[test]
+fn each_role_takes_what_its_pods_need() {
+    let Some(helm) = Helm::obtain("each_role_takes_what_its_pods_need") else { return };
+    let toleration = json!({"key": "dedicated", "operator": "Exists"});
+    let affinity = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}});
+    let variable = json!({"name": "HTTPS_PROXY", "value": "http://proxy:3128"});
+    let values = json!({
+        "replicas": 3,
+        "resources": {"limits": {"memory": "1Gi"}},
+        "priorityClassName": "high",
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [toleration],
+        "affinity": affinity,
+        "podAnnotations": {"example.com/note": "a"},
+        "podLabels": {"example.com/team": "b"},
+        "env": [variable],
+        "serviceAccountAnnotations": {"example.com/role": "c"},
+    });
+    for role in ["admission", "controllers"] {
+        let rendered = helm.objects(&["--set-json", &format!("{role}={values}"), "--set", "image.pullSecrets={mirror}"]);
+        let deployment = find(&rendered, &format!("Deployment/outrigger-{role}"));
+        assert_eq!(deployment["spec"]["replicas"], 3);
+        let pod = &deployment["spec"]["template"];
+        for (place, expected) in [
+            ("/spec/containers/0/resources/limits/memory", json!("1Gi")),
+            ("/spec/priorityClassName", json!("high")),
+            ("/spec/nodeSelector", json!({"disk": "fast", "kubernetes.io/os": "linux"})),
+            ("/spec/tolerations", json!([toleration])),
+            ("/spec/affinity", affinity.clone()),
+            ("/metadata/annotations/example.com~1note", json!("a")),
+            ("/metadata/labels/example.com~1team", json!("b")),
+            ("/metadata/labels/app.kubernetes.io~1component", json!(role)),
+            ("/spec/containers/0/env/1", variable.clone()),
+            ("/spec/imagePullSecrets", json!([{"name": "mirror"}])),
+        ] {
+            assert_eq!(pod.pointer(place), Some(&expected), "{role}{place}");
+        }
+        let account = find(&rendered, &format!("ServiceAccount/outrigger-{role}"));
+        assert_eq!(account["metadata"]["annotations"]["example.com/role"], "c");
+        let other = if role == "admission" { "controllers" } else { "admission" };
+        let untouched = &find(&rendered, &format!("Deployment/outrigger-{other}"))["spec"]["template"];
+        assert_eq!(untouched["spec"]["containers"][0]["env"].as_array().map(Vec::len), Some(1), "{other} is set by itself");
+    }
+}
+
+#[test]
+fn reviews_are_traced_where_a_collector_is_named() {
+    let Some(helm) = Helm::obtain("reviews_are_traced_where_a_collector_is_named") else { return };
+    let variables = |values: &[&str]| {
+        find(&helm.objects(&set(values)), "Deployment/outrigger-admission")["spec"]["template"]["spec"]["containers"][0]["env"].clone()
+    };
+    let collector = json!({"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"});
+    assert!(!variables(&[]).to_string().contains("OTEL_"), "nothing is traced by default");
+    assert!(variables(&["traces.endpoint=http://collector:4318"]).as_array().unwrap().contains(&collector));
+}
+
 /// A change of the settings makes new pods; the CA Secret never has a content that an upgrade could write over.
 #[test]
 fn upgrades_roll_the_pods_and_keep_the_ca() {

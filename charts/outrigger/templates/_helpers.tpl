@@ -50,6 +50,14 @@ outrigger-admission.{{ .Release.Namespace }}.svc
 {{- if eq (int .Values.admission.httpsPort) (int .Values.admission.statusPort) -}}
 {{- fail (printf "admission.httpsPort and admission.statusPort are both %d: choose two" (int .Values.admission.httpsPort)) -}}
 {{- end -}}
+{{- $own := merge (dict "app.kubernetes.io/component" "") (include "outrigger.labels" . | fromYaml) -}}
+{{- range $role := list "admission" "controllers" -}}
+{{- range $label := keys (index $.Values $role).podLabels -}}
+{{- if hasKey $own $label -}}
+{{- fail (printf "%s.podLabels has %s, which is the chart's own: choose another name" $role $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- range $name := list "caLifetime" "leafLifetime" -}}
 {{- $value := get $.Values.certificates $name -}}
 {{- if not (regexMatch "^([0-9]+(h|m|s))+$" $value) -}}

@@ -4,6 +4,7 @@ What every role of the program has. Each takes a dict:
   root         the chart's own context
   name         the role, which is also its key in the values
   arguments    arguments of `outrigger serve` beside those that all roles have
+  env          variables of the container beside those that all roles have
   ports        ports of the container beside the one for probes and metrics, by name
   volumes      volumes of the pod
   mounts       where they are mounted
@@ -129,6 +130,9 @@ spec:
       labels:
         {{- include "outrigger.labels" .root | nindent 8 }}
         app.kubernetes.io/component: {{ .name }}
+        {{- with $values.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- with merge (dict) (.annotations | default dict) $values.podAnnotations }}
       annotations:
         {{- toYaml . | nindent 8 }}
@@ -173,6 +177,9 @@ spec:
             - name: OUTRIGGER_NAMESPACE
               valueFrom:
                 fieldRef: {fieldPath: metadata.namespace}
+            {{- with concat (.env | default list) $values.env }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           ports:
             - {name: status, containerPort: {{ $values.statusPort }}, protocol: TCP}
             {{- range $name, $port := .ports }}
