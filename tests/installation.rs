@@ -184,7 +184,10 @@ impl Installation {
         let namespaces = join_all((0..MANY).map(|_| self.cluster().namespace("last"))).await;
         let loads: Vec<Load> = namespaces.iter().filter(|_| !is_guarded).map(|namespace| Load::start(namespace.client())).collect();
         tokio::task::block_in_place(|| self.helm.output(&["uninstall", RELEASE, "--namespace", RELEASE]));
-        loads.iter().for_each(|load| assert_none_failed(&load.outcome()));
+        for outcome in loads.iter().map(Load::outcome) {
+            assert_none_failed(&outcome);
+            assert!(!outcome.accepted.is_empty(), "pods were made meanwhile");
+        }
         let kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies,\
                      validatingadmissionpolicybindings,clusterroles,clusterrolebindings,deployments,services,secrets,configmaps,\
                      serviceaccounts,roles,rolebindings,poddisruptionbudgets";

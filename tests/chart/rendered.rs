@@ -202,6 +202,10 @@ fn each_role_takes_what_its_pods_need() {
         ] {
             assert_eq!(pod.pointer(place), Some(&expected), "{role}{place}");
         }
+        // The test's pod needs the same image, so it goes where admission goes.
+        let test = rendered.iter().find(|object| title(object) == "Job/outrigger-test").unwrap();
+        let tolerated = &test["spec"]["template"]["spec"]["tolerations"];
+        assert_eq!(*tolerated == json!([toleration]), role == "admission", "{tolerated}");
         let account = find(&rendered, &format!("ServiceAccount/outrigger-{role}"));
         assert_eq!(account["metadata"]["annotations"]["example.com/role"], "c");
         let other = if role == "admission" { "controllers" } else { "admission" };
