@@ -214,6 +214,35 @@ fn each_role_takes_what_its_pods_need() {
     }
 }
 
+/// YAML takes a bare `7` for a number, and the API server refuses numbers where names belong.
+#[test]
+fn names_that_look_like_numbers_stay_names() {
+    let Some(helm) = Helm::obtain("names_that_look_like_numbers_stay_names") else { return };
+    let names = [
+        "admission.priorityClassName=7",
+        "image.pullSecrets[0]=7",
+        "test.namespace=7",
+        "metrics.serviceMonitor.interval=70",
+        "log.filter=off",
+    ];
+    let names: Vec<&str> = names.iter().flat_map(|name| ["--set-string", name]).collect();
+    let choices =
+        ["webhooks.failurePolicy=Fail", "guard.enabled=true", "networkPolicy.enabled=true", "metrics.serviceMonitor.enabled=true"];
+    let version = outrigger_bed::versions::kubernetes().unwrap();
+    let template = ["template", "7", CHART, "--namespace", "7", "--kube-version", &version];
+    let known = ["--api-versions", "monitoring.coreos.com/v1/ServiceMonitor"];
+    for mode in ["certificates.mode=self", "certificates.mode=cert-manager"] {
+        let arguments = [&template[..], &names, &known, &set(&choices), &set(&[mode])].concat();
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&helm.output(&arguments)).unwrap();
+        let text = Value::from(documents).to_string();
+        assert!(text.contains(r#""namespace":"7""#) && text.contains(r#""priorityClassName":"7""#), "{text}");
+        // Weights, ports and the like are numbers, but none of them is one of these.
+        for wrong in [":7,", ":7}", "[7]", ",7]", ":70,", ":70}"] {
+            assert!(!text.contains(wrong), "{wrong} in {text}");
+        }
+    }
+}
+
 #[test]
 fn reviews_are_traced_where_a_collector_is_named() {
     let Some(helm) = Helm::obtain("reviews_are_traced_where_a_collector_is_named") else { return };

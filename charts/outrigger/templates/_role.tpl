@@ -28,13 +28,13 @@ What every role of the program has. Each takes a dict:
 
 {{- define "outrigger.role.selector" -}}
 app.kubernetes.io/name: outrigger
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .name }}
 {{- end }}
 
 {{- define "outrigger.role.metadata" -}}
 name: outrigger-{{ .name }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "outrigger.labels" .root | nindent 2 }}
   app.kubernetes.io/component: {{ .name }}
@@ -104,7 +104,7 @@ subjects:
 {{- define "outrigger.role.subject" -}}
 kind: ServiceAccount
 name: outrigger-{{ .name }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
 
 {{- define "outrigger.role.deployment" -}}
@@ -143,11 +143,11 @@ spec:
       {{- with .root.Values.image.pullSecrets }}
       imagePullSecrets:
         {{- range . }}
-        - name: {{ . }}
+        - name: {{ . | quote }}
         {{- end }}
       {{- end }}
       {{- with $values.priorityClassName }}
-      priorityClassName: {{ . }}
+      priorityClassName: {{ . | quote }}
       {{- end }}
       {{- if $values.hostNetwork }}
       hostNetwork: true
@@ -170,7 +170,7 @@ spec:
             - --roles={{ .name }}
             - --status-address=[::]:{{ $values.statusPort }}
             - --drain-delay={{ $values.drainSeconds }}s
-            - --log={{ .root.Values.log.filter }}
+            - {{ printf "--log=%s" .root.Values.log.filter | quote }}
             - --log-format={{ .root.Values.log.format }}
             {{- toYaml .arguments | nindent 12 }}
           env:
