@@ -23,17 +23,24 @@ use kube::{Api, api::PostParams};
 use outrigger_bed::{ControlPlane, Node, gaps, image};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{sync::OnceCell, time};
+use tokio::{
+    sync::{Mutex, MutexGuard, OnceCell},
+    time,
+};
 
 use helm::{CHART, Helm, RELEASE, set};
 use load::{Load, Outcome};
 
-const DEADLINE: Duration = Duration::from_secs(120);
+/// As long as Helm waits.
+const DEADLINE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(100);
 /// Fewer pods than this say little of an upgrade, which takes half a minute.
 const ENOUGH_PODS: usize = 100;
 /// Loads at once.
-const MANY: usize = 8;
+const MANY: usize = 4;
+
+/// Two installations at once take as long as one after the other, and get in each other's way.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// As the README says, with the defaults: the program makes its certificates itself. Then it is made to fail closed.
 #[tokio::test(flavor = "multi_thread")]
@@ -71,12 +78,14 @@ struct Installation {
     node: Node,
     helm: Helm,
     folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Installation {
     async fn start(test: &str) -> Option<Self> {
         let helm = Helm::obtain(test)?;
         let product = product_image().await?;
+        let turn = TURN.lock().await;
         let node = Node::start(test).await?;
         node.import_image(product).await;
         let folder = tempfile::tempdir().unwrap();
@@ -89,7 +98,7 @@ impl Installation {
         let created = node.cluster().kubectl_with_input(&["create", "-f", "-"], &namespace.to_string()).await;
         assert!(created.status.success(), "{}", created.stderr);
         let helm = helm.at(node.cluster());
-        Some(Self { node, helm, folder })
+        Some(Self { node, helm, folder, _turn: turn })
     }
 
     fn cluster(&self) -> &ControlPlane {
@@ -156,7 +165,7 @@ impl Installation {
         let before = self.names_of_our_pods().await;
         let namespace = self.cluster().namespace("load").await;
         let load = Load::start(namespace.client());
-        let upgrade = ["upgrade", RELEASE, CHART, "--namespace", RELEASE, "--reuse-values", "--wait", "--timeout=120s"];
+        let upgrade = ["upgrade", RELEASE, CHART, "--namespace", RELEASE, "--reuse-values", "--wait"];
         tokio::task::block_in_place(|| {
             self.helm.output(&[&upgrade, &set(&["webhooks.failurePolicy=Fail", "log.format=text"])[..]].concat())
         });
