@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 mod change;
+mod check;
 mod columns;
 mod completion;
 mod console;
@@ -57,6 +58,7 @@ enum Command {
     Diff(diff::Diff),
     Explain(explain::Explain),
     Validate(validate::Validate),
+    Check(check::Check),
     Crds(crds::Crds),
     Export(export::Export),
     Completion(completion::Completion),
@@ -75,6 +77,7 @@ impl Arguments {
             Command::Diff(diff) => diff.run(&console),
             Command::Explain(explain) => explain.run(&console),
             Command::Validate(validate) => validate.run(&console),
+            Command::Check(check) => check.run(&console),
             Command::Crds(crds::Crds {}) => crds::run(),
             Command::Export(export) => export.run().map(|()| NOTHING_FOUND),
             Command::Completion(completion) => completion.run(),

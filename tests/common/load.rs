@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two pods.
 const INTERVAL: Duration = Duration::from_millis(40);
+/// Requests under way at once. A machine that can't keep up is asked for less: its timeouts would say nothing of the server.
+const MOST: usize = 8;
 
 /// Creates pods until it is ended.
 pub(crate) struct Load {
@@ -74,8 +76,12 @@ async fn create(pods: Api<Pod>, outcome: Arc<Mutex<Outcome>>, stop: Cancellation
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
+        while requests.try_join_next().is_some() {}
+        if requests.len() == MOST {
+            requests.join_next().await;
+        }
         let (pods, outcome) = (pods.clone(), outcome.clone());
-        // Requests don't wait for each other, or a slow one would lower the rate.
+        // One slow request does not lower the rate.
         requests.spawn(async move {
             let name = format!("load-{number}");
             let result = pods.create(&PostParams::default(), &pod(&name)).await;
@@ -95,7 +101,8 @@ async fn create(pods: Api<Pod>, outcome: Arc<Mutex<Outcome>>, stop: Cancellation
 fn pod(name: &str) -> Pod {
     let manifest = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "annotations": {"outrigger.dev/inject": "vnc"}},
-        "spec": {"containers": [{"name": "app", "image": "app"}]},
+        // Where there is a node, it is not to run them.
+        "spec": {"schedulerName": "nobody", "containers": [{"name": "app", "image": "app"}]},
     });
     serde_json::from_value(manifest).unwrap()
 }

@@ -14,7 +14,7 @@
 //! | `obtain/` | how programs come here: from the machine, the cache, a release download or a build from source |
 //! | `supervise/` | a run's directory and processes, and the guardian that ends both however we end |
 //! | `pki`, `control_plane`, `namespace`, `kubectl` | the first level: a control plane, without root |
-//! | `node/`, `image/` | the second level: a whole node, as root, and images for it |
+//! | `node/`, `image/` | the second level: a whole node, as root, and images for it, the product's among them |
 //! | `demo/` | the product shown on a control plane, each step checked |
 //! | `gaps` | what could not be had: skipped by name, or a failure |
 //! | `progress` | what a person sees meanwhile |

@@ -1,10 +1,13 @@
-//! `outrigger-bed`: obtains what the tests need, starts a control plane to look around in, and shows the product on one.
+//! `outrigger-bed`: obtains what the tests need, starts a control plane to look around in, writes the product's image, and shows
+//! the product.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use outrigger_bed::demo::Demo;
+use outrigger_bed::image::product;
 use outrigger_bed::{ControlPlane, Node, gaps, obtain};
 use tokio::signal;
 
@@ -12,6 +15,7 @@ const USAGE: &str = "\
 usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny | openssl] ...   fetch or build what is missing (default: everything)
        outrigger-bed path PROGRAM                                           print where helm, kubectl or cargo-deny is; obtain it first
        outrigger-bed up [node]                                              start a control plane, or a whole node, until Ctrl-C
+       outrigger-bed image --outrigger PATH --destination FILE              write the product's image, for `ctr -n k8s.io images import FILE`
        outrigger-bed demo --outrigger PATH --examples DIR --crds DIR [--once]
                                                                             show the product, until Ctrl-C or once";
 
@@ -27,6 +31,7 @@ async fn main() -> ExitCode {
         ["path", program] => print_path(program),
         ["up"] => up().await,
         ["up", "node"] => up_node().await,
+        ["image", "--outrigger", program, "--destination", destination] => write_image(Path::new(program), Path::new(destination)),
         ["demo", flags @ ..] => demo(flags).await,
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
@@ -89,6 +94,12 @@ async fn up_node() -> Result<()> {
     let start = Instant::now();
     let node = Node::try_start().await?;
     keep(node.cluster(), "node", start.elapsed()).await
+}
+
+fn write_image(program: &Path, destination: &Path) -> Result<()> {
+    product::write(program, destination)?;
+    println!("{} {}", product::REFERENCE, destination.display());
+    Ok(())
 }
 
 async fn demo(flags: &[&str]) -> Result<()> {

@@ -1,14 +1,19 @@
 //! Container images made here, without a registry: a tar with the image's configuration, one layer and a manifest, as
 //! `ctr images import` reads it.
 
+mod layer;
+pub mod product;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::json;
-use tar::{Builder, Header};
+use tar::Builder;
+
+use self::layer::{Layer, append_bytes, append_file};
 
 use crate::digest;
 use crate::obtain::architecture;
@@ -34,6 +39,13 @@ pub struct ImageConfig<'a> {
     pub user: &'a str,
     /// The working directory; empty means `/`.
     pub working_dir: &'a str,
+    /// What tools show of it.
+    #[serde(serialize_with = "as_map")]
+    pub labels: &'a [(&'a str, &'a str)],
+}
+
+fn as_map<S: Serializer>(labels: &[(&str, &str)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(labels.iter().copied())
 }
 
 /// A file of an image and the file here that it is made of.
@@ -49,20 +61,24 @@ pub struct ImageFile<'a> {
 impl Image<'_> {
     /// Writes the image with these files alone as `<destination>`.
     pub fn write_files(&self, files: &[ImageFile<'_>], destination: &Path) -> Result<()> {
-        let layer = destination.with_extension("layer");
-        write_layer(files, &layer).with_context(|| format!("cannot write the layer of {}", self.reference))?;
-        self.write_root(&layer, destination)?;
-        Ok(std::fs::remove_file(layer)?)
+        let mut layer = Layer::default();
+        for file in files {
+            layer.add_file(file.path, file.mode, file.source);
+        }
+        self.write_layer(&layer, destination)
     }
 
-    /// Writes the image with a tar of a whole root file system as its layer.
-    pub fn write_root(&self, root: &Path, destination: &Path) -> Result<()> {
-        self.try_write(root, destination).with_context(|| format!("cannot write the image {} as {}", self.reference, destination.display()))
+    fn write_layer(&self, layer: &Layer, destination: &Path) -> Result<()> {
+        let tar = destination.with_extension("layer");
+        let written = layer.write(&tar).and_then(|()| self.write_archive(&tar, destination));
+        written.with_context(|| format!("cannot write the image {} as {}", self.reference, destination.display()))?;
+        Ok(std::fs::remove_file(tar)?)
     }
 
-    fn try_write(&self, root: &Path, destination: &Path) -> Result<()> {
-        let layer = digest::of_file(root)?;
+    fn write_archive(&self, layer_tar: &Path, destination: &Path) -> Result<()> {
+        let layer = digest::of_file(layer_tar)?;
         let config = serde_json::to_vec(&json!({
+            "created": "1970-01-01T00:00:00Z",
             "architecture": architecture(),
             "os": "linux",
             "config": self.config,
@@ -72,31 +88,11 @@ impl Image<'_> {
         let layer_name = format!("{layer}/layer.tar");
         let manifest = serde_json::to_vec(&json!([{"Config": config_name, "RepoTags": [self.reference], "Layers": [layer_name]}]))?;
         let mut archive = Builder::new(File::create(destination)?);
-        append(&mut archive, &config_name, &config)?;
-        archive.append_path_with_name(root, layer_name)?;
-        append(&mut archive, "manifest.json", &manifest)?;
+        append_bytes(&mut archive, &config_name, 0o644, &config)?;
+        append_file(&mut archive, layer_name, 0o644, layer_tar)?;
+        append_bytes(&mut archive, "manifest.json", 0o644, &manifest)?;
         Ok(archive.into_inner()?.sync_all()?)
     }
-}
-
-fn append(archive: &mut Builder<File>, name: &str, content: &[u8]) -> Result<()> {
-    let mut header = Header::new_gnu();
-    header.set_size(content.len().try_into()?);
-    header.set_mode(0o644);
-    Ok(archive.append_data(&mut header, name, content)?)
-}
-
-fn write_layer(files: &[ImageFile<'_>], destination: &Path) -> Result<()> {
-    let mut layer = Builder::new(File::create(destination)?);
-    for file in files {
-        let source = File::open(file.source).with_context(|| format!("cannot read {}", file.source.display()))?;
-        // Neither owner nor time of this machine: the same files make the same layer.
-        let mut header = Header::new_gnu();
-        header.set_size(source.metadata()?.len());
-        header.set_mode(file.mode);
-        layer.append_data(&mut header, file.path, source)?;
-    }
-    Ok(layer.into_inner()?.sync_all()?)
 }
 
 /// The pause image that holds each pod's namespaces.

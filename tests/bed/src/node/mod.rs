@@ -19,7 +19,7 @@ use crate::control_plane::{ControlPlane, Placement, flag};
 use crate::gaps;
 use crate::image;
 use crate::obtain::command::output;
-use crate::obtain::{self, NodePrograms};
+use crate::obtain::{self, NodePrograms, cache};
 use crate::supervise::Run;
 
 const RUNTIME_DEADLINE: Duration = Duration::from_secs(30);
@@ -117,6 +117,8 @@ impl Node {
         self.cluster
             .wait_until("containerd answers", RUNTIME_DEADLINE, async || output(self.ctr().args(["images", "import"]).arg(&pause)))
             .await?;
+        // A kubelet's socket for device plugins has one path on the whole machine: two that start at once take it from each other, and one fails.
+        let _one_at_a_time = tokio::task::spawn_blocking(|| cache::lock("kubelet")).await.context("waiting was interrupted")??;
         self.start_kubelet()?;
         self.cluster.wait_until("the node is ready", READY_DEADLINE, async || self.check_ready().await).await
     }

@@ -3,7 +3,7 @@
 pub mod cache;
 mod cargo_deny;
 pub(crate) mod command;
-mod debian;
+pub(crate) mod debian;
 mod download;
 mod go;
 mod packages;

@@ -1,0 +1,126 @@
+//! The product's image, the same as `images/outrigger/Dockerfile` makes, but without Docker and without a registry: the program, the C
+//! library it is linked with, and certificates. No shell, no package manager.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::layer::Layer;
+use super::{Image, ImageConfig};
+use crate::obtain::command::output;
+use crate::obtain::debian;
+
+/// The image's name; the chart and the sidecars call it by this one unless told otherwise.
+pub const REFERENCE: &str = concat!("localhost/outrigger:", env!("CARGO_PKG_VERSION"));
+
+/// Whom the program runs as. By number: a kubelet can't tell that a name is not root's.
+const USER: &str = "65532:65532";
+const ENTRYPOINT: [&str; 1] = ["/usr/bin/outrigger"];
+
+/// The packages whose files are in the image, and no others: not even those they depend on to be installed.
+const PACKAGES: [&str; 4] = ["base-files", "ca-certificates", "libc6", "libgcc-s1"];
+
+const CERTIFICATES: &str = "usr/share/ca-certificates";
+/// Where TLS libraries look for all of them in one file; installing the package would write it.
+const CERTIFICATE_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
+
+/// Writes the image with this program, which was built on this machine, as `<destination>`. The same program and packages make the same
+/// bytes.
+pub fn write(program: &Path, destination: &Path) -> Result<()> {
+    let mut layer = Layer::default();
+    for package in debian::download(&PACKAGES)? {
+        add_package(&mut layer, &package).with_context(|| format!("cannot unpack {}", package.display()))?;
+    }
+    let bundle: Vec<u8> = layer.contents(|path| path.starts_with(CERTIFICATES)).flatten().copied().collect();
+    ensure!(!bundle.is_empty(), "the package ca-certificates holds no certificates in {CERTIFICATES}");
+    layer.add_bytes(CERTIFICATE_BUNDLE, 0o644, bundle);
+    layer.add_bytes("etc/passwd", 0o644, "root:x:0:0:root:/root:/sbin/nologin\noutrigger:x:65532:65532::/nonexistent:/sbin/nologin\n");
+    layer.add_bytes("etc/group", 0o644, "root:x:0:\noutrigger:x:65532:\n");
+    layer.add_file("usr/bin/outrigger", 0o755, program);
+    Image { reference: REFERENCE, config: config() }.write_layer(&layer, destination)
+}
+
+fn config() -> ImageConfig<'static> {
+    ImageConfig {
+        entrypoint: &ENTRYPOINT,
+        env: &["PATH=/usr/bin:/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"],
+        user: USER,
+        labels: &[
+            ("org.opencontainers.image.title", "outrigger"),
+            ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION")),
+            ("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE")),
+        ],
+        ..ImageConfig::default()
+    }
+}
+
+/// Adds a package's files, and its control record where scanners for vulnerable packages look for it.
+fn add_package(layer: &mut Layer, package: &Path) -> Result<()> {
+    let mut unpacking = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn()?;
+    let mut files = unpacking.stdout.take().context("dpkg-deb has no standard output")?;
+    layer.add_archive(&mut files, is_wanted)?;
+    // Behind the archive's end there is padding: whoever writes it must not find the pipe closed.
+    std::io::copy(&mut files, &mut std::io::sink())?;
+    let status = unpacking.wait()?;
+    ensure!(status.success(), "dpkg-deb failed ({status})");
+    let control = output(Command::new("dpkg-deb").arg("--field").arg(package))?;
+    let name = control.lines().find_map(|line| line.strip_prefix("Package: ")).context("the package has no name")?;
+    layer.add_bytes(Path::new("var/lib/dpkg/status.d").join(name), 0o644, control.as_bytes());
+    Ok(())
+}
+
+/// Of documentation the licences alone; no programs that need a shell; no tables for converting character sets, which Rust doesn't use.
+fn is_wanted(path: &Path) -> bool {
+    let unwanted = ["usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/info", "usr/sbin", "etc/update-motd.d"];
+    let is_documentation = path.starts_with("usr/share/doc") && !path.ends_with("copyright");
+    let is_conversion = path.components().any(|part| part.as_os_str() == "gconv");
+    !is_documentation && !is_conversion && !unwanted.iter().any(|folder| path.starts_with(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::{digest, gaps};
+
+    #[test]
+    fn the_dockerfile_makes_an_image_that_runs_alike() {
+        let dockerfile = include_str!("../../../../images/outrigger/Dockerfile");
+        let instruction = |name: &str| dockerfile.lines().rev().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+        assert_eq!(instruction("USER "), USER);
+        assert_eq!(serde_json::from_str::<Vec<String>>(instruction("ENTRYPOINT ")).unwrap(), ENTRYPOINT);
+    }
+
+    #[test]
+    fn the_same_program_makes_the_same_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        fs::write(&program, "a program").unwrap();
+        let made = |name: &str, age: u64| {
+            fs::File::options().write(true).open(&program).unwrap().set_modified(UNIX_EPOCH + Duration::from_secs(age)).unwrap();
+            let destination = folder.path().join(name);
+            write(&program, &destination).map(|()| digest::of_file(&destination).unwrap())
+        };
+        match made("one", 1000) {
+            Ok(digest) => assert_eq!(digest, made("other", 2000).unwrap()),
+            Err(why) => gaps::skip("the_same_program_makes_the_same_image", &why).unwrap(),
+        }
+    }
+
+    #[test]
+    fn licences_stay_and_manuals_go() {
+        for (path, wanted) in [
+            ("usr/share/doc/libc6/copyright", true),
+            ("usr/share/doc/libc6/changelog.gz", false),
+            ("usr/share/common-licenses/GPL-2", true),
+            ("usr/lib/x86_64-linux-gnu/gconv/UTF-7.so", false),
+            ("lib/x86_64-linux-gnu/libc.so.6", true),
+            ("usr/sbin/update-ca-certificates", false),
+        ] {
+            assert_eq!(is_wanted(Path::new(path)), wanted, "{path}");
+        }
+    }
+}
