@@ -78,6 +78,7 @@ pub(crate) struct Container<'a> {
     pub(crate) command: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<Port>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) env: Vec<Variable<'a>>,
     pub(crate) resources: Resources<'a>,
     pub(crate) volume_mounts: Vec<Mount<'a>>,
