@@ -29,6 +29,13 @@ pub(crate) fn build(package: &Package, name: &str, workshop: &Path) -> Result<Pa
     Ok(binary)
 }
 
+/// Builds the module in a folder, whose go.mod and go.sum say what it needs.
+pub(crate) fn build_module(module: &Path, binary: &Path) -> Result<()> {
+    let go = toolchain()?;
+    output(go_command(&go, module).args(["build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o"]).arg(binary).arg("."))
+        .map(drop)
+}
+
 fn linker_flags(source: &Source) -> String {
     let mut flags = String::from("-s -w");
     for (variable, value) in &source.stamps {

@@ -20,8 +20,7 @@ use self::command::{find, is_program, output};
 use self::debian::Need;
 use self::packages::Package;
 pub(crate) use self::packages::architecture;
-use crate::progress;
-use crate::versions;
+use crate::{digest, progress, versions};
 
 /// What a control plane consists of.
 pub struct ControlPlanePrograms {
@@ -103,6 +102,27 @@ fn cni_plugins() -> Result<PathBuf> {
 /// Obtains Helm.
 pub fn helm() -> Result<PathBuf> {
     program(&packages::helm(), "helm")
+}
+
+/// Obtains the program of a Go module of ours, built again when its files change.
+pub fn go_program(module: &Path) -> Result<PathBuf> {
+    let mut sources = Vec::new();
+    for file in ["go.mod", "go.sum", "main.go"] {
+        let path = module.join(file);
+        sources.extend(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    let name = module.file_name().with_context(|| format!("{} has no name", module.display()))?.to_string_lossy();
+    let place = cache::folder()?.join(format!("{name}/{}/{name}", digest::of_bytes(&sources)));
+    let _one_at_a_time = cache::lock(&name)?;
+    if !is_program(&place) {
+        progress::say(&format!("building {name} with Go (a few minutes, once) ..."));
+        let workshop = cache::workshop(&name)?;
+        let finished = workshop.join(&*name);
+        go::build_module(module, &finished)?;
+        cache::install(&finished, &place)?;
+        fs::remove_dir_all(&workshop)?;
+    }
+    Ok(place)
 }
 
 fn program(package: &Package, name: &str) -> Result<PathBuf> {

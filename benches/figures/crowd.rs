@@ -1,0 +1,48 @@
+//! Memory in a cluster with many pods.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::PostParams};
+use outrigger_bed::ControlPlane;
+use serde_json::json;
+
+use super::servers::Yard;
+
+/// As many as a cluster of a hundred full nodes.
+pub(crate) const PODS: usize = 10_000;
+const AT_ONCE: usize = 32;
+/// Watches have begun, lists have been read.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// Resident memory in KiB, before there are pods and once there are, each of a process that has just begun.
+pub(crate) struct Crowd {
+    pub(crate) before: u64,
+    pub(crate) after: u64,
+}
+
+/// Fills a namespace with pods. Nothing runs them: they are objects of the API server.
+pub(crate) async fn memory(cluster: &ControlPlane, yard: &Yard) -> Crowd {
+    let before = resident(yard);
+    let namespace = cluster.namespace("crowd").await;
+    let pods: Api<Pod> = Api::default_namespaced(namespace.client());
+    eprintln!("creating {PODS} pods");
+    stream::iter(0..PODS).for_each_concurrent(AT_ONCE, |number| create(&pods, number)).await;
+    Crowd { before, after: resident(yard) }
+}
+
+async fn create(pods: &Api<Pod>, number: usize) {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("pod-{number}"), "annotations": {"outrigger.dev/inject": "vnc"}},
+        "spec": {"containers": [{"name": "app", "image": "app"}]},
+    });
+    pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+}
+
+fn resident(yard: &Yard) -> u64 {
+    let server = yard.outrigger_with_controllers();
+    std::thread::sleep(SETTLED);
+    server.process.memory()
+}
