@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("runtime", &[]),
+    ("monitoring", &[]),
     ("injection", &["api"]),
     ("cluster", &["api", "runtime"]),
     ("certificates", &["cluster", "runtime"]),
     ("admission", &["api", "cluster", "injection", "runtime"]),
-    ("cli", &["admission", "api", "certificates", "cluster", "injection", "runtime"]),
+    ("cli", &["admission", "api", "certificates", "cluster", "injection", "monitoring", "runtime"]),
     ("main", &["cli"]),
 ];
 

@@ -11,6 +11,7 @@ use crate::{
         console,
         manifests::{Node, yaml_writer},
     },
+    monitoring,
 };
 
 /// Print what an installation applies.
@@ -23,6 +24,10 @@ pub(super) struct Export {
 #[derive(Debug, Subcommand)]
 enum What {
     Webhooks(Webhooks),
+    /// Print the alerts, as a file of rules for Prometheus.
+    Alerts,
+    /// Print the dashboard, as Grafana imports it.
+    Dashboard,
 }
 
 /// Print the webhook configurations.
@@ -54,17 +59,28 @@ struct Webhooks {
 
 impl Export {
     pub(super) fn run(self) -> Result<()> {
-        let What::Webhooks(webhooks) = self.what;
-        let bundle = match &webhooks.ca_file {
+        match self.what {
+            What::Webhooks(webhooks) => webhooks.run(),
+            What::Alerts => print_yaml(&[Node::from(monitoring::rules())]),
+            What::Dashboard => Ok(console::print(&format!("{:#}\n", monitoring::dashboard()))?),
+        }
+    }
+}
+
+impl Webhooks {
+    fn run(self) -> Result<()> {
+        let bundle = match &self.ca_file {
             None => None,
             Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?),
         };
-        let endpoint = match webhooks.url {
+        let endpoint = match self.url {
             Some(url) => Endpoint::Url(url),
-            None => Endpoint::Service { namespace: webhooks.namespace, name: webhooks.service, port: webhooks.port },
+            None => Endpoint::Service { namespace: self.namespace, name: self.service, port: self.port },
         };
-        let documents = manifests(&endpoint, bundle.as_deref()).map(Node::from);
-        console::print(&yaml_writer::write_all(documents.iter()))?;
-        Ok(())
+        print_yaml(&manifests(&endpoint, bundle.as_deref()).map(Node::from))
     }
+}
+
+fn print_yaml(documents: &[Node]) -> Result<()> {
+    Ok(console::print(&yaml_writer::write_all(documents.iter()))?)
 }

@@ -2,8 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
+    fmt::{self, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+    registry::Registry,
 };
 
 /// The gates of a process. It is ready when all are open. Clones share them.
@@ -34,6 +41,11 @@ impl Readiness {
         Gate { name, readiness: self.clone() }
     }
 
+    /// Shows each gate as a metric, too.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+
     /// Whether all gates are open.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -58,6 +70,18 @@ impl Readiness {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
         // A map of states is whole after any panic.
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Readiness {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Whether a part of this process has all it needs; /readyz says in words what is missing";
+        let mut metric = encoder.encode_descriptor("part_ok", help, None, MetricType::Gauge)?;
+        for (name, state) in &*self.lock() {
+            let part = [("part", name.as_str())];
+            ConstGauge::new(i64::from(matches!(state, State::Open(None)))).encode(metric.encode_family(&part)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -105,5 +129,19 @@ mod tests {
         assert!(!readiness.is_ready());
         certificate.close_with("expired");
         assert!(!readiness.is_ready() && readiness.report().contains("certificate: expired"));
+    }
+
+    #[test]
+    fn a_part_that_lacks_something_is_not_ok_even_if_it_does_not_hold_back_the_process() {
+        let (readiness, mut registry) = (Readiness::default(), Registry::default());
+        readiness.register(&mut registry);
+        readiness.gate("certificate").open();
+        readiness.gate("namespaces").open_with("forbidden");
+        let _waiting = readiness.gate("sessions");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for expected in ["part_ok{part=\"certificate\"} 1\n", "part_ok{part=\"namespaces\"} 0\n", "part_ok{part=\"sessions\"} 0\n"] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
     }
 }

@@ -210,7 +210,9 @@ impl Process {
     fn new(client: Client) -> Self {
         let shutdown = Shutdown::default();
         let tasks = Tasks::new(shutdown.clone());
-        Self { client, readiness: Readiness::default(), registry: telemetry::registry(), shutdown, tasks }
+        let (readiness, mut registry) = (Readiness::default(), telemetry::registry());
+        readiness.register(&mut registry);
+        Self { client, readiness, registry, shutdown, tasks }
     }
 
     /// Starts a watch, which readiness waits for.
