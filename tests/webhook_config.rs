@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "common/generated.rs"]
+mod generated;
 #[path = "common/helm.rs"]
 mod helm;
-
-use std::fs;
-use std::path::Path;
 
 use helm::{Helm, RELEASE};
 
@@ -29,12 +28,7 @@ fn the_committed_manifests_are_up_to_date() {
         .filter(|line| !HELMS_OWN.iter().any(|own| line.trim_start().starts_with(own)) && !line.starts_with("# Source: "))
         .flat_map(|line| [line, "\n"])
         .collect();
-    let generated = format!("{HEADER}---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {RELEASE}\n{manifests}");
+    let manifests = format!("{HEADER}---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {RELEASE}\n{manifests}");
 
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("webhook-config/outrigger.yaml");
-    if std::env::var_os("UPDATE_GENERATED").is_some() {
-        fs::write(&file, &generated).unwrap();
-    }
-    let committed = fs::read_to_string(&file).unwrap_or_default();
-    assert!(committed == generated, "{} is stale; run: UPDATE_GENERATED=1 cargo test --test webhook_config", file.display());
+    generated::check("webhook-config/outrigger.yaml", manifests, "webhook_config");
 }

@@ -143,7 +143,7 @@ pub const ALERTS: &[Alert] = &[
     },
     Alert {
         name: "OutriggerNoLeader",
-        expression: "(sum(outrigger_leading) or vector(0)) < 1",
+        expression: "sum(outrigger_leading) < 1 or (count(outrigger_leading offset 1h) unless on () outrigger_leading)",
         lasts: "5m",
         severity: Severity::Warning,
         summary: "No controller holds the lease.",
@@ -192,7 +192,7 @@ pub fn rules() -> Value {
 pub fn runbooks() -> String {
     let mut page = String::from(
         "<!-- Written from src/monitoring/alerts.rs. -->\n\n# Runbooks\n\nWhat each alert means and what to do. The alerts are part of the chart \
-         (`monitoring.alerts.enabled`); `outrigger export alerts` prints them for a Prometheus of your own.\n",
+         (`metrics.alerts.enabled`); `outrigger export alerts` prints them for a Prometheus of your own.\n",
     );
     for alert in ALERTS {
         let Alert { name, expression, lasts, severity, meaning, steps, .. } = alert;

@@ -146,10 +146,7 @@ const ROWS: &[Row] = &[
                 title: "Memory",
                 description: "Working set of each container.",
                 unit: Unit::Bytes,
-                lines: &[(
-                    "sum by (pod) (container_memory_working_set_bytes{namespace=~\"$namespace\", container!=\"\"})",
-                    "{{pod}}",
-                )],
+                lines: &[("sum by (pod) (container_memory_working_set_bytes{namespace=~\"$namespace\", container!=\"\"})", "{{pod}}")],
             },
             Panel {
                 title: "Versions",

@@ -4,6 +4,7 @@ use outrigger::{
     admission::registration::{Endpoint, manifests},
     api::annotations::SidecarKind,
     injection::Settings,
+    monitoring,
 };
 use serde_json::{Value, json};
 
@@ -73,6 +74,12 @@ fn each_choice_brings_its_own_objects() {
     assert_eq!(changes(&monitor).0, Vec::<String>::new(), "the cluster doesn't know the kind");
     let known = [&monitor[..], &["--api-versions", "monitoring.coreos.com/v1/ServiceMonitor"]].concat();
     assert_eq!(changes(&known).0, ["Service/outrigger-metrics", "ServiceMonitor/outrigger"]);
+
+    let alerts = set(&["metrics.alerts.enabled=true"]);
+    assert_eq!(changes(&alerts).0, Vec::<String>::new(), "the cluster doesn't know the kind");
+    let known = [&alerts[..], &["--api-versions", "monitoring.coreos.com/v1/PrometheusRule"]].concat();
+    assert_eq!(changes(&known).0, ["PrometheusRule/outrigger"]);
+    assert_eq!(changes(&set(&["metrics.dashboard.enabled=true"])).0, ["ConfigMap/outrigger-dashboard"]);
 
     let (added, gone) = changes(&set(&FILES));
     assert!(added.is_empty());
@@ -241,6 +248,19 @@ fn names_that_look_like_numbers_stay_names() {
             assert!(!text.contains(wrong), "{wrong} in {text}");
         }
     }
+}
+
+/// Braces of their own are left to Prometheus and Grafana.
+#[test]
+fn alerts_and_dashboard_are_those_that_the_program_exports() {
+    let Some(helm) = Helm::obtain("alerts_and_dashboard_are_those_that_the_program_exports") else { return };
+    let choices = set(&["metrics.alerts.enabled=true", "metrics.dashboard.enabled=true"]);
+    let objects = helm.objects(&[&choices[..], &["--api-versions", "monitoring.coreos.com/v1/PrometheusRule"]].concat());
+    assert_eq!(find(&objects, "PrometheusRule/outrigger")["spec"], monitoring::rules());
+    let dashboard = find(&objects, "ConfigMap/outrigger-dashboard");
+    assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
+    let text = dashboard["data"]["outrigger.json"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(text).unwrap(), monitoring::dashboard());
 }
 
 #[test]

