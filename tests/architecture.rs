@@ -14,8 +14,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("injection", &["api"]),
     ("cluster", &["api", "runtime"]),
     ("certificates", &["cluster", "runtime"]),
-    ("admission", &["api", "cluster", "injection", "runtime"]),
-    ("cli", &["admission", "api", "certificates", "cluster", "injection", "runtime"]),
+    ("events", &["runtime"]),
+    ("admission", &["api", "cluster", "events", "injection", "runtime"]),
+    ("cli", &["admission", "api", "certificates", "cluster", "events", "injection", "runtime"]),
     ("main", &["cli"]),
 ];
 

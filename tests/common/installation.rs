@@ -60,6 +60,9 @@ impl<'cluster> Installation<'cluster> {
             json!({"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": name}, "rules": [
                 {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
                 {"apiGroups": ["outrigger.dev"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+                {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["get"]},
+                {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get"]},
                 {"apiGroups": ["admissionregistration.k8s.io"], "resourceNames": [name], "verbs": ["get", "list", "watch", "patch"],
                     "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]},
             ]}),

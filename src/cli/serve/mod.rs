@@ -1,17 +1,23 @@
 //! `outrigger serve`: the roles of the installation, in one process or several.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, core::PartialObjectMeta};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     api::duration,
-    cluster::watch::{self, Projection, Scope},
+    cluster::{
+        namespaces::{NamespaceProjection, Namespaces},
+        snapshot::{Snapshot, snapshot},
+        watch::{self, Projection, Scope},
+    },
+    events::recorder::{Notes, Recorder},
     injection::Settings,
     runtime::{
         patience::Limits,
@@ -204,13 +210,37 @@ struct Process {
     registry: Registry,
     shutdown: Shutdown,
     tasks: Tasks,
+    namespaces: Option<Snapshot<Namespaces>>,
+    notes: Option<Notes>,
 }
 
 impl Process {
     fn new(client: Client) -> Self {
         let shutdown = Shutdown::default();
         let tasks = Tasks::new(shutdown.clone());
-        Self { client, readiness: Readiness::default(), registry: telemetry::registry(), shutdown, tasks }
+        let (readiness, registry) = (Readiness::default(), telemetry::registry());
+        Self { client, readiness, registry, shutdown, tasks, namespaces: None, notes: None }
+    }
+
+    /// What is known of namespaces, by one watch for all roles.
+    fn namespaces(&mut self) -> Snapshot<Namespaces> {
+        if let Some(namespaces) = &self.namespaces {
+            return namespaces.clone();
+        }
+        let (writer, namespaces) = snapshot(Namespaces::new(HashMap::new()));
+        let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
+        self.watch(NamespaceProjection(writer), api, Scope::All);
+        self.namespaces.insert(namespaces).clone()
+    }
+
+    /// Where owners of pods are told something, by one task for all roles.
+    fn notes(&mut self) -> Notes {
+        if let Some(notes) = &self.notes {
+            return notes.clone();
+        }
+        let (notes, recorder) = Recorder::new(self.client.clone(), &mut self.registry);
+        self.tasks.spawn("events", recorder.run(self.shutdown.clone()));
+        self.notes.insert(notes).clone()
     }
 
     /// Starts a watch, which readiness waits for.
