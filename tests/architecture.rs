@@ -16,7 +16,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("certificates", &["cluster", "runtime"]),
     ("events", &["runtime"]),
     ("admission", &["api", "cluster", "events", "injection", "runtime"]),
-    ("cli", &["admission", "api", "certificates", "cluster", "events", "injection", "runtime"]),
+    ("repair", &["api", "cluster", "events", "injection", "runtime"]),
+    ("cli", &["admission", "api", "certificates", "cluster", "events", "injection", "repair", "runtime"]),
     ("main", &["cli"]),
 ];
 

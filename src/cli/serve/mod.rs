@@ -33,6 +33,7 @@ use crate::{
 mod admission;
 mod certificate;
 mod controllers;
+mod repair;
 mod tasks;
 
 use admission::AdmissionRole;
@@ -148,7 +149,7 @@ impl Serve {
             bail!("no role is left to run: give --roles at least one");
         }
         let settings = self.settings()?;
-        let mut process = Process::new(self.client().await?);
+        let mut process = Process::new(self.cluster().await?)?;
         let alive = process.readiness.gate("process");
         let plain = bind(self.status_address).await?;
 
@@ -159,11 +160,11 @@ impl Serve {
             let served = self.certificate.serve(&mut process, authority.as_ref())?;
             let limits = Limits { request: self.request_deadline, ..Limits::default() };
             let traces = Self::traces(&mut process)?;
-            AdmissionRole { listener, served, settings, limits, traces }.start(&mut process);
+            AdmissionRole { listener, served, settings: settings.clone(), limits, traces }.start(&mut process);
             listening.open();
         }
         if self.roles.contains(&Role::Controllers) {
-            self.controllers.start(&mut process, &self.namespace, authority)?;
+            self.controllers.start(&mut process, &self.namespace, authority, settings)?;
         }
         alive.open();
 
@@ -189,22 +190,19 @@ impl Serve {
         Settings::from_values(&text).with_context(|| format!("{} can't be used", path.display()))
     }
 
-    async fn client(&self) -> Result<Client> {
-        let config = match &self.kubeconfig {
-            None => kube::Config::infer().await.context("no cluster is in reach: run in a pod, or give --kubeconfig")?,
-            Some(path) => {
-                let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(|| format!("{} can't be read", path.display()))?;
-                let options = kube::config::KubeConfigOptions::default();
-                let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-                config.with_context(|| format!("{} can't be used", path.display()))?
-            }
+    async fn cluster(&self) -> Result<kube::Config> {
+        let Some(path) = &self.kubeconfig else {
+            return kube::Config::infer().await.context("no cluster is in reach: run in a pod, or give --kubeconfig");
         };
-        Client::try_from(config).context("the cluster's credentials can't be used")
+        let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(|| format!("{} can't be read", path.display()))?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await;
+        config.with_context(|| format!("{} can't be used", path.display()))
     }
 }
 
 /// What all roles of a process share.
 struct Process {
+    cluster: kube::Config,
     client: Client,
     readiness: Readiness,
     registry: Registry,
@@ -215,11 +213,20 @@ struct Process {
 }
 
 impl Process {
-    fn new(client: Client) -> Self {
+    fn new(cluster: kube::Config) -> Result<Self> {
+        let client = connect(cluster.clone())?;
         let shutdown = Shutdown::default();
         let tasks = Tasks::new(shutdown.clone());
         let (readiness, registry) = (Readiness::default(), telemetry::registry());
-        Self { client, readiness, registry, shutdown, tasks, namespaces: None, notes: None }
+        Ok(Self { cluster, client, readiness, registry, shutdown, tasks, namespaces: None, notes: None })
+    }
+
+    /// A client that passes on each answer as it comes. The one that all share tries again by itself when the API server
+    /// tells it to come later.
+    fn client_without_retries(&self) -> Result<Client> {
+        let mut cluster = self.cluster.clone();
+        cluster.default_retry = false;
+        connect(cluster)
     }
 
     /// What is known of namespaces, by one watch for all roles.
@@ -251,6 +258,10 @@ impl Process {
         let gate = self.readiness.gate(P::NAME);
         self.tasks.spawn(P::NAME, watch::run(projection, api, scope, gate, self.shutdown.clone()));
     }
+}
+
+fn connect(cluster: kube::Config) -> Result<Client> {
+    Client::try_from(cluster).context("the cluster's credentials can't be used")
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
