@@ -15,6 +15,7 @@ use outrigger::{
     admission::{Admission, Metrics, Objects, Pods},
     api::inventory::Inventory,
     cluster::{namespaces::Namespaces, snapshot::snapshot},
+    events::recorder::Notes,
     injection::Settings,
     runtime::traces::Traces,
 };
@@ -28,7 +29,7 @@ fn admission() -> Arc<Admission> {
     drop(writer);
     let (_, inventory) = snapshot(Inventory::default());
     Admission::new(
-        Pods { settings: Settings::default(), namespaces },
+        Pods { settings: Settings::default(), namespaces, notes: Notes::nowhere() },
         Objects { inventory },
         Metrics::new(&mut Registry::default()),
         Traces::default(),

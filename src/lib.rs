@@ -1,12 +1,15 @@
 //! The map of the house, one line for each room. Arrows go one way; `tests/architecture.rs` holds them.
 //!
-//! `api` <- `injection`, `cluster` <- `admission`, `certificates` <- `cli`; `monitoring` is data; `runtime` knows nothing of the domain.
+//! `api` <- `injection`, `cluster` <- `admission`, `certificates`, `repair` <- `cli`; `runtime` knows nothing of the domain,
+//! `events` only of owners, and `monitoring` is data.
 
 pub mod admission;
 pub mod api;
 pub mod certificates;
 pub mod cli;
 pub mod cluster;
+pub mod events;
 pub mod injection;
 pub mod monitoring;
+pub mod repair;
 pub mod runtime;

@@ -15,8 +15,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("injection", &["api"]),
     ("cluster", &["api", "runtime"]),
     ("certificates", &["cluster", "runtime"]),
-    ("admission", &["api", "cluster", "injection", "runtime"]),
-    ("cli", &["admission", "api", "certificates", "cluster", "injection", "monitoring", "runtime"]),
+    ("events", &["runtime"]),
+    ("admission", &["api", "cluster", "events", "injection", "runtime"]),
+    ("repair", &["api", "cluster", "events", "injection", "runtime"]),
+    ("cli", &["admission", "api", "certificates", "cluster", "events", "injection", "monitoring", "repair", "runtime"]),
     ("main", &["cli"]),
 ];
 

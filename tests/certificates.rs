@@ -7,173 +7,20 @@ mod common;
 
 use std::{
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use common::{
     balancer::Balancer,
     https::{Client, pod, review},
+    installation::{Installation, SECRET},
     load::Load,
     process::Server,
     webhook::wait_for,
 };
-use outrigger::{
-    admission::registration::{self, Endpoint},
-    certificates::ring::SECRET_TYPE,
-    cli::manifests::{Node, yaml_writer},
-};
-use outrigger_bed::{ControlPlane, Namespace};
+use outrigger_bed::ControlPlane;
 use rustix::process::Signal;
-use serde_json::{Value, json};
-
-const SECRET: &str = "outrigger-ca";
-
-/// One installation of the product in a namespace of its own, as the chart makes it.
-struct Installation<'cluster> {
-    cluster: &'cluster ControlPlane,
-    namespace: Namespace<'cluster>,
-    kubeconfig: PathBuf,
-}
-
-impl<'cluster> Installation<'cluster> {
-    /// A namespace, and an account that may do what the chart's accounts may together, about this namespace alone.
-    async fn new(cluster: &'cluster ControlPlane, name: &str) -> Self {
-        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/outrigger/crds");
-        drop(cluster.kubectl(&["apply", "--server-side", "-f", crds]).await.success());
-        let namespace = cluster.namespace(name).await;
-        let installation = Self { cluster, kubeconfig: cluster.kubeconfig_of(namespace.name()), namespace };
-        installation.apply(&installation.rights()).await;
-        installation
-    }
-
-    async fn with_empty_secret(cluster: &'cluster ControlPlane, name: &str) -> Self {
-        let installation = Self::new(cluster, name).await;
-        installation.apply(&[installation.empty_secret()]).await;
-        installation
-    }
-
-    fn empty_secret(&self) -> Value {
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": self.name()}, "type": SECRET_TYPE})
-    }
-
-    fn rights(&self) -> [Value; 4] {
-        let name = self.name();
-        let subjects = json!([{"kind": "User", "name": name}]);
-        let here = json!({"name": name, "namespace": name});
-        let rbac = "rbac.authorization.k8s.io/v1";
-        [
-            json!({"apiVersion": rbac, "kind": "Role", "metadata": here, "rules": [
-                {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [SECRET], "verbs": ["get", "list", "watch", "patch"]},
-                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["outrigger-controllers"], "verbs": ["get", "patch"]},
-            ]}),
-            json!({"apiVersion": rbac, "kind": "RoleBinding", "metadata": here, "subjects": subjects,
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}}),
-            json!({"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": name}, "rules": [
-                {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
-                {"apiGroups": ["outrigger.dev"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
-                {"apiGroups": ["admissionregistration.k8s.io"], "resourceNames": [name], "verbs": ["get", "list", "watch", "patch"],
-                    "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]},
-            ]}),
-            json!({"apiVersion": rbac, "kind": "ClusterRoleBinding", "metadata": {"name": name}, "subjects": subjects,
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}}),
-        ]
-    }
-
-    fn name(&self) -> &str {
-        self.namespace.name()
-    }
-
-    /// A replica of this installation.
-    fn replica(&self, arguments: &[&str]) -> Server {
-        let (namespace, webhooks) = (format!("--namespace={}", self.name()), format!("--webhooks={}", self.name()));
-        let secret = format!("--ca-secret={SECRET}");
-        let all = [&[namespace.as_str(), &webhooks, &secret, "--drain-delay=1s"], arguments].concat();
-        Server::start(&self.kubeconfig, &all)
-    }
-
-    /// Both webhook configurations under this installation's name, for this namespace, failing closed so that a lost review shows.
-    async fn register(&self, address: SocketAddr, ca_bundle: Option<&str>) {
-        let endpoint = Endpoint::Url(format!("https://{address}"));
-        let configurations = registration::manifests(&endpoint, ca_bundle).map(|mut configuration| {
-            configuration["metadata"]["name"] = json!(self.name());
-            for webhook in configuration["webhooks"].as_array_mut().unwrap() {
-                webhook["failurePolicy"] = json!("Fail");
-                let here = json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": [self.name()]});
-                match webhook["namespaceSelector"]["matchExpressions"].as_array_mut() {
-                    Some(expressions) => expressions.push(here),
-                    None => webhook["namespaceSelector"] = json!({"matchExpressions": [here]}),
-                }
-            }
-            configuration
-        });
-        self.apply(&configurations).await;
-    }
-
-    async fn apply(&self, manifests: &[Value]) {
-        let text = yaml_writer::write_all(manifests.iter().cloned().map(Node::from).collect::<Vec<_>>().iter());
-        let applied = self.cluster.kubectl_with_input(&["apply", "-f", "-"], &text).await;
-        assert!(applied.status.success(), "{}", applied.stderr);
-    }
-
-    async fn kubectl(&self, arguments: &[&str]) -> String {
-        let output = self.cluster.kubectl(&[&["-n", self.name()], arguments].concat()).await;
-        assert!(output.status.success(), "{arguments:?}: {}", output.stderr);
-        output.stdout
-    }
-
-    /// A key of the Secret in plain text; empty if it is not there.
-    async fn secret(&self, key: &str) -> String {
-        let path = format!("jsonpath={{.data.{}}}", key.replace('.', "\\."));
-        let encoded = self.kubectl(&["get", "secret", SECRET, "-o", &path]).await;
-        String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap()
-    }
-
-    /// The bundle of each webhook of a configuration.
-    async fn bundles(&self, kind: &str) -> Vec<String> {
-        let path = "jsonpath={range .webhooks[*]}{.clientConfig.caBundle}{\"\\n\"}{end}";
-        let text = self.kubectl(&["get", kind, self.name(), "-o", path]).await;
-        text.lines().map(|line| String::from_utf8(STANDARD.decode(line).unwrap()).unwrap()).collect()
-    }
-
-    /// Waits until the API server asks the webhook about a pod, which it does once it has seen the configuration.
-    async fn until_asked(&self) {
-        let run = ["run", "probe", "--image=app", "--annotations=outrigger.dev/inject=vnc", "--dry-run=server", "-o", "yaml"];
-        wait_for("the API server asks the webhook", async || {
-            let output = self.cluster.kubectl(&[&["-n", self.name()], &run[..]].concat()).await;
-            output.stdout.contains("outrigger-vnc").then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until all webhooks trust what the Secret says is to be trusted, and returns that.
-    async fn published(&self) -> String {
-        wait_for("the CA is published", async || {
-            let trusted = self.secret("ca.crt").await;
-            let mut bundles = self.bundles("mutatingwebhookconfigurations").await;
-            bundles.extend(self.bundles("validatingwebhookconfigurations").await);
-            (!trusted.is_empty() && bundles.iter().all(|bundle| bundle.ends_with(&trusted))).then_some(trusted)
-        })
-        .await
-    }
-}
-
-impl Drop for Installation<'_> {
-    fn drop(&mut self) {
-        // Of the whole cluster, and failing closed: it must not outlive its servers.
-        for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
-            let mut kubectl = std::process::Command::new(self.cluster.kubectl_path());
-            kubectl.arg("--kubeconfig").arg(self.cluster.kubeconfig_path());
-            let status =
-                kubectl.args(["delete", "--ignore-not-found", "--wait=false", kind, self.name()]).output().map(|output| output.status);
-            if !status.is_ok_and(|status| status.success()) {
-                eprintln!("{kind} {} could not be deleted", self.name());
-            }
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_start_at_once_share_one_ca_with_rights_to_its_name_alone() {

@@ -10,6 +10,7 @@ use outrigger::{
     admission::{Admission, Metrics, Objects, Pods},
     api::inventory::Inventory,
     cluster::{namespaces::Namespaces, snapshot::snapshot},
+    events::recorder::Notes,
     injection::Settings,
     runtime::traces::Traces,
 };
@@ -19,7 +20,12 @@ static ADMISSION: LazyLock<std::sync::Arc<Admission>> = LazyLock::new(|| {
     // Nothing is awaited that will not come: namespaces count as unwatched.
     let (_, namespaces) = snapshot(Namespaces::default());
     let (_, inventory) = snapshot(Inventory::default());
-    Admission::new(Pods { settings: Settings::default(), namespaces }, Objects { inventory }, Metrics::new(&mut Registry::default()), Traces::default())
+    Admission::new(
+        Pods { settings: Settings::default(), namespaces, notes: Notes::nowhere() },
+        Objects { inventory },
+        Metrics::new(&mut Registry::default()),
+        Traces::default(),
+    )
 });
 
 fuzz_target!(|body: &[u8]| {

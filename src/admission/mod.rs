@@ -4,6 +4,7 @@
 mod body;
 mod denial;
 mod metrics;
+mod news;
 mod objects;
 mod pods;
 pub mod registration;

@@ -11,12 +11,14 @@ use crate::{
         namespaces::{Knowledge, Namespaces},
         snapshot::Snapshot,
     },
+    events::recorder::Notes,
     injection::{Context, Decision, Denial, InjectionError, Outcome, Pod, Settings, inject_pod},
 };
 
 use super::{
     denial,
     metrics::Verdict,
+    news::News,
     review::{self, Answer, Refusal, Request, ReviewError},
 };
 
@@ -30,6 +32,8 @@ pub struct Pods {
     pub settings: Settings,
     /// What is known of namespaces.
     pub namespaces: Snapshot<Namespaces>,
+    /// Where the owners of pods without sidecars are told why.
+    pub notes: Notes,
 }
 
 impl Pods {
@@ -37,9 +41,12 @@ impl Pods {
     pub(crate) async fn answer(&self, text: &str) -> Result<(Vec<u8>, Verdict), ReviewError> {
         let request: Request<'_, Pod<'_>> = review::read(text)?;
         let knowledge = self.namespace(request.namespace.as_deref(), &request).await;
-        let (answer, verdict) = self.decide(text, &request, knowledge);
+        let (answer, verdict, news) = self.decide(text, &request, knowledge);
         if let Some(refusal) = &answer.refusal {
             denial::log(text, refusal);
+        }
+        if let Some(note) = news.and_then(|news| news.note(text)) {
+            self.notes.tell(note);
         }
         Ok((answer.to_bytes(&request.uid)?, verdict))
     }
@@ -58,18 +65,20 @@ impl Pods {
         tokio::time::timeout(NAMESPACE_WAIT, arrival).await.unwrap_or(Knowledge::Awaited)
     }
 
-    fn decide(&self, text: &str, request: &Request<'_, Pod<'_>>, knowledge: Knowledge) -> (Answer, Verdict) {
+    fn decide(&self, text: &str, request: &Request<'_, Pod<'_>>, knowledge: Knowledge) -> (Answer, Verdict, Option<News>) {
         let Some(pod) = request.object.as_ref().filter(|_| creates_a_pod(request)) else {
-            return (Answer::default(), Verdict { outcome: "ignored", reason: "not_a_pod_creation" });
+            return (Answer::default(), Verdict { outcome: "ignored", reason: "not_a_pod_creation" }, None);
         };
         let (defaults, warning) = defaults(knowledge, request.namespace.as_deref().unwrap_or_default());
         let context = Context { defaults: defaults.as_deref(), settings: &self.settings, offline: false };
-        let (mut answer, verdict) = match inject_pod(pod, &|| pod_text(text), context) {
+        let decision = inject_pod(pod, &|| pod_text(text), context);
+        let news = News::of(&decision);
+        let (mut answer, verdict) = match decision {
             Ok(decision) => answer(decision),
             Err(error) => failed(&error, request.namespace.as_deref()),
         };
         answer.warnings.extend(warning);
-        (answer, verdict)
+        (answer, verdict, news)
     }
 }
 
@@ -129,7 +138,7 @@ fn answer(decision: Decision) -> (Answer, Verdict) {
     (answer, verdict)
 }
 
-fn messages(denials: &[Denial]) -> String {
+pub(super) fn messages(denials: &[Denial]) -> String {
     denials.iter().map(|denial| denial.message.as_str()).collect::<Vec<_>>().join("; ")
 }
 
@@ -153,7 +162,7 @@ mod tests {
     /// The namespace desks as it was before it got its label.
     fn before_the_label() -> (Writer<Namespaces>, Pods) {
         let (writer, namespaces) = snapshot(desks(None));
-        (writer, Pods { settings: Settings::default(), namespaces })
+        (writer, Pods { settings: Settings::default(), namespaces, notes: Notes::nowhere() })
     }
 
     fn desks(defaults: Option<NamespaceDefaults>) -> Namespaces {

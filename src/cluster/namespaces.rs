@@ -38,6 +38,12 @@ impl Namespaces {
         Self { known, watched: true }
     }
 
+    /// Whether there was a list of them: each cluster has some. If they can't be watched, none will come.
+    #[must_use]
+    pub fn are_listed(&self) -> bool {
+        !self.watched || !self.known.is_empty()
+    }
+
     /// What is known of a namespace.
     #[must_use]
     pub fn get(&self, name: &str) -> Knowledge {

@@ -6,10 +6,17 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 /// What is known of one kind of object. Clones read the same value.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Snapshot<T> {
     value: Arc<ArcSwap<T>>,
     changed: watch::Receiver<()>,
+}
+
+// Not derived: the value itself is not cloned.
+impl<T> Clone for Snapshot<T> {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), changed: self.changed.clone() }
+    }
 }
 
 /// The one who may change it.

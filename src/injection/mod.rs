@@ -19,6 +19,7 @@ mod renamed;
 mod request;
 mod settings;
 mod sidecar;
+mod standing;
 mod uninject;
 mod vnc;
 
@@ -26,6 +27,7 @@ pub use patch::{Patch, segment};
 pub use pod::{Pod, Text};
 pub use record::{Added, Before, Merged, Record};
 pub use settings::{Resources, Settings, SettingsError, SidecarSettings};
+pub use standing::{Standing, standing};
 pub use uninject::{Uninjection, uninject};
 
 use serde_json::value::RawValue;

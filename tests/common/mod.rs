@@ -3,6 +3,7 @@
 
 pub(crate) mod balancer;
 pub(crate) mod https;
+pub(crate) mod installation;
 pub(crate) mod load;
 pub(crate) mod other_webhook;
 pub(crate) mod process;

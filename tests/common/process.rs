@@ -54,7 +54,18 @@ impl Server {
 
     /// A client that trusts the certificate it made.
     pub(crate) fn client(&self) -> Client {
-        self.client_trusting(&std::fs::read_to_string(self.folder.path().join("ca.crt")).unwrap())
+        self.client_trusting(&self.ca())
+    }
+
+    /// The CA it made, in PEM.
+    pub(crate) fn ca(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("ca.crt")).unwrap()
+    }
+
+    /// The value of a metric without labels, or with these; `None` if it is not shown.
+    pub(crate) async fn metric(&self, name: &str) -> Option<u64> {
+        let (_, text) = self.status("/metrics").await.ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(|value| value.parse().unwrap())
     }
 
     pub(crate) fn client_trusting(&self, ca_pem: &str) -> Client {

@@ -2,19 +2,13 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api,
-    core::{DynamicObject, PartialObjectMeta},
-    discovery::ApiResource,
-};
+use kube::{Api, core::DynamicObject, discovery::ApiResource};
 use tokio::net::TcpListener;
 
 use crate::{
     admission::{Admission, Metrics, Objects, Pods, router},
     api::inventory::Inventory,
     cluster::{
-        namespaces::{NamespaceProjection, Namespaces},
         objects::{InventoryWriter, PgDatabases, PgServers, SessionTemplates, Sessions},
         snapshot::{Snapshot, snapshot},
         watch::{Projection, Scope},
@@ -38,10 +32,11 @@ pub(super) struct AdmissionRole {
 impl AdmissionRole {
     /// Starts the watches and the server.
     pub(super) fn start(self, process: &mut Process) {
-        let namespaces = watch_namespaces(process);
+        let namespaces = process.namespaces();
+        let notes = process.notes();
         let inventory = watch_objects(process);
         let metrics = Metrics::new(&mut process.registry);
-        let admission = Admission::new(Pods { settings: self.settings, namespaces }, Objects { inventory }, metrics, self.traces);
+        let admission = Admission::new(Pods { settings: self.settings, namespaces, notes }, Objects { inventory }, metrics, self.traces);
         let serving = server::serve_tls(self.listener, self.served, router(admission), self.limits, process.shutdown.clone());
         process.tasks.spawn("admission", async move {
             if let Err(error) = serving.await {
@@ -49,13 +44,6 @@ impl AdmissionRole {
             }
         });
     }
-}
-
-fn watch_namespaces(process: &mut Process) -> Snapshot<Namespaces> {
-    let (writer, namespaces) = snapshot(Namespaces::default());
-    let api: Api<PartialObjectMeta<Namespace>> = Api::all(process.client.clone());
-    process.watch(NamespaceProjection(writer), api, Scope::All);
-    namespaces
 }
 
 fn watch_objects(process: &mut Process) -> Snapshot<Inventory> {

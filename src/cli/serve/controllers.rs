@@ -13,10 +13,11 @@ use crate::{
         registration::{RegistrationProjection, Registrations},
     },
     cluster::{snapshot::snapshot, watch::Scope},
+    injection::Settings,
     runtime::lease::{Campaign, Claim},
 };
 
-use super::{Process, certificate::SharedAuthority};
+use super::{Process, certificate::SharedAuthority, repair::RepairArgs};
 
 /// How the holder is found, and what it looks after.
 #[derive(Debug, Args)]
@@ -28,22 +29,39 @@ pub(super) struct ControllersArgs {
     /// The name of both webhook configurations, whose caBundle is kept.
     #[arg(long, value_name = "NAME", default_value = registration::NAME, env = "OUTRIGGER_WEBHOOKS")]
     webhooks: String,
+
+    #[command(flatten)]
+    repair: RepairArgs,
 }
 
 impl ControllersArgs {
     /// Starts the watches and the campaign for the lease.
-    pub(super) fn start(&self, process: &mut Process, namespace: &str, authority: Option<SharedAuthority>) -> Result<()> {
+    pub(super) fn start(
+        &self,
+        process: &mut Process,
+        namespace: &str,
+        authority: Option<SharedAuthority>,
+        settings: Settings,
+    ) -> Result<()> {
         let leases: Api<Lease> = Api::namespaced(process.client.clone(), namespace);
         let campaign = Campaign::new(leases, self.lease.clone(), identity()?, &mut process.registry);
         let keeper = authority.map(|authority| self.keeper(process, authority));
+        let repair = self.repair.repair(process, settings)?;
         let shutdown = process.shutdown.clone();
         let work = move |claim: Claim| {
-            let (keeper, shutdown) = (keeper.clone(), shutdown.clone());
+            let (keeper, repair, shutdown) = (keeper.clone(), repair.clone(), shutdown.clone());
             async move {
-                match keeper {
-                    Some(keeper) => keeper.run(&claim, &shutdown).await,
-                    None => shutdown.closing().await,
-                }
+                let keeping = async {
+                    if let Some(keeper) = keeper {
+                        keeper.run(&claim, &shutdown).await;
+                    }
+                };
+                let repairing = async {
+                    if let Some(repair) = repair {
+                        repair.run(&claim, &shutdown).await;
+                    }
+                };
+                tokio::join!(keeping, repairing, shutdown.closing());
             }
         };
         process.tasks.spawn("lease", campaign.run(work, process.shutdown.clone()));

@@ -1,17 +1,23 @@
 //! `outrigger serve`: the roles of the installation, in one process or several.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, core::PartialObjectMeta};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     api::duration,
-    cluster::watch::{self, Projection, Scope},
+    cluster::{
+        namespaces::{NamespaceProjection, Namespaces},
+        snapshot::{Snapshot, snapshot},
+        watch::{self, Projection, Scope},
+    },
+    events::recorder::{Notes, Recorder},
     injection::Settings,
     runtime::{
         patience::Limits,
@@ -27,6 +33,7 @@ use crate::{
 mod admission;
 mod certificate;
 mod controllers;
+mod repair;
 mod tasks;
 
 use admission::AdmissionRole;
@@ -142,7 +149,7 @@ impl Serve {
             bail!("no role is left to run: give --roles at least one");
         }
         let settings = self.settings()?;
-        let mut process = Process::new(self.client().await?);
+        let mut process = Process::new(self.cluster().await?)?;
         let alive = process.readiness.gate("process");
         let plain = bind(self.status_address).await?;
 
@@ -153,11 +160,11 @@ impl Serve {
             let served = self.certificate.serve(&mut process, authority.as_ref())?;
             let limits = Limits { request: self.request_deadline, ..Limits::default() };
             let traces = Self::traces(&mut process)?;
-            AdmissionRole { listener, served, settings, limits, traces }.start(&mut process);
+            AdmissionRole { listener, served, settings: settings.clone(), limits, traces }.start(&mut process);
             listening.open();
         }
         if self.roles.contains(&Role::Controllers) {
-            self.controllers.start(&mut process, &self.namespace, authority)?;
+            self.controllers.start(&mut process, &self.namespace, authority, settings)?;
         }
         alive.open();
 
@@ -183,36 +190,65 @@ impl Serve {
         Settings::from_values(&text).with_context(|| format!("{} can't be used", path.display()))
     }
 
-    async fn client(&self) -> Result<Client> {
-        let config = match &self.kubeconfig {
-            None => kube::Config::infer().await.context("no cluster is in reach: run in a pod, or give --kubeconfig")?,
-            Some(path) => {
-                let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(|| format!("{} can't be read", path.display()))?;
-                let options = kube::config::KubeConfigOptions::default();
-                let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-                config.with_context(|| format!("{} can't be used", path.display()))?
-            }
+    async fn cluster(&self) -> Result<kube::Config> {
+        let Some(path) = &self.kubeconfig else {
+            return kube::Config::infer().await.context("no cluster is in reach: run in a pod, or give --kubeconfig");
         };
-        Client::try_from(config).context("the cluster's credentials can't be used")
+        let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(|| format!("{} can't be read", path.display()))?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await;
+        config.with_context(|| format!("{} can't be used", path.display()))
     }
 }
 
 /// What all roles of a process share.
 struct Process {
+    cluster: kube::Config,
     client: Client,
     readiness: Readiness,
     registry: Registry,
     shutdown: Shutdown,
     tasks: Tasks,
+    namespaces: Option<Snapshot<Namespaces>>,
+    notes: Option<Notes>,
 }
 
 impl Process {
-    fn new(client: Client) -> Self {
+    fn new(cluster: kube::Config) -> Result<Self> {
+        let client = connect(cluster.clone())?;
         let shutdown = Shutdown::default();
         let tasks = Tasks::new(shutdown.clone());
         let (readiness, mut registry) = (Readiness::default(), telemetry::registry());
         readiness.register(&mut registry);
-        Self { client, readiness, registry, shutdown, tasks }
+        Ok(Self { cluster, client, readiness, registry, shutdown, tasks, namespaces: None, notes: None })
+    }
+
+    /// A client that passes on each answer as it comes. The one that all share tries again by itself when the API server
+    /// tells it to come later.
+    fn client_without_retries(&self) -> Result<Client> {
+        let mut cluster = self.cluster.clone();
+        cluster.default_retry = false;
+        connect(cluster)
+    }
+
+    /// What is known of namespaces, by one watch for all roles.
+    fn namespaces(&mut self) -> Snapshot<Namespaces> {
+        if let Some(namespaces) = &self.namespaces {
+            return namespaces.clone();
+        }
+        let (writer, namespaces) = snapshot(Namespaces::new(HashMap::new()));
+        let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
+        self.watch(NamespaceProjection(writer), api, Scope::All);
+        self.namespaces.insert(namespaces).clone()
+    }
+
+    /// Where owners of pods are told something, by one task for all roles.
+    fn notes(&mut self) -> Notes {
+        if let Some(notes) = &self.notes {
+            return notes.clone();
+        }
+        let (notes, recorder) = Recorder::new(self.client.clone(), &mut self.registry);
+        self.tasks.spawn("events", recorder.run(self.shutdown.clone()));
+        self.notes.insert(notes).clone()
     }
 
     /// Starts a watch, which readiness waits for.
@@ -223,6 +259,10 @@ impl Process {
         let gate = self.readiness.gate(P::NAME);
         self.tasks.spawn(P::NAME, watch::run(projection, api, scope, gate, self.shutdown.clone()));
     }
+}
+
+fn connect(cluster: kube::Config) -> Result<Client> {
+    Client::try_from(cluster).context("the cluster's credentials can't be used")
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {

@@ -1,0 +1,214 @@
+//! The queue of notes, and the task that writes Events from it.
+
+use std::{collections::HashMap, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::Event, apimachinery::pkg::apis::meta::v1::Time};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior, error::Elapsed, timeout},
+};
+
+use crate::runtime::{complaint::Complaint, shutdown::Shutdown};
+
+use super::{
+    note::{Note, Reference},
+    owner,
+    plan::{Entry, Ledger, Step},
+};
+
+/// Notes that wait. They are small, and a flood of them says nothing new.
+const QUEUE: usize = 1000;
+/// Between two writes: at most ten a second, so that no flood of ours becomes one of the API server's.
+const PACE: Duration = Duration::from_millis(100);
+/// How often it is looked for what was only counted.
+const FLUSH: Duration = Duration::from_secs(30);
+/// How long one request may take.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Controllers whose owners are remembered.
+const OWNERS: usize = 1000;
+
+/// Where notes are handed in. Clones share one queue.
+#[derive(Debug, Clone)]
+pub struct Notes {
+    queue: mpsc::Sender<Note>,
+    dropped: Counter,
+}
+
+/// What becomes Events.
+pub struct Recorder {
+    client: Client,
+    queue: mpsc::Receiver<Note>,
+    ledger: Ledger,
+    owners: HashMap<String, Reference>,
+    pace: Interval,
+    dropped: Counter,
+    written: Counter,
+    complaint: Complaint,
+}
+
+/// Why an Event could not be written.
+#[derive(Debug, thiserror::Error)]
+enum RecordError {
+    #[error("the API server refuses it")]
+    Refused(#[from] kube::Error),
+    #[error("the API server does not answer")]
+    Silent(#[from] Elapsed),
+}
+
+impl Notes {
+    /// Hands in a note and returns at once. When the queue is full, it is dropped and counted.
+    pub fn tell(&self, note: Note) {
+        let is_queued = note.checked().is_some_and(|note| self.queue.try_send(note).is_ok());
+        if !is_queued {
+            self.dropped.inc();
+        }
+    }
+
+    /// A queue that nobody reads, for where no API server is.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        Self { queue: mpsc::channel(1).0, dropped: Counter::default() }
+    }
+}
+
+impl Recorder {
+    /// A queue, and the task behind it, which is to be run. Within a runtime.
+    pub fn new(client: Client, registry: &mut Registry) -> (Notes, Self) {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let mut pace = tokio::time::interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (dropped, written) = (Counter::default(), Counter::default());
+        let notes = Notes { queue: sender, dropped: dropped.clone() };
+        let metrics = registry.sub_registry_with_prefix("events");
+        metrics.register("written", "Events created or updated", written.clone());
+        metrics.register("dropped", "News that was not told, since there was too much at once", dropped.clone());
+        let (ledger, owners, complaint) = (Ledger::default(), HashMap::new(), Complaint::default());
+        (notes, Self { client, queue, ledger, owners, pace, dropped, written, complaint })
+    }
+
+    /// Writes Events until shutdown.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        tokio::select! {
+            () = shutdown.closing() => {}
+            () = self.record() => {}
+        }
+    }
+
+    async fn record(&mut self) {
+        let mut flush = tokio::time::interval(FLUSH);
+        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = flush.tick() => self.flush().await,
+                note = self.queue.recv() => match note {
+                    Some(note) => self.take(note).await,
+                    // Nobody can hand in any more.
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, mut note: Note) {
+        note.about = self.top_owner(&note.namespace, note.about).await;
+        match self.ledger.add(note, Timestamp::now()) {
+            Step::Create(entry) => self.write(&entry, true).await,
+            Step::Update(entry) => self.write(&entry, false).await,
+            Step::Count => {}
+            Step::Drop => drop(self.dropped.inc()),
+        }
+    }
+
+    async fn flush(&mut self) {
+        for entry in self.ledger.due(Timestamp::now()) {
+            self.write(&entry, false).await;
+        }
+    }
+
+    /// The object that people wrote. If it can't be found, the nearest that is known does.
+    async fn top_owner(&mut self, namespace: &str, about: Reference) -> Reference {
+        if let Some(owner) = self.owners.get(&about.uid) {
+            return owner.clone();
+        }
+        self.pace.tick().await;
+        let found = match timeout(REQUEST_DEADLINE, owner::above(&self.client, namespace, &about)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::debug!(kind = about.kind, error = &error as &dyn std::error::Error, "an owner's owner is not known");
+                None
+            }
+            Err(_) => None,
+        };
+        if self.owners.len() >= OWNERS {
+            self.owners.clear();
+        }
+        let owner = found.unwrap_or_else(|| about.clone());
+        self.owners.insert(about.uid, owner.clone());
+        owner
+    }
+
+    async fn write(&mut self, entry: &Entry, is_new: bool) {
+        self.pace.tick().await;
+        match self.try_write(entry, is_new).await {
+            Ok(()) => {
+                self.complaint.settle();
+                self.written.inc();
+            }
+            Err(error) if self.complaint.is_new() => {
+                tracing::warn!(
+                    namespace = entry.note.namespace,
+                    reason = entry.note.reason.as_str(),
+                    error = &error as &dyn std::error::Error,
+                    "an Event can't be written: grant create and patch on events; this is said once"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    async fn try_write(&self, entry: &Entry, is_new: bool) -> Result<(), RecordError> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &entry.note.namespace);
+        if !is_new {
+            let change = json!({"count": entry.count, "lastTimestamp": Time(entry.last), "message": entry.note.message});
+            let patched = timeout(REQUEST_DEADLINE, events.patch(&entry.name, &PatchParams::default(), &Patch::Merge(change))).await?;
+            match patched {
+                Ok(_) => return Ok(()),
+                // It has run out: write it anew.
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let event = event(entry).map_err(kube::Error::SerdeError)?;
+        timeout(REQUEST_DEADLINE, events.create(&PostParams::default(), &event)).await??;
+        Ok(())
+    }
+}
+
+/// In core/v1, whose counts `kubectl get events` and `kubectl describe` both show.
+fn event(entry: &Entry) -> Result<Event, serde_json::Error> {
+    let Note { namespace, about, reason, message } = &entry.note;
+    serde_json::from_value(json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": entry.name, "namespace": namespace},
+        "involvedObject": {
+            "apiVersion": about.api_version, "kind": about.kind, "name": about.name, "namespace": namespace, "uid": about.uid,
+        },
+        "type": reason.event_type(),
+        "reason": reason.as_str(),
+        "message": message,
+        "count": entry.count,
+        "firstTimestamp": Time(entry.first),
+        "lastTimestamp": Time(entry.last),
+        "source": {"component": "outrigger"},
+        "reportingComponent": "outrigger",
+        "reportingInstance": "",
+    }))
+}
