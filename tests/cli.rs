@@ -4,6 +4,8 @@
 
 #[path = "cli/cluster.rs"]
 mod cluster;
+#[path = "common/committed.rs"]
+mod committed;
 #[path = "cli/explain.rs"]
 mod explain;
 #[path = "cli/generated.rs"]

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[path = "common/generated.rs"]
-mod generated;
+#[path = "common/committed.rs"]
+mod committed;
 #[path = "common/helm.rs"]
 mod helm;
 
@@ -30,5 +30,5 @@ fn the_committed_manifests_are_up_to_date() {
         .collect();
     let manifests = format!("{HEADER}---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {RELEASE}\n{manifests}");
 
-    generated::check("webhook-config/outrigger.yaml", manifests, "webhook_config");
+    committed::check("webhook-config/outrigger.yaml", manifests, "webhook_config");
 }

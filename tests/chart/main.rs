@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod cluster;
-#[path = "../common/generated.rs"]
-mod generated;
+#[path = "../common/committed.rs"]
+mod committed;
 #[path = "../common/helm.rs"]
 mod helm;
 mod refused;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Write};
 use outrigger_bed::ControlPlane;
 use serde_json::Value;
 
-use crate::{cluster::installed, generated, helm::RELEASE};
+use crate::{cluster::installed, committed, helm::RELEASE};
 
 const ROLES: [&str; 2] = ["admission", "controllers"];
 
@@ -28,7 +28,7 @@ async fn each_account_may_do_what_is_written_and_no_more() {
             writeln!(page, "{row}").unwrap();
         }
     }
-    generated::check("docs/rights.md", &page, "chart");
+    committed::check("docs/rights.md", &page, "chart");
 }
 
 /// The rules of an account beyond those of one that has none of its own, as rows of a table.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write};
 
 use serde_json::Value;
 
-use crate::generated;
+use crate::committed;
 
 const VALUES: &str = include_str!("../../charts/outrigger/values.yaml");
 const SCHEMA: &str = include_str!("../../charts/outrigger/values.schema.json");
@@ -17,7 +17,7 @@ struct Documented {
 
 #[test]
 fn the_page_of_values_is_generated() {
-    generated::check("docs/values.md", page(), "chart");
+    committed::check("docs/values.md", page(), "chart");
 }
 
 #[test]

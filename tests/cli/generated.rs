@@ -5,19 +5,17 @@ use std::fs;
 use outrigger::api::annotations;
 use outrigger::cli;
 
-#[path = "../common/generated.rs"]
-mod generated;
-
+use crate::committed;
 use crate::program::{Files, output};
 
 #[test]
 fn the_page_of_annotations_is_generated() {
-    generated::check("docs/annotations.md", annotations::reference(), "cli");
+    committed::check("docs/annotations.md", annotations::reference(), "cli");
 }
 
 #[test]
 fn the_page_of_the_command_line_is_generated() {
-    generated::check("docs/cli.md", cli::reference(), "cli");
+    committed::check("docs/cli.md", cli::reference(), "cli");
 }
 
 #[test]

@@ -4,9 +4,9 @@
 
 mod cases;
 mod cluster;
+#[path = "../common/committed.rs"]
+mod committed;
 mod extremes;
-#[path = "../common/generated.rs"]
-mod generated;
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 fn the_committed_definitions_are_up_to_date() {
     for definition in crd::crds().unwrap() {
         let path = format!("charts/outrigger/crds/{}.yaml", definition.spec.names.plural);
-        generated::check(&path, crd::crd_yaml(&definition).unwrap(), "kinds");
+        committed::check(&path, crd::crd_yaml(&definition).unwrap(), "kinds");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Files that are generated, and committed.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::{fs, path::Path};
 
 /// Holds what is generated against the file in the tree, or writes it when `UPDATE_GENERATED` is set. `suite` is how cargo is told
