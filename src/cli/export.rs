@@ -1,5 +1,7 @@
 //! `outrigger export`: what an installation applies, for people without Helm.
 
+mod policy;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -8,7 +10,7 @@ use clap::{Args, Subcommand};
 use crate::{
     admission::registration::{Endpoint, manifests},
     cli::{
-        console,
+        console::{self, Console},
         manifests::{Node, yaml_writer},
     },
 };
@@ -23,6 +25,7 @@ pub(super) struct Export {
 #[derive(Debug, Subcommand)]
 enum What {
     Webhooks(Webhooks),
+    Policy(policy::Policy),
 }
 
 /// Print the webhook configurations.
@@ -53,15 +56,23 @@ struct Webhooks {
 }
 
 impl Export {
-    pub(super) fn run(self) -> Result<()> {
-        let What::Webhooks(webhooks) = self.what;
-        let bundle = match &webhooks.ca_file {
+    pub(super) fn run(self, console: &Console) -> Result<()> {
+        match self.what {
+            What::Webhooks(webhooks) => webhooks.run(),
+            What::Policy(policy) => policy.run(console),
+        }
+    }
+}
+
+impl Webhooks {
+    fn run(self) -> Result<()> {
+        let bundle = match &self.ca_file {
             None => None,
             Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?),
         };
-        let endpoint = match webhooks.url {
+        let endpoint = match self.url {
             Some(url) => Endpoint::Url(url),
-            None => Endpoint::Service { namespace: webhooks.namespace, name: webhooks.service, port: webhooks.port },
+            None => Endpoint::Service { namespace: self.namespace, name: self.service, port: self.port },
         };
         let documents = manifests(&endpoint, bundle.as_deref()).map(Node::from);
         console::print(&yaml_writer::write_all(documents.iter()))?;
