@@ -1,5 +1,7 @@
 //! `outrigger export`: what an installation applies, for people without Helm.
 
+mod policy;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -8,7 +10,7 @@ use clap::{Args, Subcommand};
 use crate::{
     admission::registration::{Endpoint, manifests},
     cli::{
-        console,
+        console::{self, Console},
         manifests::{Node, yaml_writer},
     },
     monitoring,
@@ -24,6 +26,7 @@ pub(super) struct Export {
 #[derive(Debug, Subcommand)]
 enum What {
     Webhooks(Webhooks),
+    Policy(policy::Policy),
     /// Print the alerts, as a file of rules for Prometheus.
     Alerts,
     /// Print the dashboard, as Grafana imports it.
@@ -58,9 +61,10 @@ struct Webhooks {
 }
 
 impl Export {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, console: &Console) -> Result<()> {
         match self.what {
             What::Webhooks(webhooks) => webhooks.run(),
+            What::Policy(policy) => policy.run(console),
             What::Alerts => print_yaml(&[Node::from(monitoring::rules())]),
             What::Dashboard => Ok(console::print(&format!("{:#}\n", monitoring::dashboard()))?),
         }

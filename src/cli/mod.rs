@@ -79,7 +79,7 @@ impl Arguments {
             Command::Validate(validate) => validate.run(&console),
             Command::Check(check) => check.run(&console),
             Command::Crds(crds::Crds {}) => crds::run(),
-            Command::Export(export) => export.run().map(|()| NOTHING_FOUND),
+            Command::Export(export) => export.run(&console).map(|()| NOTHING_FOUND),
             Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(&console),
         };

@@ -31,6 +31,13 @@ pub(super) struct SurroundingsArguments {
     #[arg(long = "namespace-file", value_name = "FILE")]
     namespace_files: Vec<PathBuf>,
 
+    #[command(flatten)]
+    values: ValuesArgument,
+}
+
+/// The flag that stands for the installation.
+#[derive(Debug, clap::Args)]
+pub(super) struct ValuesArgument {
     /// The chart's values of the installation: images, resources and pull secrets
     #[arg(long, value_name = "FILE")]
     values: Option<PathBuf>,
@@ -43,7 +50,7 @@ impl SurroundingsArguments {
         for manifest in self.read_namespace_files()?.into_iter().chain(namespaces_in(documents)?) {
             namespaces.insert(manifest.name.clone(), defaults_of(&manifest));
         }
-        Ok(Surroundings { settings: self.read_settings()?, namespace: self.namespace.clone(), namespaces })
+        Ok(Surroundings { settings: self.values.read()?, namespace: self.namespace.clone(), namespaces })
     }
 
     fn read_namespace_files(&self) -> Result<Vec<NamespaceManifest>> {
@@ -54,8 +61,11 @@ impl SurroundingsArguments {
         }
         Ok(namespaces)
     }
+}
 
-    fn read_settings(&self) -> Result<Settings> {
+impl ValuesArgument {
+    /// Reads the settings; the built-in ones without a file.
+    pub(super) fn read(&self) -> Result<Settings> {
         let Some(path) = &self.values else { return Ok(Settings::default()) };
         let text = fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
         Settings::from_values(&text).with_context(|| format!("{} doesn't hold the chart's values", path.display()))

@@ -41,6 +41,16 @@ pub(crate) fn is_injected(name: &str) -> bool {
     belongs_to_mesh(name) || OTHERS.contains(&name)
 }
 
+/// All names for which [`is_injected`] says yes.
+pub(crate) fn injected_names() -> impl Iterator<Item = &'static str> {
+    mesh_names().chain(OTHERS.iter().copied())
+}
+
+/// All names for which [`belongs_to_mesh`] says yes.
+pub(crate) fn mesh_names() -> impl Iterator<Item = &'static str> {
+    MESHES.iter().flat_map(|mesh| std::iter::once(mesh.proxy).chain(mesh.redirectors.iter().copied()))
+}
+
 /// Whether a mesh writes containers of this name.
 pub(crate) fn belongs_to_mesh(name: &str) -> bool {
     MESHES.iter().any(|mesh| mesh.proxy == name || mesh.redirectors.contains(&name))

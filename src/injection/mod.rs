@@ -14,6 +14,7 @@ mod mesh;
 mod patch;
 mod plan;
 mod pod;
+pub mod policy;
 mod record;
 mod renamed;
 mod request;

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// The annotation by which `kubectl logs` and `exec` choose a container.
-const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+pub(crate) const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// The operations that give a pod what is missing; none if nothing is. The inner error is what must be changed first.
 pub(crate) fn plan<'a>(

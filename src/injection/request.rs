@@ -86,7 +86,7 @@ fn bad_value(annotations: &Annotations<'_>, key: &'static annotations::Key, valu
 }
 
 /// A value as it is shown to its author: quoted, and shortened if it is long.
-fn quoted(value: &str) -> String {
+pub(crate) fn quoted(value: &str) -> String {
     const SHOWN: usize = 80;
     match value.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", value.get(..end).unwrap_or_default()),

@@ -17,6 +17,7 @@ use crate::namespace::Namespace;
 use crate::obtain::{self, ControlPlanePrograms};
 use crate::pki::{self, Authority, Identity};
 use crate::supervise::{self, Run};
+use crate::versions;
 
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -255,6 +256,10 @@ impl ControlPlane {
         if network.is_none() {
             // Endpoints must not be loopback addresses, and nothing here would follow them.
             server.arg(flag("endpoint-reconciler-type", "none"));
+        }
+        if let Some(version) = versions::mutating_policies_on_request(&versions::kubernetes()?) {
+            server.arg("--feature-gates=MutatingAdmissionPolicy=true");
+            server.arg(flag("runtime-config", format!("admissionregistration.k8s.io/{version}=true")));
         }
         self.run.start(API_SERVER, &server)
     }

@@ -47,6 +47,18 @@ fn chosen(choice: &str) -> Result<String> {
     }
 }
 
+/// The version of the API in which a Kubernetes serves mutating admission policies only if its owner turns them on; none where
+/// everybody has them.
+#[must_use]
+pub fn mutating_policies_on_request(kubernetes: &str) -> Option<&'static str> {
+    let minor: u32 = kubernetes.split('.').nth(1)?.parse().ok()?;
+    match minor {
+        ..34 => Some("v1alpha1"),
+        34..36 => Some("v1beta1"),
+        36.. => None,
+    }
+}
+
 fn is_version(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok())
@@ -61,6 +73,13 @@ mod tests {
         assert_eq!(chosen("oldest").unwrap(), KUBERNETES_OLDEST);
         assert_eq!(chosen("newest").unwrap(), KUBERNETES_NEWEST);
         assert_eq!(chosen("1.35.4").unwrap(), "1.35.4");
+    }
+
+    #[test]
+    fn mutating_policies_are_for_everybody_in_the_newest_version_alone() {
+        assert_eq!(mutating_policies_on_request(KUBERNETES_OLDEST), Some("v1alpha1"));
+        assert_eq!(mutating_policies_on_request("1.35.4"), Some("v1beta1"));
+        assert_eq!(mutating_policies_on_request(KUBERNETES_NEWEST), None);
     }
 
     #[test]
