@@ -17,7 +17,7 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 FUZZ_SECONDS ?= 30
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help test demo image matrix fuzz rust compiler format lint documentation bed licences suites gaps forget-gaps
+.PHONY: help test demo image matrix soak figures fuzz rust compiler format lint documentation bed licences suites gaps forget-gaps
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -40,6 +40,15 @@ matrix: forget-gaps bed ## Run the integration suites on the oldest supported Ku
 	$(call say,integration suites on the oldest supported Kubernetes)
 	@cargo test --workspace --test '*'
 	@$(MAKE) --no-print-directory gaps
+
+soak: export OUTRIGGER_SOAK_REVIEWS ?= 1000000
+soak: rust compiler ## Send OUTRIGGER_SOAK_REVIEWS (1000000) reviews through rolling restarts and rotations of the CA
+	$(call say,soak)
+	@cargo test --release --test soak -- --nocapture
+
+figures: rust compiler ## Measure it beside the usual ways, and write docs/performance.md
+	$(call say,figures)
+	@cargo bench --bench figures
 
 fuzz: rust compiler ## Feed the parsers made-up bytes, FUZZ_SECONDS (30) for each target
 	$(call say,fuzz targets)

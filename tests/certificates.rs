@@ -123,7 +123,7 @@ async fn no_review_fails_through_rotation_rolling_restart_and_a_restart_of_the_a
     installation.until_asked().await;
 
     let load = Load::start(installation.namespace.client());
-    shake_hands_until(&installation, balancer.address, rotated(&installation)).await;
+    shake_hands_until(&installation, balancer.address, installation.rotated()).await;
     let after_rotation = load.outcome();
     assert_eq!(after_rotation.unreviewed, [], "after a rotation");
 
@@ -142,7 +142,7 @@ async fn no_review_fails_through_rotation_rolling_restart_and_a_restart_of_the_a
     assert_eq!(after_rollout.unanswered, [], "the API server was there all the time");
 
     cluster.restart_api_server().await;
-    rotated(&installation).await;
+    installation.rotated().await;
 
     let outcome = load.end().await;
     assert_eq!(outcome.unreviewed, [], "after a restart of the API server");
@@ -174,12 +174,6 @@ async fn shake_hands_until(installation: &Installation<'_>, address: SocketAddr,
         () = event => {}
         never = hands => never,
     }
-}
-
-/// Waits until another CA signs.
-async fn rotated(installation: &Installation<'_>) {
-    let before = installation.secret("tls.crt").await;
-    wait_for("another CA signs", async || (installation.secret("tls.crt").await != before).then_some(())).await;
 }
 
 /// A replica that is killed takes with it what it was answering; the API server does not ask again.

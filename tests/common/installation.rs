@@ -136,6 +136,12 @@ impl<'cluster> Installation<'cluster> {
         String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap()
     }
 
+    /// Waits until another CA signs.
+    pub(crate) async fn rotated(&self) {
+        let before = self.secret("tls.crt").await;
+        wait_for("another CA signs", async || (self.secret("tls.crt").await != before).then_some(())).await;
+    }
+
     /// The bundle of each webhook of a configuration.
     pub(crate) async fn bundles(&self, kind: &str) -> Vec<String> {
         let path = "jsonpath={range .webhooks[*]}{.clientConfig.caBundle}{\"\\n\"}{end}";
