@@ -17,9 +17,9 @@ use std::{
 use common::{
     https::{Client, pod, post, read_answer, request, review, until_closed, within},
     process::{OwnCertificate, Server, failing},
-    webhook::wait_for,
+    webhook::{plain_get, wait_for},
 };
-use outrigger_bed::ControlPlane;
+use outrigger_bed::{ControlPlane, free_port};
 use rustix::{
     fs::{CWD, FileType, Mode, OFlags, mknodat},
     process::Signal,
@@ -188,6 +188,32 @@ async fn a_port_that_is_taken_is_named() {
     let expected = [&*format!("{address} can't be listened on"), "in use"];
     assert_fails(kubeconfig().await, &[&taken_by("--https-address"), ANYWHERE[1]], &expected).await;
     assert_fails(kubeconfig().await, &[ANYWHERE[0], &taken_by("--status-address")], &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_ipv6_is_served_over_ipv4() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("no-ipv6.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/no-ipv6.c");
+    let compiled = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status().unwrap();
+    assert!(compiled.success());
+    let [https, status] = [(); 2].map(|()| free_port().unwrap());
+    let _server = tokio::process::Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .arg("serve")
+        .arg("--kubeconfig")
+        .arg(kubeconfig().await)
+        .args([format!("--https-address=[::]:{https}"), format!("--status-address=[::]:{status}")])
+        .arg("--ca-out")
+        .arg(folder.path().join("ca.crt"))
+        .env("LD_PRELOAD", &library)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    wait_for("it is ready", async || {
+        let (code, _) = plain_get(&format!("127.0.0.1:{status}"), "/readyz").await.ok()?;
+        (code == 200).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,18 @@
 //! `outrigger serve`: the roles of the installation, in one process or several.
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, core::PartialObjectMeta};
 use prometheus_client::registry::Registry;
+use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -265,6 +271,18 @@ fn connect(cluster: kube::Config) -> Result<Client> {
     Client::try_from(cluster).context("the cluster's credentials can't be used")
 }
 
+/// Listens. All of IPv6 means all of IPv4 too, so on a machine without IPv6 the latter is what is left of it.
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{address} can't be listened on"))
+    let bound = match TcpListener::bind(address).await {
+        Err(error) if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) && is_everywhere(address) => {
+            tracing::info!(%address, "there is no IPv6 here: listening on IPv4 alone");
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    bound.with_context(|| format!("{address} can't be listened on"))
+}
+
+fn is_everywhere(address: SocketAddr) -> bool {
+    address.is_ipv6() && address.ip().is_unspecified()
 }
