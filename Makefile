@@ -79,6 +79,7 @@ format: rust
 lint: rust compiler
 	$(call say,lints)
 	@cargo clippy --workspace --all-targets -- -D warnings
+	@cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir '$(TARGET)' --no-default-features --all-targets -- -D warnings
 
 documentation: rust compiler
 	$(call say,documentation)
