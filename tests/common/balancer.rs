@@ -1,11 +1,13 @@
 //! What a Service does: connections go to replicas that say they are ready.
 
 use std::{
+    io::ErrorKind,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use futures::future::join_all;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -15,6 +17,7 @@ use super::{process::Server, webhook::plain_get};
 
 /// How soon readiness is noticed. Kubelet and kube-proxy take longer, which draining allows for.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+const PROBE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// One address in front of several replicas.
 pub(crate) struct Balancer {
@@ -66,13 +69,32 @@ async fn forward(listener: TcpListener, backends: Arc<Mutex<Vec<Backend>>>) {
 async fn probe(backends: Arc<Mutex<Vec<Backend>>>) {
     loop {
         let known = backends.lock().unwrap().clone();
-        for backend in known {
-            let answer = tokio::time::timeout(PROBE_INTERVAL, plain_get(&backend.status.to_string(), "/readyz")).await;
-            let ready = matches!(answer, Ok(Ok((200, _))));
-            for known in backends.lock().unwrap().iter_mut().filter(|known| known.https == backend.https) {
-                known.ready = ready;
+        let states = join_all(known.iter().map(state)).await;
+        backends.lock().unwrap().retain_mut(|backend| {
+            let state = known.iter().zip(&states).find(|(known, _)| known.https == backend.https).map(|(_, state)| state);
+            match state {
+                Some(State::Gone) => return false,
+                Some(State::Ready(ready)) => backend.ready = *ready,
+                Some(State::Silent) | None => {}
             }
-        }
+            true
+        });
         tokio::time::sleep(PROBE_INTERVAL).await;
+    }
+}
+
+enum State {
+    Ready(bool),
+    /// It does not answer in time, as on a machine that has too much to do: it stays what it was.
+    Silent,
+    Gone,
+}
+
+async fn state(backend: &Backend) -> State {
+    match tokio::time::timeout(PROBE_PATIENCE, plain_get(&backend.status.to_string(), "/readyz")).await {
+        Ok(Ok((code, _))) => State::Ready(code == 200),
+        // A replica is added when it listens already.
+        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => State::Gone,
+        Ok(Err(_)) | Err(_) => State::Silent,
     }
 }
