@@ -66,7 +66,7 @@ impl Keeper {
             match self.step(&mut trusted_since, claim).await {
                 Ok(()) => complaint.settle(),
                 Err(error) if error.is_conflict() => tracing::debug!(error = &error as &dyn std::error::Error, "somebody else was quicker"),
-                Err(error) if complaint.is_new() => {
+                Err(error) if complaint.is_new(&error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "the CA can't be looked after; trying again");
                 }
                 Err(_) => {}

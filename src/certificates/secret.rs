@@ -121,7 +121,7 @@ impl CaSecret {
             match self.fill(&current, last.as_deref(), lifetime).await {
                 Ok(()) => complaint.settle(),
                 Err(FillError::Refused(error)) if is_conflict(&error) => {}
-                Err(error) if complaint.is_new() => {
+                Err(error) if complaint.is_new(&error) => {
                     tracing::error!(
                         secret = self.name,
                         error = &error as &dyn std::error::Error,

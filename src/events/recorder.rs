@@ -161,7 +161,7 @@ impl Recorder {
                 self.complaint.settle();
                 self.written.inc();
             }
-            Err(error) if self.complaint.is_new() => {
+            Err(error) if self.complaint.is_first() => {
                 tracing::warn!(
                     namespace = entry.note.namespace,
                     reason = entry.note.reason.as_str(),

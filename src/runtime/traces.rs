@@ -145,7 +145,7 @@ impl Export {
 async fn export(exporter: &SpanExporter, batch: Vec<SpanData>, complaint: &mut Complaint) {
     match exporter.export(batch).await {
         Ok(()) => complaint.settle(),
-        Err(error) if complaint.is_new() => {
+        Err(error) if complaint.is_new(&error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "traces can't be sent; they are lost until the collector answers");
         }
         Err(_) => {}
