@@ -59,7 +59,7 @@ impl CertificateFiles {
                 }
                 Err(_) => {}
             }
-            served.judge();
+            served.judge(None);
         }
     }
 
