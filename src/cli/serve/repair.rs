@@ -64,8 +64,8 @@ impl RepairArgs {
             return Ok(None);
         }
         Ok(Some(Repair {
-            client: process.client.clone(),
-            evictions: process.client_without_retries()?,
+            client: process.client_with_retries()?,
+            evictions: process.client.clone(),
             namespaces: process.namespaces(),
             settings: Arc::new(settings),
             policy: Policy { evict: self.mode == Mode::Evict, evict_outdated: self.outdated, minimum_age: self.minimum_age },
