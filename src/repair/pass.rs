@@ -16,13 +16,13 @@ use crate::{
         recorder::Notes,
     },
     injection::{Context, Settings, inject, standing},
-    runtime::{backoff::jittered, complaint::Complaint, lease::Claim, shutdown::Shutdown},
+    runtime::{backoff::jittered, complaint::Complaint, lease::Claim, request::RequestError, shutdown::Shutdown},
 };
 
 use super::{
     apply::{Eviction, evict},
     metrics::{Found, Metrics, Shown},
-    observe::{ObserveError, Pages, whole},
+    observe::{Pages, whole},
     plan::{self, Action, Attempts, Need, Permission, Policy, Sighting},
 };
 
@@ -112,7 +112,7 @@ impl Repair {
         }
     }
 
-    async fn pass(&self, memory: &mut Memory, claim: &Claim) -> Result<(), ObserveError> {
+    async fn pass(&self, memory: &mut Memory, claim: &Claim) -> Result<(), RequestError> {
         memory.attempts.forget(Timestamp::now());
         memory.pod.settle();
         let mut findings = Findings::default();
@@ -179,7 +179,7 @@ impl Repair {
     }
 
     /// What a suspicious pod needs, by its record or by what the webhook would decide about the whole of it.
-    async fn need(&self, seen: &Sighting) -> Result<Option<Need>, ObserveError> {
+    async fn need(&self, seen: &Sighting) -> Result<Option<Need>, RequestError> {
         if let Some(need) = plan::need_by_record(seen, &self.policy) {
             return Ok(Some(need));
         }
