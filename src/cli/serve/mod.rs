@@ -42,6 +42,8 @@ use certificate::CertificateArgs;
 use controllers::ControllersArgs;
 use tasks::Tasks;
 
+/// No client gets a request through in less.
+const SHORTEST_REQUEST_DEADLINE: Duration = Duration::from_millis(100);
 /// How long the API server may say nothing on a connection in use. Watches end sooner by themselves; a list whose connection
 /// is dead does not.
 const SILENCE_LIMIT: Duration = Duration::from_secs(240);
@@ -90,7 +92,7 @@ pub(super) struct Serve {
     kubeconfig: Option<PathBuf>,
 
     /// How long a client may take to send one request, and again to read its answer.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::parse, env = "OUTRIGGER_REQUEST_DEADLINE")]
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::at_least(SHORTEST_REQUEST_DEADLINE), env = "OUTRIGGER_REQUEST_DEADLINE")]
     request_deadline: Duration,
 
     /// How long to serve on after SIGTERM, until all endpoints have noticed.

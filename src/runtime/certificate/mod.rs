@@ -28,7 +28,7 @@ use super::readiness::Gate;
 mod authority;
 mod files;
 
-pub use authority::{Authority, COMMON_NAME};
+pub use authority::{Authority, COMMON_NAME, check_name};
 pub use files::CertificateFiles;
 
 /// Why a certificate can't be served.
@@ -72,6 +72,12 @@ pub enum CertificateError {
     /// A certificate could not be made.
     #[error("a certificate can't be made")]
     Make(#[from] rcgen::Error),
+    /// No certificate can be for it.
+    #[error("{name:?} is neither a DNS name nor an address")]
+    Name {
+        /// The name.
+        name: String,
+    },
     /// The process was started without its TLS provider.
     #[error("no TLS provider is installed")]
     NoProvider,
