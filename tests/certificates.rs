@@ -36,6 +36,9 @@ async fn replicas_that_start_at_once_share_one_ca_with_rights_to_its_name_alone(
         assert!(!replica.log().contains("PRIVATE"), "{}", replica.log());
     }
     assert_eq!(trusted, installation.secret("tls.crt").await, "one CA, made once");
+    let managers = "jsonpath={range .metadata.managedFields[*]}{.manager} {.operation}{\"\\n\"}{end}";
+    let managers = installation.kubectl(&["get", "secret", SECRET, "--show-managed-fields", "-o", managers]).await;
+    assert!(managers.contains("outrigger Update\n"), "{managers}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
