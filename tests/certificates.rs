@@ -36,6 +36,9 @@ async fn replicas_that_start_at_once_share_one_ca_with_rights_to_its_name_alone(
         assert!(!replica.log().contains("PRIVATE"), "{}", replica.log());
     }
     assert_eq!(trusted, installation.secret("tls.crt").await, "one CA, made once");
+    let managers = "jsonpath={range .metadata.managedFields[*]}{.manager} {.operation}{\"\\n\"}{end}";
+    let managers = installation.kubectl(&["get", "secret", SECRET, "--show-managed-fields", "-o", managers]).await;
+    assert!(managers.contains("outrigger Update\n"), "{managers}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +205,8 @@ async fn a_killed_replica_costs_reviews_only_until_its_endpoint_is_gone() {
     let outcome = load.end().await;
     let missed: Vec<_> = outcome.unreviewed.iter().filter(|(at, _)| *at >= killed).collect();
     let last = missed.iter().map(|(at, _)| at.duration_since(killed)).max().unwrap_or_default();
-    assert!(last < Duration::from_secs(2), "lost {} reviews, the last {last:?} after the kill: {missed:?}", missed.len());
+    // Balancer and API server notice within moments; the margin is for a busy machine.
+    assert!(last < Duration::from_secs(10), "lost {} reviews, the last {last:?} after the kill: {missed:?}", missed.len());
     eprintln!("a kill cost {} of {} reviews, the last {last:?} after it", missed.len(), outcome.accepted.len() + missed.len());
 }
 

@@ -107,6 +107,21 @@ async fn a_collector_that_is_away_costs_no_review_and_one_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_does_not_answer_does_not_hold_back_the_end() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let kubeconfig = ControlPlane::shared().await.kubeconfig_path();
+    let mut server = Server::start_with(kubeconfig, &["--drain-delay=0s"], &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())]);
+    server.until_status("/readyz", 200).await;
+    server.assert_serving("a collector that does not answer").await;
+    let _waiting = common::https::within("a batch is being sent", silent.accept()).await.unwrap();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
+    assert!(server.log().contains("the last traces could not be sent"), "{}", server.log());
+    assert!(!server.log().contains("traces can't be sent"), "it was not waited for until its own deadline: {}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_refused_review_is_one_line_that_says_why() {
     let server = Server::ready(ControlPlane::shared().await.kubeconfig_path(), &["--log-format=json"]).await;
     let mut bad = review("refused", &pod());

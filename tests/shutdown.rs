@@ -30,16 +30,16 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet};
 /// Long enough for reviews to be sent and answered in it, short enough to wait for.
 const DRAIN_DELAY: Duration = Duration::from_secs(2);
 const DRAIN: &str = "--drain-delay=2s";
-/// What ends within this ended at once, on a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// In the log of a server that waited for connections as long as it ever does.
+const STILL_BUSY: &str = "connections were still busy";
 
 async fn kubeconfig() -> &'static Path {
     ControlPlane::shared().await.kubeconfig_path()
 }
 
-/// A review that failed, and when it was begun.
+/// A review that failed, and when it did.
 struct Failure {
-    begun: Instant,
+    at: Instant,
     error: io::Error,
 }
 
@@ -49,7 +49,6 @@ async fn ask_until_failure(client: Client, keep_alive: bool) -> (usize, Failure)
     let mut kept = None;
     let mut answered = 0;
     loop {
-        let begun = Instant::now();
         let exchange = async {
             let mut stream = match kept.take() {
                 Some(stream) => stream,
@@ -66,7 +65,7 @@ async fn ask_until_failure(client: Client, keep_alive: bool) -> (usize, Failure)
                 answered += 1;
                 kept = stream;
             }
-            Err(error) => return (answered, Failure { begun, error }),
+            Err(error) => return (answered, Failure { at: Instant::now(), error }),
         }
     }
 }
@@ -90,7 +89,6 @@ async fn a_signal_under_load_fails_no_review_before_the_port_closes() {
     server.signal(Signal::TERM);
     let report = server.until_status("/readyz", 503).await;
     assert!(report.contains("process: waiting"), "{report}");
-    assert!(signalled.elapsed() < DRAIN_DELAY, "unready while still serving");
     server.assert_serving("SIGTERM").await;
 
     wait_for("the port is closed", async || TcpStream::connect(server.https).await.err()).await;
@@ -102,12 +100,11 @@ async fn a_signal_under_load_fails_no_review_before_the_port_closes() {
 
     let status = server.exit().await;
     assert_eq!(status.code(), Some(0), "{status}: {}", server.log());
-    assert!(signalled.elapsed() < DRAIN_DELAY + Duration::from_secs(5), "{:?}", signalled.elapsed());
+    assert!(!server.log().contains(STILL_BUSY), "{}", server.log());
     for (answered, failure) in clients.join_all().await {
         assert!(answered > 0, "there was load");
-        // Who comes to a closed port is refused, and on a busy machine that may be a while after they set out.
-        let after = failure.begun.duration_since(signalled);
-        assert!(after + Duration::from_millis(500) > DRAIN_DELAY, "{after:?} after the signal: {}", failure.error);
+        let after = failure.at.duration_since(signalled);
+        assert!(after >= DRAIN_DELAY, "{after:?} after the signal: {}", failure.error);
     }
 }
 
@@ -133,37 +130,34 @@ async fn idle_and_silent_connections_do_not_hold_back_the_end() {
     idle.write_all(&post(review("u", &pod()).to_string())).await.unwrap();
     within("an answer", read_answer(&mut idle)).await.unwrap();
     let mut silent = server.client().connect().await.unwrap();
-    let start = Instant::now();
     server.signal(Signal::INT);
     assert_eq!(until_closed(&mut idle).await, 0);
     assert_eq!(until_closed(&mut silent).await, 0);
     assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
-    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    assert!(!server.log().contains(STILL_BUSY), "{}", server.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_never_ends_is_left_behind() {
     let mut server = Server::ready(kubeconfig().await, &["--drain-delay=0s", "--request-deadline=120s"]).await;
     let mut stream = server.client().connect().await.unwrap();
-    stream.write_all(&request("POST /mutate/pods HTTP/1.1", "Content-Type: application/json\r\nContent-Length: 9\r\n", "{")).await.unwrap();
+    stream.write_all(b"POST /mutate/pods HTTP/1.1\r\n").await.unwrap();
     stream.flush().await.unwrap();
-    server.assert_serving("a request that does not end").await;
-    let start = Instant::now();
+    server.assert_serving("a head that does not end").await;
     server.signal(Signal::TERM);
     assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
-    assert!(start.elapsed() < Duration::from_secs(14), "{:?}", start.elapsed());
+    assert!(server.log().contains(STILL_BUSY), "{}", server.log());
+    assert_eq!(until_closed(&mut stream).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_second_signal_ends_it_without_any_wait() {
     let mut server = Server::ready(kubeconfig().await, &["--drain-delay=1h"]).await;
     server.signal(Signal::TERM);
     server.until_status("/readyz", 503).await;
-    let start = Instant::now();
     server.signal(Signal::TERM);
     let status = server.exit().await;
     assert_eq!(status.code(), Some(130), "{status}");
-    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
 }
 
 /// Any port that is free.
@@ -255,6 +249,19 @@ async fn a_certificate_that_can_not_be_served_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_kept_to_is_named() {
+    for (argument, problem) in [
+        ("--tls-interval=0", "give it at least 10ms"),
+        ("--request-deadline=0", "give it at least 100ms"),
+        ("--repair-interval=10ms", "give it at least 1s"),
+        ("--tls-name=two names", "neither a DNS name nor an address"),
+    ] {
+        let (flag, _) = argument.split_once('=').unwrap();
+        assert_fails(kubeconfig().await, &[argument], &[flag, problem]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn namespaces_that_may_not_be_watched_count_as_none() {
     let cluster = ControlPlane::shared().await;
     let server = Server::ready(&cluster.kubeconfig_of("nobody"), &[]).await;
@@ -284,10 +291,8 @@ async fn an_unreachable_api_server_is_waited_for() {
     assert_eq!(status, 503);
     assert!(report.contains("namespaces: waiting") && report.contains("certificate: ok"), "{report}");
     assert_eq!(server.status("/livez").await.unwrap().0, 200);
-    let start = Instant::now();
     server.signal(Signal::TERM);
     assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
-    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
 }
 
 /// A credential plugin that waits to be let go: it reads a pipe to which nobody has written yet.
@@ -326,10 +331,8 @@ async fn a_signal_during_a_start_that_hangs_ends_it_in_order() {
     let plugin = HangingPlugin::write(folder.path());
     let mut server = Server::start(&plugin.kubeconfig, &["--drain-delay=1h"]);
     let running = plugin.running().await;
-    let start = Instant::now();
     server.signal(Signal::TERM);
     assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
-    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
     drop(running);
 }
 

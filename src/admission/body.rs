@@ -20,8 +20,6 @@ const BEGINNING: usize = 64 * 1024;
 const BEGINNINGS: usize = 16 * 1024;
 /// What the rest of large bodies may hold together, in KiB: three of the largest. Nobody without a large body waits for it.
 const RESTS: usize = 24 * 1024;
-/// How long a body may take to arrive: the API server sends it with its head.
-const ARRIVAL_LIMIT: Duration = Duration::from_secs(3);
 /// How long a review waits for its share.
 const BUDGET_WAIT: Duration = Duration::from_millis(500);
 
@@ -91,8 +89,8 @@ pub(crate) struct ReviewBody<'a> {
 }
 
 impl Budget {
-    /// Reads a body. What is refused is refused by its headers, before it takes any memory.
-    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<ReviewBody<'_>, BodyError> {
+    /// Reads a body that arrives in time. What is refused is refused by its headers, before it takes any memory.
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body, arrival: Duration) -> Result<ReviewBody<'_>, BodyError> {
         if !is_json(headers) {
             return Err(BodyError::ContentType);
         }
@@ -104,7 +102,7 @@ impl Budget {
         if headers.contains_key(header::EXPECT) {
             return Err(BodyError::Expectation);
         }
-        tokio::time::timeout(ARRIVAL_LIMIT, self.collect(length, body)).await.map_err(|_| BodyError::Slow)?
+        tokio::time::timeout(arrival, self.collect(length, body)).await.map_err(|_| BodyError::Slow)?
     }
 
     async fn collect(&self, length: usize, body: Body) -> Result<ReviewBody<'_>, BodyError> {
@@ -149,6 +147,8 @@ mod tests {
     use std::io;
     use tokio::time::{Instant, sleep};
 
+    const ARRIVAL_LIMIT: Duration = Duration::from_secs(3);
+
     fn headers(length: usize) -> HeaderMap {
         let length = HeaderValue::from(length);
         [(header::CONTENT_TYPE, HeaderValue::from_static("application/json")), (header::CONTENT_LENGTH, length)].into_iter().collect()
@@ -165,7 +165,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_arrives_just_in_time_is_read() {
         let budget = Budget::default();
-        let body = budget.read(&headers(10), dripping(10, ARRIVAL_LIMIT / 12)).await.unwrap();
+        let body = budget.read(&headers(10), dripping(10, ARRIVAL_LIMIT / 12), ARRIVAL_LIMIT).await.unwrap();
         assert_eq!(body.bytes, b"xxxxxxxxxx");
     }
 
@@ -173,7 +173,7 @@ mod tests {
     async fn a_body_that_drips_is_given_up_and_its_share_is_free_again() {
         let budget = Budget::default();
         let start = Instant::now();
-        let error = budget.read(&headers(100), dripping(100, ARRIVAL_LIMIT / 12)).await.err().unwrap();
+        let error = budget.read(&headers(100), dripping(100, ARRIVAL_LIMIT / 12), ARRIVAL_LIMIT).await.err().unwrap();
         assert!(matches!(error, BodyError::Slow), "{error:?}");
         assert_eq!((error.status(), start.elapsed()), (StatusCode::REQUEST_TIMEOUT, ARRIVAL_LIMIT));
         assert_eq!(budget.beginnings.available_permits(), BEGINNINGS);
@@ -183,7 +183,7 @@ mod tests {
     async fn a_body_that_never_comes_is_given_up() {
         let start = Instant::now();
         let never = Body::from_stream(stream::pending::<io::Result<&str>>());
-        let error = Budget::default().read(&headers(100), never).await.err().unwrap();
+        let error = Budget::default().read(&headers(100), never, ARRIVAL_LIMIT).await.err().unwrap();
         assert!(matches!(error, BodyError::Slow), "{error:?}");
         assert_eq!(start.elapsed(), ARRIVAL_LIMIT);
     }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use crate::{
     api::annotations::{INJECT, NamespaceDefaults, SidecarKind},
@@ -37,10 +38,10 @@ pub struct Pods {
 }
 
 impl Pods {
-    /// Answers a review of a pod.
-    pub(crate) async fn answer(&self, text: &str) -> Result<(Vec<u8>, Verdict), ReviewError> {
+    /// Answers a review of a pod. It waits for its namespace only if there is room in `waiting`.
+    pub(crate) async fn answer(&self, text: &str, waiting: &Semaphore) -> Result<(Vec<u8>, Verdict), ReviewError> {
         let request: Request<'_, Pod<'_>> = review::read(text)?;
-        let knowledge = self.namespace(request.namespace.as_deref(), &request).await;
+        let knowledge = self.namespace(request.namespace.as_deref(), &request, waiting).await;
         let (answer, verdict, news) = self.decide(text, &request, knowledge);
         if let Some(refusal) = &answer.refusal {
             denial::log(text, refusal);
@@ -52,7 +53,7 @@ impl Pods {
     }
 
     /// What is known of the pod's namespace, after a short wait for what is on its way.
-    async fn namespace(&self, name: Option<&str>, request: &Request<'_, Pod<'_>>) -> Knowledge {
+    async fn namespace(&self, name: Option<&str>, request: &Request<'_, Pod<'_>>, waiting: &Semaphore) -> Knowledge {
         let Some(name) = name else { return Knowledge::Known(None) };
         // A pod that doesn't ask itself is only sent from a labelled namespace; if we see no label, its event is coming.
         let asks = request.object.as_ref().is_some_and(|pod| pod.annotation(INJECT.name).is_some());
@@ -61,6 +62,7 @@ impl Pods {
         if !awaited(&known) || !creates_a_pod(request) {
             return known;
         }
+        let Ok(_place) = waiting.try_acquire() else { return Knowledge::Awaited };
         let arrival = self.namespaces.wait_for(|namespaces| Some(namespaces.get(name)).filter(|known| !awaited(known)));
         tokio::time::timeout(NAMESPACE_WAIT, arrival).await.unwrap_or(Knowledge::Awaited)
     }
@@ -182,7 +184,7 @@ mod tests {
     /// The answer, what it was, and how long it took.
     async fn answer(pods: &Pods, review: &str) -> (String, &'static str, Duration) {
         let start = Instant::now();
-        let (answer, verdict) = pods.answer(review).await.unwrap();
+        let (answer, verdict) = pods.answer(review, &Semaphore::new(1)).await.unwrap();
         (String::from_utf8(answer).unwrap(), verdict.outcome, start.elapsed())
     }
 

@@ -27,8 +27,8 @@ use super::{
 
 /// Reviews decided at once. Each takes microseconds, so more than these wait on something that does not come.
 const CONCURRENT: usize = 512;
-/// Together with the time a body may take to arrive, below the webhooks' own timeouts.
-const DEADLINE: Duration = Duration::from_millis(1500);
+/// Of these, so many may wait for a namespace that comes: the others are for who needs nothing but a decision.
+const WAITING: usize = 128;
 
 /// Everything that answers reviews.
 #[derive(Debug)]
@@ -39,13 +39,15 @@ pub struct Admission {
     traces: Traces,
     budget: Budget,
     slots: Semaphore,
+    waiting: Semaphore,
 }
 
 impl Admission {
     /// Puts together what answers reviews.
     #[must_use]
     pub fn new(pods: Pods, objects: Objects, metrics: Metrics, traces: Traces) -> Arc<Self> {
-        Arc::new(Self { pods, objects, metrics, traces, budget: Budget::default(), slots: Semaphore::new(CONCURRENT) })
+        let (slots, waiting) = (Semaphore::new(CONCURRENT), Semaphore::new(WAITING));
+        Arc::new(Self { pods, objects, metrics, traces, budget: Budget::default(), slots, waiting })
     }
 
     /// One review, from its headers and body to a response.
@@ -64,10 +66,11 @@ impl Admission {
 
     /// The answer to a review; `since` becomes the time of its last byte.
     async fn judge(&self, webhook: Webhook, headers: &HeaderMap, body: Body, since: &mut Instant) -> Result<(Vec<u8>, Verdict), Refused> {
-        let body = self.budget.read(headers, body).await.map_err(Refused::Body)?;
+        let limits = webhook.limits();
+        let body = self.budget.read(headers, body, limits.arrival).await.map_err(Refused::Body)?;
         let _slot = self.slots.try_acquire().map_err(|_| Refused::Overloaded)?;
         *since = Instant::now();
-        let answer = tokio::time::timeout(DEADLINE, self.answer(webhook, &body.bytes)).await;
+        let answer = tokio::time::timeout(limits.decision, self.answer(webhook, &body.bytes)).await;
         answer.map_err(|_| Refused::Late)?.map_err(Refused::Malformed)
     }
 
@@ -79,7 +82,7 @@ impl Admission {
     async fn answer(&self, webhook: Webhook, body: &[u8]) -> Result<(Vec<u8>, Verdict), ReviewError> {
         let text = review::text(body)?;
         match webhook {
-            Webhook::Pods => self.pods.answer(text).await,
+            Webhook::Pods => self.pods.answer(text, &self.waiting).await,
             Webhook::PgDatabases => self.objects.answer(Kind::PgDatabase, text),
             Webhook::Sessions => self.objects.answer(Kind::Session, text),
         }
@@ -132,7 +135,22 @@ enum Webhook {
     Sessions,
 }
 
+/// How long the parts of a review may take, together less than the API server waits.
+struct Limits {
+    /// Until the last byte of its body is there: the API server sends it with its head.
+    arrival: Duration,
+    /// From then to the answer.
+    decision: Duration,
+}
+
 impl Webhook {
+    const fn limits(self) -> Limits {
+        match self {
+            Self::Pods => Limits { arrival: Duration::from_secs(3), decision: Duration::from_millis(1500) },
+            Self::PgDatabases | Self::Sessions => Limits { arrival: Duration::from_millis(1500), decision: Duration::from_secs(1) },
+        }
+    }
+
     const fn path(self) -> &'static str {
         match self {
             Self::Pods => "/mutate/pods",
@@ -179,4 +197,72 @@ async fn validate_pg_databases(State(admission): State<Arc<Admission>>, headers:
 
 async fn validate_sessions(State(admission): State<Arc<Admission>>, headers: HeaderMap, body: Body) -> Response {
     admission.review(Webhook::Sessions, &headers, body).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use axum::http::HeaderValue;
+    use futures::future::join_all;
+    use prometheus_client::registry::Registry;
+    use serde_json::{Value, json};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{
+        admission::registration::{Endpoint, manifests},
+        api::{annotations::INJECT, inventory::Inventory},
+        cluster::{namespaces::Namespaces, snapshot::snapshot},
+        events::recorder::Notes,
+        injection::Settings,
+    };
+
+    #[test]
+    fn each_webhook_answers_before_the_api_server_gives_up() {
+        let configurations = manifests(&Endpoint::Url("https://localhost".to_owned()), None);
+        let entries: Vec<&Value> = configurations.iter().flat_map(|one| one["webhooks"].as_array().unwrap()).collect();
+        for webhook in [Webhook::Pods, Webhook::PgDatabases, Webhook::Sessions] {
+            let url = format!("https://localhost{}", webhook.path());
+            let timeouts =
+                entries.iter().filter(|entry| entry["clientConfig"]["url"] == url).map(|entry| entry["timeoutSeconds"].as_u64().unwrap());
+            let timeout = Duration::from_secs(timeouts.min().unwrap_or_else(|| panic!("{url} in {entries:?}")));
+            let Limits { arrival, decision } = webhook.limits();
+            assert!(arrival + decision + Duration::from_millis(250) <= timeout, "{webhook:?}");
+        }
+    }
+
+    fn review(namespace: &str, annotations: &Value) -> (HeaderMap, Body) {
+        let pod = json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "app"}]}});
+        let request = json!({"uid": "u", "namespace": namespace, "operation": "CREATE", "object": pod});
+        let text = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string();
+        let length = HeaderValue::from(text.len());
+        let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json")), (header::CONTENT_LENGTH, length)];
+        (headers.into_iter().collect(), Body::from(text))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reviews_that_wait_for_a_namespace_leave_room_for_those_that_do_not() {
+        let (_writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("desks".to_owned(), None)])));
+        let (_inventory, inventory) = snapshot(Inventory::default());
+        let pods = Pods { settings: Settings::default(), namespaces, notes: Notes::nowhere() };
+        let metrics = Metrics::new(&mut Registry::default());
+        let admission = Admission::new(pods, Objects { inventory }, metrics, Traces::default());
+        let answered = async |namespace: &str, annotations: Value| {
+            let (headers, body) = review(namespace, &annotations);
+            admission.review(Webhook::Pods, &headers, body).await.status()
+        };
+
+        let unknown = join_all((0..1000).map(|_| answered("unheard-of", json!({}))));
+        tokio::pin!(unknown);
+        tokio::select! {
+            biased;
+            _ = &mut unknown => panic!("some wait for the namespace"),
+            () = sleep(Duration::from_millis(1)) => {}
+        }
+        let begun = tokio::time::Instant::now();
+        assert_eq!(answered("desks", json!({INJECT.name: "vnc"})).await, StatusCode::OK);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(unknown.await.iter().all(|status| *status == StatusCode::OK), "none was turned away");
+    }
 }

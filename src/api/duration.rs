@@ -11,6 +11,12 @@ pub enum DurationError {
     /// More than the 292 years that Kubernetes can hold.
     #[error("the duration is too long")]
     TooLong,
+    /// Less than what it is for can bear.
+    #[error("the duration is too short: give it at least {shortest:?}")]
+    TooShort {
+        /// The least it can be.
+        shortest: Duration,
+    },
 }
 
 /// Reads a duration. `0` needs no unit; there are no negative durations.
@@ -31,6 +37,11 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     // The limit is Go's: nanoseconds in a signed 64-bit number.
     let nanos = u64::try_from(nanos).ok().filter(|n| i64::try_from(*n).is_ok()).ok_or(DurationError::TooLong)?;
     Ok(Duration::from_nanos(nanos))
+}
+
+/// Reads a duration that must not be shorter than this.
+pub fn at_least(shortest: Duration) -> impl Fn(&str) -> Result<Duration, DurationError> + Clone + Send + Sync + 'static {
+    move |text| parse(text).and_then(|duration| if duration < shortest { Err(DurationError::TooShort { shortest }) } else { Ok(duration) })
 }
 
 /// One number with its unit, in nanoseconds, and the text after it.
@@ -79,6 +90,14 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
+    }
+
+    #[test]
+    fn refuses_what_is_too_short_for_its_purpose() {
+        let read = at_least(Duration::from_secs(1));
+        assert_eq!(read("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(read("999ms").unwrap_err().to_string(), "the duration is too short: give it at least 1s");
+        assert_eq!(read("soon"), Err(DurationError::Malformed));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A `caBundle`: which CAs the API server trusts of a webhook's server.
 
-use std::time::SystemTime;
+use std::{ops::Range, time::SystemTime};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -8,27 +8,60 @@ use x509_parser::prelude::X509Name;
 
 use crate::runtime::certificate::COMMON_NAME;
 
-use super::ring::{has_expired, pem};
+use super::ring::{is_forgotten, pem};
 
-/// The bundle that trusts all of `trusted`, besides whatever others have put there; `None` if it does already. Only our own
-/// CAs are ever taken out, and only after their end.
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const END: &[u8] = b"-----END CERTIFICATE-----";
+
+/// The bundle that trusts all of `trusted`; `None` if it does already. What others have put there stays as it is, byte by
+/// byte. Only our own CAs are ever taken out, and only long after their end.
 #[must_use]
-pub fn merged(bundle: &[u8], trusted: &[CertificateDer<'_>], now: SystemTime) -> Option<String> {
-    // What is no certificate is of no use to the API server either.
-    let before: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok).collect();
-    let mut after: Vec<CertificateDer<'_>> = before.iter().filter(|known| !(is_ours(known) && has_expired(known, now))).cloned().collect();
-    for authority in trusted {
-        if !after.contains(authority) {
-            after.push(authority.clone());
+pub fn merged(bundle: &[u8], trusted: &[CertificateDer<'_>], now: SystemTime) -> Option<Vec<u8>> {
+    let (mut kept, mut known) = (Vec::with_capacity(bundle.len()), Vec::new());
+    let mut copied = 0;
+    for block in blocks(bundle) {
+        let Some(certificate) = bundle.get(block.clone()).and_then(|text| CertificateDer::from_pem_slice(text).ok()) else { continue };
+        if !trusted.contains(&certificate) && is_ours(&certificate) && is_forgotten(&certificate, now) {
+            kept.extend_from_slice(bundle.get(copied..block.start).unwrap_or_default());
+            copied = block.end;
+        } else {
+            known.push(certificate);
         }
     }
-    (after != before).then(|| pem(&after))
+    kept.extend_from_slice(bundle.get(copied..).unwrap_or_default());
+    let missing: Vec<_> = trusted.iter().filter(|authority| !known.contains(authority)).cloned().collect();
+    if missing.is_empty() {
+        return (kept != bundle).then_some(kept);
+    }
+    if kept.last().is_some_and(|last| *last != b'\n') {
+        kept.push(b'\n');
+    }
+    kept.extend_from_slice(pem(&missing).as_bytes());
+    Some(kept)
 }
 
 /// A bundle as JSON carries it.
 #[must_use]
-pub fn encoded(bundle: &str) -> String {
+pub fn encoded(bundle: &[u8]) -> String {
     STANDARD.encode(bundle)
+}
+
+/// Where certificates stand in a bundle, each with the end of its last line.
+fn blocks(bundle: &[u8]) -> Vec<Range<usize>> {
+    let mut blocks = Vec::new();
+    let mut from = 0;
+    while let Some(last_line) = find(bundle, END, from) {
+        let end = find(bundle, b"\n", last_line).map_or(bundle.len(), |newline| newline + 1);
+        // The last beginning counts: before it may be one that was cut off.
+        let beginnings = std::iter::successors(find(bundle, BEGIN, from), |at| find(bundle, BEGIN, at + 1));
+        blocks.extend(beginnings.take_while(|at| *at < last_line).last().map(|start| start..end));
+        from = end;
+    }
+    blocks
+}
+
+fn find(text: &[u8], wanted: &[u8], from: usize) -> Option<usize> {
+    text.get(from..)?.windows(wanted.len()).position(|window| window == wanted).map(|at| from + at)
 }
 
 /// Whether a certificate is a CA that this program made, by its name.
@@ -54,34 +87,49 @@ mod tests {
     }
 
     #[test]
-    fn adds_what_is_missing_and_leaves_what_others_put_there() {
+    fn adds_what_is_missing_and_leaves_what_others_put_there_as_it_is() {
         with_provider();
         let now = SystemTime::now();
         let ours = [Authority::make(now, DAY).unwrap().certificate().clone()];
         let foreign = foreign();
-        let bundle = merged(foreign.as_bytes(), &ours, now).unwrap();
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(bundle.as_bytes()).map(Result::unwrap).collect();
-        assert_eq!(certificates[0], CertificateDer::from_pem_slice(foreign.as_bytes()).unwrap(), "others' are theirs to take out");
-        assert_eq!(certificates[1..], ours);
-        assert_eq!(merged(bundle.as_bytes(), &ours, now), None);
+        let others = [
+            foreign.clone(),
+            foreign.replace('\r', "").replace('\n', "\r\n"),
+            format!("# Example Corp Root\n{foreign}# the end"),
+            format!("{foreign}{foreign}"),
+            "\n".to_owned(),
+            "no certificate at all".to_owned(),
+            "-----BEGIN CERTIFICATE-----\ncut off".to_owned(),
+            String::new(),
+        ];
+        for other in others {
+            let bundle = merged(other.as_bytes(), &ours, now).unwrap();
+            let added = bundle.strip_prefix(other.as_bytes()).unwrap();
+            assert_eq!(added.trim_ascii_start(), pem(&ours).as_bytes());
+            assert_eq!(merged(&bundle, &ours, now), None, "{other:?}");
+        }
     }
 
     #[test]
-    fn takes_out_our_own_after_their_end_and_not_before() {
+    fn takes_out_our_own_long_after_their_end_and_nothing_else() {
         with_provider();
         let now = SystemTime::now();
-        let (old, new) = (Authority::make(now, DAY).unwrap(), Authority::make(now + DAY / 2, DAY).unwrap());
-        let both = merged(old.certificate_pem().as_bytes(), &[new.certificate().clone()], now).unwrap();
-        assert_eq!(merged(both.as_bytes(), &[new.certificate().clone()], now + DAY / 2), None);
-        let alone = merged(both.as_bytes(), &[new.certificate().clone()], now + DAY).unwrap();
-        assert_eq!(alone, pem(&[new.certificate().clone()]));
+        let (old, new) = (Authority::make(now, DAY).unwrap(), Authority::make(now + DAY / 2, 10 * DAY).unwrap());
+        let trusted = [new.certificate().clone()];
+        let foreign = format!("# theirs\n{}", foreign());
+        let both = format!("{foreign}{}# ours\n{}", old.certificate_pem(), new.certificate_pem());
+        for not_yet in [DAY / 2, DAY, 2 * DAY] {
+            assert_eq!(merged(both.as_bytes(), &trusted, now + not_yet), None, "{not_yet:?}");
+        }
+        let alone = merged(both.as_bytes(), &trusted, now + 3 * DAY).unwrap();
+        assert_eq!(String::from_utf8(alone).unwrap(), format!("{foreign}# ours\n{}", new.certificate_pem()));
     }
 
     #[test]
-    fn garbage_is_replaced() {
+    fn what_is_trusted_is_never_taken_out() {
         with_provider();
         let now = SystemTime::now();
-        let ours = [Authority::make(now, DAY).unwrap().certificate().clone()];
-        assert_eq!(merged(b"garbage", &ours, now).unwrap(), pem(&ours));
+        let ours = Authority::make(now, DAY).unwrap();
+        assert_eq!(merged(ours.certificate_pem().as_bytes(), &[ours.certificate().clone()], now + 100 * DAY), None);
     }
 }

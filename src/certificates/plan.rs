@@ -134,7 +134,8 @@ mod tests {
         let promoted = announced.promoted();
         assert_eq!(next_step(&promoted, Some(DAY), due, &POLICY), None);
         assert_eq!(promoted.trusted(due).len(), 2, "what the old one signed is still served for a moment");
-        assert_eq!(promoted.trusted(start + DAY * 366), [promoted.signing.certificate().clone()]);
+        assert_eq!(promoted.trusted(start + DAY * 366).len(), 2, "it may be our clock that says it is over");
+        assert_eq!(promoted.trusted(start + DAY * 366 * 2), [promoted.signing.certificate().clone()]);
     }
 
     #[test]
@@ -160,13 +161,13 @@ mod tests {
         let now = SystemTime::now();
         let trusted = ring(now).trusted(now);
         let whole = bundle::merged(b"", &trusted, now).unwrap();
-        let Publication { patch } = publication(&registration(&[whole.as_bytes(), b""]), &trusted, now).unwrap();
+        let Publication { patch } = publication(&registration(&[&whole, b""]), &trusted, now).unwrap();
         let expected = json!({
             "metadata": {"resourceVersion": "7"},
             "webhooks": [{"name": "w1", "clientConfig": {"caBundle": bundle::encoded(&whole)}}],
         });
         assert_eq!(patch, expected);
-        assert_eq!(publication(&registration(&[whole.as_bytes()]), &trusted, now), None, "an unchanged world causes no write");
+        assert_eq!(publication(&registration(&[&whole]), &trusted, now), None, "an unchanged world causes no write");
     }
 
     #[test]
@@ -174,7 +175,7 @@ mod tests {
         let now = SystemTime::now();
         let trusted = ring(now).trusted(now);
         let whole = bundle::merged(b"", &trusted, now).unwrap();
-        let done = Arc::new(Registrations::Present(registration(&[whole.as_bytes()])));
+        let done = Arc::new(Registrations::Present(registration(&[&whole])));
         let missing = Arc::new(Registrations::Present(registration(&[b""])));
         let (absent, unknown) = (Arc::new(Registrations::Absent), Arc::new(Registrations::Unknown));
         let published = |one: &Arc<Registrations>, other: &Arc<Registrations>| is_published(&[one.clone(), other.clone()], &trusted, now);

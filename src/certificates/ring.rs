@@ -110,11 +110,12 @@ impl Ring {
         Self { signing: next.clone(), next: None, retired }
     }
 
-    /// The certificates that whoever calls us must trust: of all CAs, those that have not expired.
+    /// The certificates that whoever calls us must trust: those of the CAs that sign, whatever this machine's clock says of them,
+    /// and those that signed and are not forgotten yet.
     #[must_use]
     pub fn trusted(&self, now: SystemTime) -> Vec<CertificateDer<'static>> {
         let own = [Some(&self.signing), self.next.as_ref()].into_iter().flatten().map(|authority| authority.certificate());
-        own.chain(&self.retired).filter(|certificate| !has_expired(certificate, now)).cloned().collect()
+        own.chain(self.retired.iter().filter(|certificate| !is_forgotten(certificate, now))).cloned().collect()
     }
 
     /// The data of the Secret that holds this ring, for a merge patch: keys that are not needed any more are null.
@@ -122,7 +123,7 @@ impl Ring {
     pub fn data(&self, now: SystemTime) -> Value {
         let encoded = |text: &str| Value::String(STANDARD.encode(text));
         let next = self.next.as_ref();
-        let retired: Vec<_> = self.retired.iter().filter(|certificate| !has_expired(certificate, now)).cloned().collect();
+        let retired: Vec<_> = self.retired.iter().filter(|certificate| !is_forgotten(certificate, now)).cloned().collect();
         json!({
             SIGNING.0: encoded(self.signing.certificate_pem()),
             SIGNING.1: encoded(self.signing.key_pem().expose_secret()),
@@ -134,9 +135,13 @@ impl Ring {
     }
 }
 
-/// Whether a certificate's time is over. One that can't be read is of no use either.
-pub(super) fn has_expired(certificate: &CertificateDer<'_>, now: SystemTime) -> bool {
-    Validity::of(certificate).map_or(true, |validity| validity.end <= now)
+/// Whether a CA's end is as long ago as its life was. Until then it is kept: to trust it does no harm, and if it is only this
+/// machine's clock that is ahead, others still need it. One that can't be read is of no use to anybody.
+pub(super) fn is_forgotten(certificate: &CertificateDer<'_>, now: SystemTime) -> bool {
+    Validity::of(certificate).map_or(true, |validity| {
+        let life = validity.end.duration_since(validity.start).unwrap_or_default();
+        validity.end + life <= now
+    })
 }
 
 /// Certificates one after the other in PEM.
@@ -199,7 +204,8 @@ mod tests {
             assert_eq!(read.signing.certificate(), ring.signing.certificate());
             assert_eq!(read.next.is_some(), ring.next.is_some());
         }
-        assert_eq!(Ring::read(&secret(&promoted, now + DAY)).unwrap().retired, [], "what has expired is forgotten");
+        assert_eq!(Ring::read(&secret(&promoted, now + 2 * DAY)).unwrap().retired.len(), 1, "it may be our clock that is wrong");
+        assert_eq!(Ring::read(&secret(&promoted, now + 3 * DAY)).unwrap().retired, [], "what ended long ago is forgotten");
     }
 
     #[test]

@@ -6,10 +6,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
 use crate::{
@@ -18,16 +15,21 @@ use crate::{
         watch::{Entries, Projection},
     },
     runtime::{
+        backoff::Backoff,
         certificate::{Authority, CertificateError},
         complaint::Complaint,
+        lease::WRITE_DEADLINE,
+        request::{self, RequestError},
         shutdown::Shutdown,
     },
 };
 
 use super::ring::{Ring, RingError, SECRET_TYPE};
 
-/// An unfilled Secret is looked at this often besides its events.
-const RETRY: Duration = Duration::from_secs(5);
+/// A Secret that can't be filled is tried again after about this, or when it changes.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// And no later than after this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// What is known of the Secret.
 #[derive(Debug, Clone)]
@@ -94,8 +96,15 @@ enum FillError {
     Make(#[from] CertificateError),
     #[error("what it holds can't be read; remove its data to have it filled anew")]
     Unusable(#[source] Arc<RingError>),
-    #[error("the API server refuses to write it")]
-    Refused(#[from] kube::Error),
+    #[error("it can't be written")]
+    Write(#[from] RequestError),
+}
+
+impl FillError {
+    /// Whether somebody else was quicker: what they wrote is about to be seen.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Write(error) if error.is_conflict())
+    }
 }
 
 /// The Secret by its name.
@@ -113,27 +122,33 @@ impl CaSecret {
     /// alone, since a newer version of this program may have written it.
     pub async fn keep_filled(self, observed: Snapshot<Observed>, lifetime: Duration, shutdown: Shutdown) {
         let mut last = None;
-        let mut complaint = Complaint::default();
+        let (mut complaint, mut backoff) = (Complaint::default(), Backoff::new(FIRST_PAUSE, LONGEST_PAUSE));
         let mut changes = observed.changes();
         loop {
             let current = observed.load();
             last = current.ring().cloned().or(last);
-            match self.fill(&current, last.as_deref(), lifetime).await {
-                Ok(()) => complaint.settle(),
-                Err(FillError::Refused(error)) if is_conflict(&error) => {}
-                Err(error) if complaint.is_new() => {
+            let filled = tokio::select! {
+                () = shutdown.closing() => return,
+                filled = self.fill(&current, last.as_deref(), lifetime) => filled,
+            };
+            let pause = if let Err(error) = filled {
+                if !error.is_conflict() && complaint.is_new(&error) {
                     tracing::error!(
                         secret = self.name,
                         error = &error as &dyn std::error::Error,
                         "the CA's Secret can't be used or filled"
                     );
                 }
-                Err(_) => {}
-            }
+                backoff.pause()
+            } else {
+                complaint.settle();
+                backoff.reset();
+                LONGEST_PAUSE
+            };
             tokio::select! {
                 () = shutdown.closing() => return,
                 () = changes.next() => {}
-                () = tokio::time::sleep(RETRY) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -160,24 +175,17 @@ impl CaSecret {
     /// Writes the ring over the version that was seen.
     ///
     /// # Errors
-    /// The API server refuses it; with a conflict if somebody else was quicker.
-    pub async fn write(&self, ring: &Ring, version: &str, now: SystemTime) -> Result<(), kube::Error> {
+    /// The API server refuses it, with a conflict if somebody else was quicker; or it does not answer within [`WRITE_DEADLINE`].
+    pub async fn write(&self, ring: &Ring, version: &str, now: SystemTime) -> Result<(), RequestError> {
         let patch = json!({"metadata": {"resourceVersion": version}, "data": ring.data(now)});
-        self.api.patch_metadata(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+        request::within(WRITE_DEADLINE, self.api.patch_metadata(&self.name, &request::patching(), &Patch::Merge(patch))).await.map(drop)
     }
 
-    async fn create(&self, ring: &Ring, now: SystemTime) -> Result<(), FillError> {
+    async fn create(&self, ring: &Ring, now: SystemTime) -> Result<(), RequestError> {
         let manifest = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": self.name}, "type": SECRET_TYPE, "data": ring.data(now),
         });
         let secret: Secret = serde_json::from_value(manifest).map_err(kube::Error::SerdeError)?;
-        self.api.create(&PostParams::default(), &secret).await?;
-        Ok(())
+        request::within(WRITE_DEADLINE, self.api.create(&request::creating(), &secret)).await.map(drop)
     }
-}
-
-/// Whether the API server refused a write because somebody else was quicker.
-#[must_use]
-pub fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
 }

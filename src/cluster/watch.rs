@@ -36,6 +36,11 @@ pub trait Projection: Send + 'static {
 
     /// Shows readers what is known, or that nothing can be known.
     fn publish(&self, known: Option<&Entries<Self::Entry>>);
+
+    /// What is missing among what is known, for readiness and the log.
+    fn lack(&self, _known: &Entries<Self::Entry>) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Which objects a watch is of.
@@ -91,17 +96,18 @@ struct State<P: Projection> {
     /// Whether a whole list was ever seen. Afterwards a failure only means that what is known grows older.
     listed: bool,
     failing: bool,
+    lack: Option<&'static str>,
 }
 
 impl<P: Projection> State<P> {
     fn new(projection: P, gate: Gate) -> Self {
         let (known, listing) = (HashMap::new(), HashMap::new());
-        Self { projection, gate, known, listing, unpublished: false, next_step: Instant::now(), listed: false, failing: false }
+        Self { projection, gate, known, listing, unpublished: false, next_step: Instant::now(), listed: false, failing: false, lack: None }
     }
 
     fn handle(&mut self, event: watcher::Event<P::Object>) {
         if std::mem::take(&mut self.failing) && self.listed {
-            self.gate.open();
+            self.open();
             tracing::info!(kind = P::NAME, "the watch goes on");
         }
         match event {
@@ -113,7 +119,6 @@ impl<P: Projection> State<P> {
                 self.known = std::mem::take(&mut self.listing);
                 self.listed = true;
                 self.publish();
-                self.gate.open();
                 tracing::info!(kind = P::NAME, count = self.known.len(), "watching");
             }
             watcher::Event::Apply(object) => {
@@ -143,6 +148,22 @@ impl<P: Projection> State<P> {
         self.projection.publish(Some(&self.known));
         self.unpublished = false;
         self.next_step = Instant::now() + STEP;
+        if self.listed && !self.failing {
+            self.open();
+        }
+    }
+
+    /// Opens the gate, with a note if something is missing.
+    fn open(&mut self) {
+        let lack = self.projection.lack(&self.known);
+        match lack {
+            None => self.gate.open(),
+            Some(lack) => self.gate.open_with(lack),
+        }
+        let before = std::mem::replace(&mut self.lack, lack);
+        if let Some(lack) = lack.filter(|_| lack != before) {
+            tracing::warn!(kind = P::NAME, "{lack}");
+        }
     }
 
     fn failed(&mut self, error: &watcher::Error) {

@@ -4,18 +4,19 @@ use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Event, apimachinery::pkg::apis::meta::v1::Time};
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, Client, api::Patch};
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use serde_json::json;
 use tokio::{
     sync::mpsc,
-    time::{Interval, MissedTickBehavior, error::Elapsed, timeout},
+    time::{Interval, MissedTickBehavior},
 };
 
-use crate::runtime::{complaint::Complaint, shutdown::Shutdown};
+use crate::runtime::{
+    complaint::Complaint,
+    request::{self, RequestError},
+    shutdown::Shutdown,
+};
 
 use super::{
     note::{Note, Reference},
@@ -51,15 +52,6 @@ pub struct Recorder {
     dropped: Counter,
     written: Counter,
     complaint: Complaint,
-}
-
-/// Why an Event could not be written.
-#[derive(Debug, thiserror::Error)]
-enum RecordError {
-    #[error("the API server refuses it")]
-    Refused(#[from] kube::Error),
-    #[error("the API server does not answer")]
-    Silent(#[from] Elapsed),
 }
 
 impl Notes {
@@ -138,13 +130,12 @@ impl Recorder {
             return owner.clone();
         }
         self.pace.tick().await;
-        let found = match timeout(REQUEST_DEADLINE, owner::above(&self.client, namespace, &about)).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
+        let found = match request::within(REQUEST_DEADLINE, owner::above(&self.client, namespace, &about)).await {
+            Ok(found) => found,
+            Err(error) => {
                 tracing::debug!(kind = about.kind, error = &error as &dyn std::error::Error, "an owner's owner is not known");
                 None
             }
-            Err(_) => None,
         };
         if self.owners.len() >= OWNERS {
             self.owners.clear();
@@ -161,7 +152,7 @@ impl Recorder {
                 self.complaint.settle();
                 self.written.inc();
             }
-            Err(error) if self.complaint.is_new() => {
+            Err(error) if self.complaint.is_first() => {
                 tracing::warn!(
                     namespace = entry.note.namespace,
                     reason = entry.note.reason.as_str(),
@@ -173,21 +164,19 @@ impl Recorder {
         }
     }
 
-    async fn try_write(&self, entry: &Entry, is_new: bool) -> Result<(), RecordError> {
+    async fn try_write(&self, entry: &Entry, is_new: bool) -> Result<(), RequestError> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &entry.note.namespace);
         if !is_new {
             let change = json!({"count": entry.count, "lastTimestamp": Time(entry.last), "message": entry.note.message});
-            let patched = timeout(REQUEST_DEADLINE, events.patch(&entry.name, &PatchParams::default(), &Patch::Merge(change))).await?;
-            match patched {
+            match request::within(REQUEST_DEADLINE, events.patch(&entry.name, &request::patching(), &Patch::Merge(change))).await {
                 Ok(_) => return Ok(()),
                 // It has run out: write it anew.
-                Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                Err(error) => return Err(error.into()),
+                Err(RequestError::Refused(kube::Error::Api(status))) if status.is_not_found() => {}
+                Err(error) => return Err(error),
             }
         }
         let event = event(entry).map_err(kube::Error::SerdeError)?;
-        timeout(REQUEST_DEADLINE, events.create(&PostParams::default(), &event)).await??;
-        Ok(())
+        request::within(REQUEST_DEADLINE, events.create(&request::creating(), &event)).await.map(drop)
     }
 }
 

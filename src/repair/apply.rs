@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client, api::PostParams};
+use kube::{Api, Client};
 use serde_json::{Value, json};
-use tokio::time::{error::Elapsed, timeout};
+
+use crate::runtime::request::{self, RequestError};
 
 use super::plan::Sighting;
 
@@ -25,15 +26,6 @@ pub(super) enum Eviction {
     Gone,
 }
 
-/// Why a pod could not be evicted.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum EvictError {
-    #[error("the API server refuses it")]
-    Refused(#[from] kube::Error),
-    #[error("the API server does not answer")]
-    Silent(#[from] Elapsed),
-}
-
 impl Eviction {
     /// The outcome as a metric's label.
     pub(super) const fn label(self) -> &'static str {
@@ -46,7 +38,7 @@ impl Eviction {
 }
 
 /// Evicts the pod that was seen, and no other that has its name by now. Disruption budgets are the API server's to judge.
-pub(super) async fn evict(client: &Client, seen: &Sighting) -> Result<Eviction, EvictError> {
+pub(super) async fn evict(client: &Client, seen: &Sighting) -> Result<Eviction, RequestError> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &seen.namespace);
     // `Api::evict` sends its options under a name that API servers pass over, and the precondition with it.
     let eviction = json!({
@@ -55,12 +47,12 @@ pub(super) async fn evict(client: &Client, seen: &Sighting) -> Result<Eviction, 
         "metadata": {"name": seen.pod.name, "namespace": seen.namespace},
         "deleteOptions": {"preconditions": {"uid": seen.pod.uid}},
     });
-    let parameters = PostParams::default();
+    let parameters = request::creating();
     let posted = pods.create_subresource::<_, Value>("eviction", &seen.pod.name, &parameters, &eviction);
-    match timeout(REQUEST_DEADLINE, posted).await? {
+    match request::within(REQUEST_DEADLINE, posted).await {
         Ok(_) => Ok(Eviction::Done),
-        Err(kube::Error::Api(status)) if status.code == TOO_MANY_REQUESTS => Ok(Eviction::OverBudget),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(Eviction::Gone),
-        Err(error) => Err(error.into()),
+        Err(RequestError::Refused(kube::Error::Api(status))) if status.code == TOO_MANY_REQUESTS => Ok(Eviction::OverBudget),
+        Err(RequestError::Refused(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => Ok(Eviction::Gone),
+        Err(error) => Err(error),
     }
 }

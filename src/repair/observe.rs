@@ -9,7 +9,8 @@ use kube::{
     core::{DynamicObject, ObjectList, PartialObjectMeta},
     discovery::ApiResource,
 };
-use tokio::time::{error::Elapsed, timeout};
+
+use crate::runtime::request::{self, RequestError};
 
 use super::plan::Sighting;
 
@@ -21,15 +22,6 @@ const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
 /// What an API server answers to a list that goes on after too long.
 const EXPIRED: u16 = 410;
-
-/// Why nothing could be seen.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ObserveError {
-    #[error("the API server refuses it")]
-    Refused(#[from] kube::Error),
-    #[error("the API server does not answer within {} s", REQUEST_DEADLINE.as_secs())]
-    Silent(#[from] Elapsed),
-}
 
 /// All pods, in pages. Each page is of the time of the first, unless the pages take so long that the API server has
 /// forgotten that time.
@@ -49,11 +41,11 @@ impl Pages {
     }
 
     /// The metadata of the next pods; `None` after the last.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<PartialObjectMeta<Pod>>>, ObserveError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<PartialObjectMeta<Pod>>>, RequestError> {
         let Some(scope) = self.scopes.last() else { return Ok(None) };
         let page = match page(scope, self.next.as_deref()).await {
             // The answer brings a token by which the list goes on, with pods as they are by now.
-            Err(ObserveError::Refused(kube::Error::Api(status))) if status.code == EXPIRED => {
+            Err(RequestError::Refused(kube::Error::Api(status))) if status.code == EXPIRED => {
                 let token = status.metadata.as_ref().and_then(|metadata| metadata.continue_.clone());
                 page(scope, Some(&token.ok_or(kube::Error::Api(status))?)).await
             }
@@ -67,10 +59,10 @@ impl Pages {
     }
 }
 
-async fn page(scope: &Api<Pod>, token: Option<&str>) -> Result<ObjectList<PartialObjectMeta<Pod>>, ObserveError> {
+async fn page(scope: &Api<Pod>, token: Option<&str>) -> Result<ObjectList<PartialObjectMeta<Pod>>, RequestError> {
     let first = ListParams::default().fields(UNFINISHED).limit(PAGE_SIZE);
     let parameters = token.into_iter().fold(first, ListParams::continue_token);
-    Ok(timeout(REQUEST_DEADLINE, scope.list_metadata(&parameters)).await??)
+    request::within(REQUEST_DEADLINE, scope.list_metadata(&parameters)).await
 }
 
 /// A pod as a whole: its text, for the decision that the webhook would make, and whether it has come to its end.
@@ -80,9 +72,9 @@ pub(super) struct Whole {
 }
 
 /// The pod that was seen in a page, if it is still there.
-pub(super) async fn whole(client: &Client, seen: &Sighting) -> Result<Option<Whole>, ObserveError> {
+pub(super) async fn whole(client: &Client, seen: &Sighting) -> Result<Option<Whole>, RequestError> {
     let pods: Api<DynamicObject> = Api::namespaced_with(client.clone(), &seen.namespace, &ApiResource::erase::<Pod>(&()));
-    let pod = timeout(REQUEST_DEADLINE, pods.get_opt(&seen.pod.name)).await??;
+    let pod = request::within(REQUEST_DEADLINE, pods.get_opt(&seen.pod.name)).await?;
     let Some(pod) = pod.filter(|pod| pod.metadata.uid.as_ref() == Some(&seen.pod.uid)) else { return Ok(None) };
     let phase = pod.data.pointer("/status/phase").and_then(serde_json::Value::as_str);
     let is_finished = matches!(phase, Some("Succeeded" | "Failed"));

@@ -16,13 +16,13 @@ use crate::{
         recorder::Notes,
     },
     injection::{Context, Settings, inject, standing},
-    runtime::{complaint::Complaint, lease::Claim, shutdown::Shutdown},
+    runtime::{backoff::jittered, complaint::Complaint, lease::Claim, request::RequestError, shutdown::Shutdown},
 };
 
 use super::{
     apply::{Eviction, evict},
     metrics::{Found, Metrics, Shown},
-    observe::{ObserveError, Pages, whole},
+    observe::{Pages, whole},
     plan::{self, Action, Attempts, Need, Permission, Policy, Sighting},
 };
 
@@ -32,7 +32,7 @@ const CANDIDATES: usize = 500;
 /// What looks for pods in need, and what it does about them.
 #[derive(Clone)]
 pub struct Repair {
-    /// The cluster.
+    /// The cluster, by a client that tries again by itself: the next look may be minutes away.
     pub client: Client,
     /// The cluster again, by a client that passes on "try again later": of an eviction that is an answer, and the next look is later.
     pub evictions: Client,
@@ -103,7 +103,7 @@ impl Repair {
         loop {
             match self.pass(&mut memory, claim).await {
                 Ok(()) => memory.list.settle(),
-                Err(error) if memory.list.is_new() => {
+                Err(error) if memory.list.is_new(&error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "pods can't be listed, so none is repaired; trying again");
                 }
                 Err(_) => {}
@@ -112,7 +112,7 @@ impl Repair {
         }
     }
 
-    async fn pass(&self, memory: &mut Memory, claim: &Claim) -> Result<(), ObserveError> {
+    async fn pass(&self, memory: &mut Memory, claim: &Claim) -> Result<(), RequestError> {
         memory.attempts.forget(Timestamp::now());
         memory.pod.settle();
         let mut findings = Findings::default();
@@ -139,7 +139,7 @@ impl Repair {
         }
         match self.need(&seen).await {
             Ok(Some(need)) => self.settle(seen, need, findings, memory, claim),
-            Err(error) if memory.pod.is_new() => {
+            Err(error) if memory.pod.is_first() => {
                 tracing::warn!(
                     namespace = seen.namespace,
                     pod = seen.pod.name,
@@ -179,7 +179,7 @@ impl Repair {
     }
 
     /// What a suspicious pod needs, by its record or by what the webhook would decide about the whole of it.
-    async fn need(&self, seen: &Sighting) -> Result<Option<Need>, ObserveError> {
+    async fn need(&self, seen: &Sighting) -> Result<Option<Need>, RequestError> {
         if let Some(need) = plan::need_by_record(seen, &self.policy) {
             return Ok(Some(need));
         }
@@ -241,7 +241,7 @@ impl Repair {
             }
             match result {
                 Ok(eviction) => self.evicted(eviction, &seen, &need, claim),
-                Err(error) if memory.pod.is_new() => {
+                Err(error) if memory.pod.is_first() => {
                     tracing::warn!(
                         namespace = seen.namespace,
                         pod = seen.pod.name,
@@ -274,7 +274,7 @@ impl Memory {
     fn voice_doubt(&mut self) {
         if !self.attempts.are_doubtful() {
             self.doubt.settle();
-        } else if self.doubt.is_new() {
+        } else if self.doubt.is_first() {
             tracing::warn!("replacements of several controllers came without sidecars too, so evictions pause: is the webhook called?");
         }
     }
@@ -291,13 +291,4 @@ impl Findings {
             _ => drop(self.candidates.insert(controller.uid.clone(), Candidate { seen, controller, need })),
         }
     }
-}
-
-/// A tenth more or less, so that installations that were made together don't look together.
-fn jittered(interval: Duration) -> Duration {
-    let mut random = [0];
-    // Without random bytes there is no jitter, and nothing worse.
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    let [random] = random;
-    interval.mul_f64(0.9 + 0.2 * f64::from(random) / 255.0)
 }

@@ -1,19 +1,63 @@
 //! A failure that lasts is said once.
 
-/// Whether a lasting failure was said already.
+use std::{error::Error, fmt::Write};
+
+/// What was said of a lasting failure.
 #[derive(Debug, Default)]
 pub struct Complaint {
-    said: bool,
+    said: Option<String>,
 }
 
 impl Complaint {
-    /// Whether a failure is the first since things went well, and so is to be said.
-    pub fn is_new(&mut self) -> bool {
-        !std::mem::replace(&mut self.said, true)
+    /// Whether this is another failure than the last one since things went well, and so is to be said.
+    pub fn is_new(&mut self, error: &dyn Error) -> bool {
+        let text = chain(error);
+        self.said.replace(text.clone()).is_none_or(|said| said != text)
+    }
+
+    /// Whether this is the first failure since things went well. Of failures that come from many sides, one says enough.
+    pub fn is_first(&mut self) -> bool {
+        self.said.replace(String::new()).is_none()
     }
 
     /// Things go well again.
     pub fn settle(&mut self) {
-        self.said = false;
+        self.said = None;
+    }
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("it can't be done")]
+    struct Failure(#[source] io::Error);
+
+    #[test]
+    fn a_failure_is_said_once_and_another_one_too() {
+        let mut complaint = Complaint::default();
+        let (full, gone) = (Failure(io::ErrorKind::StorageFull.into()), Failure(io::ErrorKind::NotFound.into()));
+        assert!(complaint.is_new(&full) && !complaint.is_new(&full));
+        assert!(complaint.is_new(&gone) && !complaint.is_new(&gone), "its cause is another");
+        complaint.settle();
+        assert!(complaint.is_new(&gone), "it is back");
+        assert!(!complaint.is_first());
+        complaint.settle();
+        assert!(complaint.is_first() && !complaint.is_first());
     }
 }

@@ -1,13 +1,18 @@
 //! What every role needs and no role owns: certificates, an HTTP(S) server, the lease, readiness, shutdown, telemetry. It
 //! knows nothing of the domain.
 
+pub mod backoff;
 pub mod certificate;
 pub mod complaint;
 pub mod lease;
 pub mod patience;
 pub mod readiness;
+pub mod request;
 pub mod server;
 pub mod shutdown;
 pub mod status;
 pub mod telemetry;
 pub mod traces;
+
+#[cfg(test)]
+pub(crate) mod fake_api;

@@ -20,9 +20,11 @@ use tokio::{
     time::sleep,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    backoff::Backoff,
+    complaint::Complaint,
     patience::{Limits, Patience},
     shutdown::Shutdown,
 };
@@ -38,6 +40,7 @@ const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// A listener without a file descriptor left must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves `router` over TLS until shutdown, then lets requests in progress end. `limits` is how long clients are waited for.
 ///
@@ -68,26 +71,35 @@ struct Server {
     shutdown: Shutdown,
     free: Arc<Semaphore>,
     connections: TaskTracker,
+    /// Cancelled when connections have drained for long enough.
+    cut: CancellationToken,
 }
 
 impl Server {
     fn new(acceptor: Option<TlsAcceptor>, router: Router, limits: Limits, shutdown: Shutdown) -> Self {
         let router = router.layer(middleware::from_fn_with_state(shutdown.clone(), say_if_last));
         let (free, connections) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
-        Self { acceptor, router, limits, shutdown, free, connections }
+        Self { acceptor, router, limits, shutdown, free, connections, cut: CancellationToken::new() }
     }
 
     async fn serve(self, listener: TcpListener) {
+        let (mut complaint, mut backoff) = (Complaint::default(), Backoff::new(ACCEPT_PAUSE, LONGEST_ACCEPT_PAUSE));
         loop {
             let accepted = tokio::select! {
                 () = self.shutdown.closing() => break,
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, permit)) => self.spawn(stream, permit),
+                Ok((stream, permit)) => {
+                    complaint.settle();
+                    backoff.reset();
+                    self.spawn(stream, permit);
+                }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a connection can't be accepted");
-                    sleep(ACCEPT_PAUSE).await;
+                    if complaint.is_new(&error) {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "connections can't be accepted; trying again");
+                    }
+                    sleep(backoff.pause()).await;
                 }
             }
         }
@@ -121,9 +133,14 @@ impl Server {
                 }
             }
         };
+        let cut = self.cut.clone();
         self.connections.spawn(async move {
-            // What a panic leaves behind ends with the connection; the others go on, and the log knows.
-            if AssertUnwindSafe(connection).catch_unwind().await.is_err() {
+            let ended = tokio::select! {
+                // What a panic leaves behind ends with the connection; the others go on, and the log knows.
+                ended = AssertUnwindSafe(connection).catch_unwind() => ended,
+                () = cut.cancelled() => Ok(()),
+            };
+            if ended.is_err() {
                 tracing::error!("answering a request panicked; its connection is closed");
             }
             drop(permit);
@@ -142,7 +159,10 @@ impl Server {
             self.connections.wait().await;
         };
         if tokio::time::timeout(DRAIN_LIMIT, drained).await.is_err() {
-            tracing::warn!("connections were still busy after {DRAIN_LIMIT:?}");
+            tracing::warn!("connections were still busy after {DRAIN_LIMIT:?}, and are cut");
+            self.cut.cancel();
+            self.connections.close();
+            self.connections.wait().await;
         }
     }
 }
@@ -299,6 +319,23 @@ mod tests {
         }
         timeout(LONG, serving).await.unwrap().unwrap();
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_end_is_cut_when_connections_have_drained_for_long_enough() {
+        let (listener, address) = listener().await;
+        let limits = Limits { idle: DRAIN_LIMIT * 100, request: DRAIN_LIMIT * 100 };
+        let shutdown = Shutdown::default();
+        let serving = Server::new(None, hello(), limits, shutdown.clone()).serve(listener);
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(&REQUEST[..9]).await.unwrap();
+        shutdown.close();
+        let start = Instant::now();
+        serving.await;
+        assert_eq!(start.elapsed(), DRAIN_LIMIT);
+        // By the clock of this test nothing else would happen for long.
+        let end = timeout(DRAIN_LIMIT, client.read_u8()).await.unwrap();
+        assert!(end.is_err(), "it is closed");
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,12 +16,15 @@ use opentelemetry_http::{HeaderExtractor, hyper::HyperClient};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
-    error::OTelSdkResult,
+    error::{OTelSdkError, OTelSdkResult},
     propagation::TraceContextPropagator,
     trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor},
 };
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, error::Elapsed, timeout},
+};
 
 use super::{complaint::Complaint, shutdown::Shutdown};
 
@@ -33,9 +36,9 @@ const QUEUE: usize = 2048;
 const BATCH: usize = 512;
 /// Spans are collected this long, so that a quiet server does not send each by itself.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long the collector may take for one batch.
+/// How long the collector may take for one batch, with all attempts.
 const EXPORT_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a process that ends tries to get rid of its last spans.
+/// How long a process that ends tries to get rid of its last spans, besides waiting for the requests they are of.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Why traces can't be sent.
@@ -113,6 +116,15 @@ impl RequestTrace {
     }
 }
 
+/// Why a batch is lost.
+#[derive(Debug, thiserror::Error)]
+enum ExportError {
+    #[error("the collector can't be reached, or refuses them")]
+    Refused(#[from] OTelSdkError),
+    #[error("the collector does not answer")]
+    Silent(#[from] Elapsed),
+}
+
 impl Export {
     /// Sends spans until shutdown, and then the last ones.
     pub async fn run(mut self, shutdown: Shutdown) {
@@ -123,7 +135,14 @@ impl Export {
                 () = shutdown.closing() => break,
                 _ = self.spans.recv_many(&mut batch, BATCH) => {}
             }
-            export(&self.exporter, std::mem::take(&mut batch), &mut complaint).await;
+            let overdue = async {
+                shutdown.closing().await;
+                tokio::time::sleep(FLUSH_DEADLINE).await;
+            };
+            tokio::select! {
+                () = export(&self.exporter, std::mem::take(&mut batch), &mut complaint) => {}
+                () = overdue => return give_up(),
+            }
             tokio::select! {
                 () = shutdown.closing() => break,
                 () = tokio::time::sleep(PAUSE) => {}
@@ -131,21 +150,26 @@ impl Export {
         }
         drop(self.provider);
         // Requests in progress still end; the queue is closed by the last who could add to it.
-        let rest = async {
-            while self.spans.recv_many(&mut batch, BATCH).await > 0 {
-                export(&self.exporter, std::mem::take(&mut batch), &mut complaint).await;
+        let mut left = FLUSH_DEADLINE;
+        while self.spans.recv_many(&mut batch, BATCH).await > 0 {
+            let begun = Instant::now();
+            if timeout(left, export(&self.exporter, std::mem::take(&mut batch), &mut complaint)).await.is_err() {
+                return give_up();
             }
-        };
-        if tokio::time::timeout(FLUSH_DEADLINE, rest).await.is_err() {
-            tracing::warn!("the last traces could not be sent in {FLUSH_DEADLINE:?}");
+            left = left.saturating_sub(begun.elapsed());
         }
     }
 }
 
+fn give_up() {
+    tracing::warn!("the last traces could not be sent in {FLUSH_DEADLINE:?}");
+}
+
 async fn export(exporter: &SpanExporter, batch: Vec<SpanData>, complaint: &mut Complaint) {
-    match exporter.export(batch).await {
+    let sent = async { Ok::<_, ExportError>(timeout(EXPORT_DEADLINE, exporter.export(batch)).await??) };
+    match sent.await {
         Ok(()) => complaint.settle(),
-        Err(error) if complaint.is_new() => {
+        Err(error) if complaint.is_new(&error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "traces can't be sent; they are lost until the collector answers");
         }
         Err(_) => {}

@@ -22,13 +22,15 @@ use crate::{
         snapshot::{Snapshot, snapshot},
         watch::Scope,
     },
-    runtime::certificate::{Authority, CertificateFiles, Served},
+    runtime::certificate::{self, Authority, CertificateError, CertificateFiles, Served},
 };
 
 use super::Process;
 
 /// Replicas ask the clock every few seconds; what lives shorter can't be renewed in time.
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(10);
+/// To read files more often is only work.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Args)]
 pub(super) struct CertificateArgs {
@@ -41,7 +43,7 @@ pub(super) struct CertificateArgs {
     tls_key: Option<PathBuf>,
 
     /// How often those files are looked at.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, env = "OUTRIGGER_TLS_INTERVAL")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::at_least(SHORTEST_INTERVAL), env = "OUTRIGGER_TLS_INTERVAL")]
     tls_interval: Duration,
 
     /// Secret with the CA of all replicas, in the namespace of the installation; it is filled if it is empty.
@@ -55,6 +57,7 @@ pub(super) struct CertificateArgs {
         value_delimiter = ',',
         default_value = "localhost,127.0.0.1",
         conflicts_with = "tls_cert",
+        value_parser = tls_name,
         env = "OUTRIGGER_TLS_NAME"
     )]
     tls_name: Vec<String>,
@@ -127,4 +130,10 @@ impl CertificateArgs {
         let (_, observed) = snapshot(Observed::Present { version: String::new(), ring });
         Ok(observed)
     }
+}
+
+/// A name that a certificate can be for.
+fn tls_name(text: &str) -> Result<String, CertificateError> {
+    certificate::check_name(text)?;
+    Ok(text.to_owned())
 }

@@ -2,15 +2,18 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, core::DynamicObject};
+use k8s_openapi::api::{
+    admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+    coordination::v1::Lease,
+};
+use kube::{Api, core::DynamicObject, discovery::ApiResource};
 
 use crate::{
     admission::registration,
     certificates::{
         keeper::{Keeper, Target},
         plan::Policy,
-        registration::{RegistrationProjection, Registrations},
+        registration::{ConfigurationKind, RegistrationProjection, Registrations},
     },
     cluster::{snapshot::snapshot, watch::Scope},
     injection::Settings,
@@ -72,16 +75,16 @@ impl ControllersArgs {
         Keeper {
             secret: authority.secret,
             observed: authority.observed,
-            mutating: self.target::<true>(process),
-            validating: self.target::<false>(process),
+            mutating: self.target::<MutatingWebhookConfiguration>(process),
+            validating: self.target::<ValidatingWebhookConfiguration>(process),
             policy: Policy { lifetime: authority.lifetime },
         }
     }
 
-    fn target<const MUTATING: bool>(&self, process: &mut Process) -> Target {
-        let api: Api<DynamicObject> = Api::all_with(process.client.clone(), &RegistrationProjection::<MUTATING>::resource());
+    fn target<K: ConfigurationKind>(&self, process: &mut Process) -> Target {
+        let api: Api<DynamicObject> = Api::all_with(process.client.clone(), &ApiResource::erase::<K>(&()));
         let (writer, observed) = snapshot(Registrations::Unknown);
-        process.watch(RegistrationProjection::<MUTATING>(writer), api.clone(), Scope::Named(self.webhooks.clone()));
+        process.watch(RegistrationProjection::<K>::new(writer), api.clone(), Scope::Named(self.webhooks.clone()));
         Target { api, name: self.webhooks.clone(), observed }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use axum::http::{HeaderValue, header};
 use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, core::PartialObjectMeta};
@@ -47,6 +48,13 @@ use certificate::CertificateArgs;
 use controllers::ControllersArgs;
 use tasks::Tasks;
 
+/// No client gets a request through in less.
+const SHORTEST_REQUEST_DEADLINE: Duration = Duration::from_millis(100);
+/// How long the API server may say nothing on a connection in use. Watches end sooner by themselves; a list whose connection
+/// is dead does not.
+const SILENCE_LIMIT: Duration = Duration::from_secs(240);
+/// Who the API server's log and metrics say is asking.
+const USER_AGENT: &str = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
 /// How long the threads of the runtime have for what they are in the middle of, once all tasks have ended.
 const THREADS_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -90,7 +98,7 @@ pub(super) struct Serve {
     kubeconfig: Option<PathBuf>,
 
     /// How long a client may take to send one request, and again to read its answer.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::parse, env = "OUTRIGGER_REQUEST_DEADLINE")]
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::at_least(SHORTEST_REQUEST_DEADLINE), env = "OUTRIGGER_REQUEST_DEADLINE")]
     request_deadline: Duration,
 
     /// How long to serve on after SIGTERM, until all endpoints have noticed.
@@ -219,7 +227,13 @@ struct Process {
 }
 
 impl Process {
-    fn new(cluster: kube::Config) -> Result<Self> {
+    fn new(mut cluster: kube::Config) -> Result<Self> {
+        cluster.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
+        cluster.read_timeout = Some(SILENCE_LIMIT);
+        // Between two requests a connection may be as silent as it likes.
+        cluster.reset_reader_on_write = true;
+        // Whoever asks says how often, and hears what the API server says: behind their back, a request may take hours.
+        cluster.default_retry = false;
         let client = connect(cluster.clone())?;
         let shutdown = Shutdown::default();
         let tasks = Tasks::new(shutdown.clone());
@@ -228,11 +242,11 @@ impl Process {
         Ok(Self { cluster, client, readiness, registry, shutdown, tasks, namespaces: None, notes: None })
     }
 
-    /// A client that passes on each answer as it comes. The one that all share tries again by itself when the API server
-    /// tells it to come later.
-    fn client_without_retries(&self) -> Result<Client> {
+    /// A client that tries again by itself when the API server tells it to come later. The one that all share passes on each
+    /// answer as it comes.
+    fn client_with_retries(&self) -> Result<Client> {
         let mut cluster = self.cluster.clone();
-        cluster.default_retry = false;
+        cluster.default_retry = true;
         connect(cluster)
     }
 

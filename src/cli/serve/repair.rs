@@ -24,7 +24,7 @@ pub(super) struct RepairArgs {
     mode: Mode,
 
     /// The time between two looks at all pods.
-    #[arg(long = "repair-interval", value_name = "DURATION", default_value = "5m", value_parser = interval, env = "OUTRIGGER_REPAIR_INTERVAL")]
+    #[arg(long = "repair-interval", value_name = "DURATION", default_value = "5m", value_parser = duration::at_least(SHORTEST_INTERVAL), env = "OUTRIGGER_REPAIR_INTERVAL")]
     interval: Duration,
 
     /// Look at the pods of these namespaces alone.
@@ -64,8 +64,8 @@ impl RepairArgs {
             return Ok(None);
         }
         Ok(Some(Repair {
-            client: process.client.clone(),
-            evictions: process.client_without_retries()?,
+            client: process.client_with_retries()?,
+            evictions: process.client.clone(),
             namespaces: process.namespaces(),
             settings: Arc::new(settings),
             policy: Policy { evict: self.mode == Mode::Evict, evict_outdated: self.outdated, minimum_age: self.minimum_age },
@@ -76,9 +76,4 @@ impl RepairArgs {
             metrics: Metrics::new(&mut process.registry),
         }))
     }
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = duration::parse(text).map_err(|error| error.to_string())?;
-    if interval < SHORTEST_INTERVAL { Err("it must be 1s or longer".to_owned()) } else { Ok(interval) }
 }

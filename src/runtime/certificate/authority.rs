@@ -7,7 +7,7 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::{
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     sign::CertifiedKey,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -106,6 +106,15 @@ impl fmt::Debug for Authority {
     }
 }
 
+/// Whether a certificate can be for this name or address.
+///
+/// # Errors
+/// It can't.
+pub fn check_name(name: &str) -> Result<(), CertificateError> {
+    let is_name = ServerName::try_from(name).is_ok() && CertificateParams::new([name.to_owned()]).is_ok();
+    if is_name { Ok(()) } else { Err(CertificateError::Name { name: name.to_owned() }) }
+}
+
 fn set_validity(params: &mut CertificateParams, now: SystemTime, end: SystemTime) {
     let lifetime = end.duration_since(now).unwrap_or_default();
     params.not_before = (now - BACKDATING.min(lifetime / 10)).into();
@@ -116,10 +125,7 @@ fn set_validity(params: &mut CertificateParams, now: SystemTime, end: SystemTime
 mod tests {
     use std::sync::Arc;
 
-    use rustls::{
-        client::danger::ServerCertVerifier,
-        pki_types::{ServerName, UnixTime},
-    };
+    use rustls::{client::danger::ServerCertVerifier, pki_types::UnixTime};
 
     use super::*;
     use crate::runtime::certificate::tests::with_provider;
@@ -143,6 +149,16 @@ mod tests {
         }
         let other = ServerName::try_from("localhost").unwrap();
         assert!(verifier.verify_server_cert(&leaf.cert[0], &[], &other, &[], UnixTime::now()).is_err());
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_named() {
+        for name in ["outrigger-admission.outrigger.svc", "localhost", "127.0.0.1", "::1"] {
+            check_name(name).unwrap();
+        }
+        for name in ["", "näme", "two names", "https://outrigger"] {
+            assert_eq!(check_name(name).unwrap_err().to_string(), format!("{name:?} is neither a DNS name nor an address"));
+        }
     }
 
     #[test]

@@ -54,12 +54,12 @@ impl CertificateFiles {
                         tracing::info!(certificate = %self.certificate.display(), "serving a new certificate");
                     }
                 }
-                Err(error) if complaint.is_new() => {
+                Err(error) if complaint.is_new(&error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "the new certificate can't be used; serving the old one");
                 }
                 Err(_) => {}
             }
-            served.judge();
+            served.judge(None);
         }
     }
 

@@ -28,7 +28,7 @@ use super::readiness::Gate;
 mod authority;
 mod files;
 
-pub use authority::{Authority, COMMON_NAME};
+pub use authority::{Authority, COMMON_NAME, check_name};
 pub use files::CertificateFiles;
 
 /// Why a certificate can't be served.
@@ -72,6 +72,12 @@ pub enum CertificateError {
     /// A certificate could not be made.
     #[error("a certificate can't be made")]
     Make(#[from] rcgen::Error),
+    /// No certificate can be for it.
+    #[error("{name:?} is neither a DNS name nor an address")]
+    Name {
+        /// The name.
+        name: String,
+    },
     /// The process was started without its TLS provider.
     #[error("no TLS provider is installed")]
     NoProvider,
@@ -168,7 +174,7 @@ impl Served {
         let seconds = validity.end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         self.metrics.expiry.set(i64::try_from(seconds).unwrap_or(i64::MAX));
         self.current.store(Some(Arc::new(certificate)));
-        self.judge();
+        self.judge(None);
         // The first one replaces nothing.
         if before.is_some() {
             self.count("updated");
@@ -176,28 +182,23 @@ impl Served {
         Ok(true)
     }
 
-    /// Tells readiness what the first certificate is waited for. While there is one, it is good or not by itself.
-    pub fn await_first(&self, what: String) {
-        if self.current().is_none() {
-            self.gate.close_with(what);
-        }
-    }
-
     /// Counts a certificate that could not replace the served one.
     pub fn count_failure(&self) {
         self.count("failed");
     }
 
-    /// Opens or closes the gate, as the certificate is good at this moment or not.
-    pub fn judge(&self) {
-        let Some(Ok(validity)) = self.current().as_deref().map(validity) else { return };
+    /// Opens or closes the gate, as the certificate is good at this moment or not. `lack` is why there can be no new one for
+    /// now: a certificate that is good does without, but who asks is told.
+    pub fn judge(&self, lack: Option<String>) {
         let now = SystemTime::now();
-        if validity.contains(now) {
-            self.gate.open();
-        } else if now < validity.start {
-            self.gate.close_with("not valid yet by this machine's clock");
-        } else {
-            self.gate.close_with("expired: see the log for why it was not renewed");
+        match (self.current().as_deref().map(validity), lack) {
+            (Some(Ok(validity)), None) if validity.contains(now) => self.gate.open(),
+            (Some(Ok(validity)), Some(lack)) if validity.contains(now) => self.gate.open_with(lack),
+            (Some(Ok(validity)), None) if now < validity.start => self.gate.close_with("not valid yet by this machine's clock"),
+            (Some(Ok(_)), None) => self.gate.close_with("expired: see the log for why it was not renewed"),
+            (Some(Ok(_)), Some(lack)) => self.gate.close_with(format!("not good by this machine's clock, and not renewed: {lack}")),
+            (None | Some(Err(_)), Some(lack)) => self.gate.close_with(lack),
+            (None | Some(Err(_)), None) => {}
         }
     }
 
