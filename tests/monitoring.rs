@@ -137,7 +137,7 @@ async fn each_metric_that_is_looked_at_is_there() {
     assert!(absent.is_empty(), "{absent:?} in {metrics}");
 }
 
-/// A ReplicaSet whose pod asks for a desktop; nobody calls the webhook about it.
+/// A `ReplicaSet` whose pod asks for a desktop; nobody calls the webhook about it.
 fn without_sidecars() -> Value {
     let labels = json!({"app": "web"});
     let containers = json!([{"name": "app", "image": "app"}]);

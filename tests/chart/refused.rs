@@ -36,7 +36,7 @@ fn bad_values_are_refused_by_name() {
             &["certificates.mode=cert-manager", "certificates.leafLifetime=59m"],
             "certificates.leafLifetime is \"59m\": it must be 3600s or longer",
         ),
-        (&["certificates.issuerRef.kind=ClusterIssuer"], "at '/certificates/issuerRef': properties 'name' required, if 'kind' exists"),
+        (&["certificates.issuerRef.kind=ClusterIssuer"], "at '/certificates/issuerRef': missing property 'name'"),
         (&["image.registry=https://example.com"], "at '/image/registry': 'https://example.com' does not match pattern"),
         (&["image.registry=example.com/rigs/"], "at '/image/registry': 'example.com/rigs/' does not match pattern"),
         (&["repair.mode=on"], "at '/repair/mode': value must be one of 'report', 'evict', 'off'"),
