@@ -1,6 +1,7 @@
 //! The controllers with the rights and the arguments that the chart gives them, at a real API server.
 
 use outrigger_bed::ControlPlane;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
@@ -25,13 +26,17 @@ async fn the_chart_s_account_may_do_what_repair_does_and_no_more() {
     }
     let often = ["repair.interval=1s", "repair.minimumAge=1s", "repair.evictionsPerMinute=6000"];
     helm.output(&[&["install", RELEASE, CHART, "--namespace", RELEASE, "--create-namespace"], &set(&often)[..]].concat());
-    let reporting = rules(&cluster, ACCOUNT, desks.name()).await;
+    // The API server learns of rights by watches of its own.
+    let reporting = wait_for("the account may see pods", async || {
+        let rules = rules(&cluster, ACCOUNT, desks.name()).await;
+        rules.iter().any(|rule| rule.contains("`pods`")).then_some(rules)
+    })
+    .await;
 
     let here = format!("repair.namespaces={{{}}}", desks.name());
     for (choice, is_everywhere) in [(&["repair.mode=evict"][..], true), (&["repair.mode=evict", &here], false)] {
         let values = set(&[&often[..], choice].concat());
         helm.output(&[&["upgrade", RELEASE, CHART, "--namespace", RELEASE, "--reset-values"], &values[..]].concat());
-        // The API server learns of rights by watches of its own.
         wait_for("the account may evict, and nothing else that it might not before", async || {
             let rules = rules(&cluster, ACCOUNT, desks.name()).await;
             let additional: Vec<&String> = rules.difference(&reporting).collect();
@@ -45,7 +50,7 @@ async fn the_chart_s_account_may_do_what_repair_does_and_no_more() {
         })
         .await;
 
-        let server = controllers(&cluster, &helm.objects(&values)).await;
+        let mut server = controllers(&cluster, &helm.objects(&values)).await;
         wait_for("a pod is evicted", async || server.metric(EVICTED).await.filter(|count| *count > 0)).await;
         let reason = "--field-selector=reason=SidecarsRepaired,involvedObject.kind=Deployment";
         for namespace in [desks.name(), elsewhere.name()].into_iter().take(if is_everywhere { 2 } else { 1 }) {
@@ -56,6 +61,9 @@ async fn the_chart_s_account_may_do_what_repair_does_and_no_more() {
             .await;
             drop(cluster.kubectl(&["--namespace", namespace, "delete", "events", "--all"]).await.success());
         }
+        // So that the next need not wait until the lease has run out.
+        server.signal(Signal::TERM);
+        assert!(server.exit().await.success());
         let log = server.log();
         assert!(!log.contains("can't") && !log.contains("orbidden"), "it lacks no right: {log}");
     }
