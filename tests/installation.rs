@@ -189,7 +189,8 @@ impl Installation {
         let load = Load::start(namespace.client());
         let upgrade = ["upgrade", RELEASE, CHART, "--namespace", RELEASE, "--reuse-values", "--wait"];
         tokio::task::block_in_place(|| {
-            let values = ["webhooks.failurePolicy=Fail", "log.format=text", "repair.mode=evict", "repair.interval=1s"];
+            let values =
+                ["webhooks.failurePolicy=Fail", "log.format=text", "repair.mode=evict", "repair.interval=1s", "repair.minimumAge=1s"];
             self.helm.output(&[&upgrade, &set(&values)[..]].concat())
         });
         until("the pods of before are gone", async || {
