@@ -25,7 +25,7 @@ use serde_json::json;
 
 /// A namespace that gives defaults, and has none: a pod that asks for nothing is only sent from such a one.
 fn admission() -> Arc<Admission> {
-    let (writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("team".to_owned(), Some(Arc::default()))])));
+    let (writer, namespaces) = snapshot(Namespaces::new(HashMap::from([(reviews::NAMESPACE.to_owned(), Some(Arc::default()))])));
     drop(writer);
     let (_, inventory) = snapshot(Inventory::default());
     Admission::new(

@@ -18,9 +18,15 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::{Api, api::PostParams};
-use outrigger_bed::{ControlPlane, Node, gaps, image};
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
+    core::v1::{Pod, Secret},
+};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
+use outrigger_bed::{ControlPlane, Namespace, Node, gaps, image};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -47,6 +53,7 @@ static TURN: Mutex<()> = Mutex::const_new(());
 async fn an_installation_with_its_own_ca_is_upgraded_and_uninstalled_without_a_refused_pod() {
     let name = "an_installation_with_its_own_ca";
     let Some(installation) = Installation::start(name).await else { return };
+    let slipped_by = installation.slips_by().await;
     let [install, test] = &readme::examples("### On a cluster of your own")[..] else { panic!("the README installs and tests") };
     install.check(&mut installation.shell(), "");
     installation.gives_sidecars().await;
@@ -54,6 +61,7 @@ async fn an_installation_with_its_own_ca_is_upgraded_and_uninstalled_without_a_r
     let ca = installation.ca().await;
     installation.is_upgraded_under_load().await;
     assert_eq!(installation.ca().await, ca, "an upgrade leaves the CA alone");
+    is_repaired(&slipped_by).await;
     installation.is_uninstalled(false).await;
 }
 
@@ -62,6 +70,7 @@ async fn an_installation_with_its_own_ca_is_upgraded_and_uninstalled_without_a_r
 async fn an_installation_with_a_certificate_of_ones_own_is_upgraded_and_uninstalled_without_a_refused_pod() {
     let name = "an_installation_with_a_certificate_of_ones_own";
     let Some(installation) = Installation::start(name).await else { return };
+    let slipped_by = installation.slips_by().await;
     let bundle = installation.bring_certificate("own").await;
     let bundle = format!("certificates.caBundle={}", bundle.display());
     let values = "certificates.mode=files,certificates.secretName=own,webhooks.failurePolicy=Fail,guard.enabled=true";
@@ -70,6 +79,7 @@ async fn an_installation_with_a_certificate_of_ones_own_is_upgraded_and_uninstal
     installation.gives_sidecars().await;
     installation.helm.output(&["test", RELEASE, "--namespace", RELEASE]);
     installation.is_upgraded_under_load().await;
+    is_repaired(&slipped_by).await;
     installation.is_uninstalled(true).await;
 }
 
@@ -147,6 +157,18 @@ impl Installation {
         assert_eq!(sidecars(&opted_out), Vec::<&str>::new());
     }
 
+    /// A `ReplicaSet` of pods that ask, in a namespace of its own. Made before the installation, its pod has no sidecar.
+    async fn slips_by(&self) -> Namespace<'_> {
+        let namespace = self.cluster().namespace("slipped").await;
+        let mut template = serde_json::to_value(asking("ignored")).unwrap();
+        template["metadata"]["labels"] = json!({"app": "web"});
+        let manifest = json!({"metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template}});
+        let sets: Api<ReplicaSet> = Api::default_namespaced(namespace.client());
+        sets.create(&PostParams::default(), &serde_json::from_value(manifest).unwrap()).await.unwrap();
+        until("its pod is there, without a sidecar", async || sidecars_of_all(&namespace).await == [Vec::<String>::new()]).await;
+        namespace
+    }
+
     /// The CA's Secret and what the webhooks trust.
     async fn ca(&self) -> (Value, String) {
         let secrets: Api<Secret> = Api::namespaced(self.cluster().client(), RELEASE);
@@ -167,7 +189,9 @@ impl Installation {
         let load = Load::start(namespace.client());
         let upgrade = ["upgrade", RELEASE, CHART, "--namespace", RELEASE, "--reuse-values", "--wait"];
         tokio::task::block_in_place(|| {
-            self.helm.output(&[&upgrade, &set(&["webhooks.failurePolicy=Fail", "log.format=text"])[..]].concat())
+            let values =
+                ["webhooks.failurePolicy=Fail", "log.format=text", "repair.mode=evict", "repair.interval=1s", "repair.minimumAge=1s"];
+            self.helm.output(&[&upgrade, &set(&values)[..]].concat())
         });
         until("the pods of before are gone", async || {
             let now = self.names_of_our_pods().await;
@@ -216,6 +240,17 @@ impl Installation {
         })
         .await;
     }
+}
+
+/// The controllers evict the pod that slipped by, and its replacement has its sidecar.
+async fn is_repaired(namespace: &Namespace<'_>) {
+    until("the pod that slipped by is replaced", async || sidecars_of_all(namespace).await == [["outrigger-vnc"]]).await;
+}
+
+async fn sidecars_of_all(namespace: &Namespace<'_>) -> Vec<Vec<String>> {
+    let pods: Api<Pod> = Api::default_namespaced(namespace.client());
+    let pods = pods.list(&ListParams::default()).await.unwrap();
+    pods.iter().map(|pod| sidecars(pod).into_iter().map(str::to_owned).collect()).collect()
 }
 
 fn assert_none_failed(outcome: &Outcome) {

@@ -24,7 +24,7 @@ use common::{
 use outrigger::monitoring::{self, ALERTS};
 use outrigger_bed::{ControlPlane, obtain};
 use regex::Regex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn exported(what: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_outrigger")).args(["export", what]).output().unwrap();
@@ -104,6 +104,10 @@ async fn each_metric_that_is_looked_at_is_there() {
     let flag = |name: &str, value: &Path| format!("--{name}={}", value.display());
     let arguments = [
         "--roles=admission,controllers",
+        "--repair=evict",
+        "--repair-interval=1s",
+        "--repair-minimum-age=1s",
+        &format!("--repair-namespaces={}", namespace.name()),
         "--tls-interval=100ms",
         &format!("--namespace={}", namespace.name()),
         &flag("tls-cert", &certificate.certificate),
@@ -117,9 +121,12 @@ async fn each_metric_that_is_looked_at_is_there() {
     // What is counted by labels begins to exist with the first of it.
     server.client_trusting(&certificate.pem).review(&review("first", &pod())).await.unwrap();
     OwnCertificate::write(folder.path());
-    let metrics = wait_for("the certificate is loaded again", async || {
+    let create = ["--namespace", namespace.name(), "create", "-f", "-"];
+    drop(cluster.kubectl_with_input(&create, &without_sidecars().to_string()).await.success());
+    let metrics = wait_for("the certificate is loaded again, and a pod is evicted", async || {
         let (_, metrics) = server.status("/metrics").await.ok()?;
-        metrics.contains("certificate_reloads_total{result=\"updated\"}").then_some(metrics)
+        let counted = ["certificate_reloads_total{result=\"updated\"}", "repair_evictions_total{outcome=\"evicted\"}"];
+        counted.iter().all(|counter| metrics.contains(counter)).then_some(metrics)
     })
     .await;
 
@@ -128,4 +135,22 @@ async fn each_metric_that_is_looked_at_is_there() {
     let looked_at: BTreeSet<&str> = expressions.flat_map(|expression| names.find_iter(expression)).map(|name| name.as_str()).collect();
     let absent: Vec<_> = looked_at.into_iter().filter(|name| !metrics.contains(&format!("\n{name}"))).collect();
     assert!(absent.is_empty(), "{absent:?} in {metrics}");
+}
+
+/// A `ReplicaSet` whose pod asks for a desktop; nobody calls the webhook about it.
+fn without_sidecars() -> Value {
+    let labels = json!({"app": "web"});
+    let containers = json!([{"name": "app", "image": "app"}]);
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {"name": "web"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels, "annotations": {"outrigger.dev/inject": "vnc"}},
+                "spec": {"containers": containers},
+            },
+        },
+    })
 }

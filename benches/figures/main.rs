@@ -64,9 +64,14 @@ fn cases() -> [Case; 3] {
     ]
 }
 
-/// The control plane outlives all servers that watch it.
+/// The control plane outlives all servers that watch it. It has the namespace of the pods: a review waits for one that is not known.
 fn control_plane(runtime: &tokio::runtime::Runtime) -> &'static ControlPlane {
-    runtime.block_on(ControlPlane::shared())
+    runtime.block_on(async {
+        let cluster = ControlPlane::shared().await;
+        let created = cluster.kubectl(&["create", "namespace", reviews::NAMESPACE]).await;
+        assert!(created.status.success(), "{}", created.stderr);
+        cluster
+    })
 }
 
 /// All that is told, measured on this machine, now.

@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 
+/// Where the pods are.
+pub(crate) const NAMESPACE: &str = "team";
+
 /// A review of the least pod there is: one container, nothing set.
 pub(crate) fn minimal(annotations: &Value) -> Vec<u8> {
     let pod = json!({
         "kind": "Pod", "apiVersion": "v1",
-        "metadata": {"name": "application", "namespace": "team", "creationTimestamp": null, "annotations": annotations},
+        "metadata": {"name": "application", "namespace": NAMESPACE, "creationTimestamp": null, "annotations": annotations},
         "spec": {
             "containers": [{
                 "name": "app", "image": "registry.example.com/team/application:v1.27.3", "resources": {},
@@ -44,7 +47,7 @@ pub(crate) fn review(annotations: &Value, variables: usize, containers: usize) -
     let pod = json!({
         "kind": "Pod", "apiVersion": "v1",
         "metadata": {
-            "generateName": "application-6f9c8d7b5c-", "namespace": "team", "uid": "2b3c", "creationTimestamp": null,
+            "generateName": "application-6f9c8d7b5c-", "namespace": NAMESPACE, "uid": "2b3c", "creationTimestamp": null,
             "labels": {"app.kubernetes.io/name": "application", "app.kubernetes.io/instance": "production", "pod-template-hash": "6f9c8d7b5c"},
             "annotations": annotations,
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "application-6f9c8d7b5c", "uid": "9a", "controller": true}],
@@ -71,7 +74,7 @@ fn review_of(pod: &Value) -> Vec<u8> {
         "request": {
             "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "kind": {"group": "", "version": "v1", "kind": "Pod"},
             "resource": {"group": "", "version": "v1", "resource": "pods"}, "requestKind": {"group": "", "version": "v1", "kind": "Pod"},
-            "requestResource": {"group": "", "version": "v1", "resource": "pods"}, "namespace": "team", "operation": "CREATE",
+            "requestResource": {"group": "", "version": "v1", "resource": "pods"}, "namespace": NAMESPACE, "operation": "CREATE",
             "userInfo": {"username": "system:serviceaccount:kube-system:replicaset-controller", "groups": ["system:serviceaccounts", "system:authenticated"]},
             "object": pod, "oldObject": null, "dryRun": false, "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
         },

@@ -147,11 +147,55 @@ pub const ALERTS: &[Alert] = &[
         lasts: "5m",
         severity: Severity::Warning,
         summary: "No controller holds the lease.",
-        meaning: "Admission goes on. Nobody renews the CA, publishes it in the webhook configurations, or looks after what changes in the \
-                  background.",
+        meaning: "Admission goes on. Nobody renews the CA, publishes it in the webhook configurations, or looks for pods without their \
+                  sidecars.",
         steps: &[
             "`kubectl -n outrigger get pods -l app.kubernetes.io/component=controllers` shows whether one runs.",
             "Its log says why it does not get the lease; its account may need the chart's Role for Leases.",
+        ],
+    },
+    Alert {
+        name: "OutriggerPodsMissingSidecars",
+        expression: "sum(outrigger_pods_missing_sidecars) > 0",
+        lasts: "30m",
+        severity: Severity::Warning,
+        summary: "{{ $value }} pods run without the sidecars they ask for.",
+        meaning: "They were made while no replica of the webhook could be reached, or it is not asked about them at all. With \
+                  `repair.mode: evict`, most of them should have been replaced by now.",
+        steps: &[
+            "`kubectl get events --all-namespaces --field-selector reason=SidecarsMissing` names their owners, and says why.",
+            "If new pods come without sidecars too, the webhook is not called: `kubectl get mutatingwebhookconfiguration outrigger`, \
+             and OutriggerAdmissionAbsent.",
+            "`kubectl rollout restart` of the owners gives new pods their sidecars; a bare pod must be created again.",
+            "With `repair.mode: evict`, reasons SidecarsRepairPaused and `over_budget` in `outrigger_repair_evictions_total` say what \
+             keeps pods from being evicted.",
+        ],
+    },
+    Alert {
+        name: "OutriggerRepairStalled",
+        expression: "increase(outrigger_repair_passes_total[1h]) == 0 and outrigger_leading == 1",
+        lasts: "15m",
+        severity: Severity::Warning,
+        summary: "{{ $labels.pod }} holds the lease and has not looked at all pods for an hour.",
+        meaning: "Nobody notices pods without their sidecars, and the gauges say what the last look found. (Where `repair.interval` is half \
+                  an hour or more, this alert is of no use.)",
+        steps: &[
+            "The log of the pod says why pods can't be listed, once until it works again.",
+            "Forbidden: its account needs the chart's rights about pods, in each of `repair.namespaces` if these are named.",
+            "Too slow: name the namespaces that matter with `repair.namespaces`.",
+        ],
+    },
+    Alert {
+        name: "OutriggerEventsDropped",
+        expression: "rate(outrigger_events_dropped_total[5m]) > 0",
+        lasts: "15m",
+        severity: Severity::Warning,
+        summary: "{{ $labels.pod }} drops news for the owners of pods.",
+        meaning: "At most ten Events a second are written, and what comes faster for long is dropped: some owners are not told why their pods \
+                  have no sidecars. Reviews and evictions are not affected.",
+        steps: &[
+            "`kubectl get events --all-namespaces --field-selector source=outrigger` shows what is told most: put that right first.",
+            "If the log says that Events can't be written, give its account the chart's rights, or the API server more room.",
         ],
     },
     Alert {

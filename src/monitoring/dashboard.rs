@@ -89,6 +89,47 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        title: "Repair",
+        panels: &[
+            Panel {
+                title: "Pods in need",
+                description: "Without the sidecars they ask for, or with those of another version or of other settings, at the last look.",
+                unit: Unit::Count,
+                lines: &[
+                    ("sum(outrigger_pods_missing_sidecars{namespace=~\"$namespace\"})", "missing"),
+                    ("sum(outrigger_pods_outdated{namespace=~\"$namespace\"})", "outdated"),
+                ],
+            },
+            Panel {
+                title: "Looks at all pods",
+                description: "That came to their end.",
+                unit: Unit::Count,
+                lines: &[(
+                    "sum by (pod) (increase(outrigger_repair_passes_total{namespace=~\"$namespace\"}[$__rate_interval]))",
+                    "{{pod}}",
+                )],
+            },
+            Panel {
+                title: "Evictions",
+                description: "By outcome. Over budget: a disruption budget forbids it for now.",
+                unit: Unit::Count,
+                lines: &[(
+                    "sum by (outcome) (increase(outrigger_repair_evictions_total{namespace=~\"$namespace\"}[$__rate_interval]))",
+                    "{{outcome}}",
+                )],
+            },
+            Panel {
+                title: "Events",
+                description: "News for the owners of pods. What comes faster than ten a second for long is dropped.",
+                unit: Unit::Count,
+                lines: &[
+                    ("sum(increase(outrigger_events_written_total{namespace=~\"$namespace\"}[$__rate_interval]))", "written"),
+                    ("sum(increase(outrigger_events_dropped_total{namespace=~\"$namespace\"}[$__rate_interval]))", "dropped"),
+                ],
+            },
+        ],
+    },
+    Row {
         title: "Certificates and leadership",
         panels: &[
             Panel {

@@ -43,6 +43,7 @@ fn pods() -> Vec<(&'static str, Value, bool, bool)> {
         ("asks for nothing", json!({}), false, true),
         ("asks", plain(asks.clone()), false, false),
         ("asks for none", plain(json!({"outrigger.dev/inject": "none"})), false, true),
+        ("asks for none with blanks", plain(json!({"outrigger.dev/inject": " none "})), false, true),
         ("was injected", plain(json!({"outrigger.dev/inject": "vnc", "outrigger.dev/status": "{}"})), false, true),
         ("has other annotations", plain(json!({"example.com/team": "a"})), false, true),
         ("says nothing where defaults are given", json!({}), true, false),

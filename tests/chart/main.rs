@@ -4,9 +4,13 @@
 mod cluster;
 #[path = "../common/committed.rs"]
 mod committed;
+#[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../common/helm.rs"]
 mod helm;
 mod refused;
 mod rendered;
+mod repair;
 mod rights;
 mod values;

@@ -26,6 +26,24 @@ fn bad_values_are_refused_by_name() {
         (&["admission.httpsPort=8080"], "admission.httpsPort and admission.statusPort are both 8080: choose two"),
         (&["certificates.mode=files"], "needs certificates.secretName: the name of a Secret of type kubernetes.io/tls"),
         (&["certificates.mode=files", "certificates.secretName=tls"], "needs certificates.caBundle: the CA's certificate in PEM"),
+        (
+            &["certificates.mode=files", "certificates.secretName=tls", "certificates.caBundle=-----BEGIN PRIVATE KEY-----"],
+            "certificates.caBundle holds a private key",
+        ),
+        (&["webhooks.failurePolicy=null"], "at '/webhooks': missing property 'failurePolicy'"),
+        (&["certificates.leafLifetime=0h"], "certificates.leafLifetime is \"0h\": it must be 10s or longer"),
+        (
+            &["certificates.mode=cert-manager", "certificates.leafLifetime=59m"],
+            "certificates.leafLifetime is \"59m\": it must be 3600s or longer",
+        ),
+        (&["certificates.issuerRef.kind=ClusterIssuer"], "at '/certificates/issuerRef': missing property 'name'"),
+        (&["image.registry=https://example.com"], "at '/image/registry': 'https://example.com' does not match pattern"),
+        (&["image.registry=example.com/rigs/"], "at '/image/registry': 'example.com/rigs/' does not match pattern"),
+        (&["repair.mode=on"], "at '/repair/mode': value must be one of 'report', 'evict', 'off'"),
+        (&["repair.interval=500ms"], "repair.interval is \"500ms\": a duration is numbers with units h, m or s"),
+        (&["repair.interval=0s"], "repair.interval is \"0s\": it must be 1s or longer"),
+        (&["repair.evictionsPerMinute=0"], "at '/repair/evictionsPerMinute': minimum: got 0, want 1"),
+        (&["repair.namespaces={desks,desks}"], "at '/repair/namespaces': items at 0 and 1 are equal"),
         (&["certificates.secretName=tls"], "are for certificates.mode files, and the mode is self"),
     ] {
         let refused = helm.template(&set(values));

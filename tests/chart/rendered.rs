@@ -15,11 +15,13 @@ const BUNDLE: &str = "certificates.caBundle=-----BEGIN CERTIFICATE-----";
 const FILES: [&str; 3] = ["certificates.mode=files", "certificates.secretName=own", BUNDLE];
 
 /// Choices that change much; each is linted and counted.
-const CHOICES: [&[&str]; 5] = [
+const CHOICES: [&[&str]; 7] = [
     &[],
     &["webhooks.failurePolicy=Fail", "guard.enabled=true", "networkPolicy.enabled=true", "metrics.serviceMonitor.enabled=true"],
     &FILES,
     &["certificates.mode=cert-manager", "image.pullSecrets={mirror}", "admission.hostNetwork=true", "admission.httpsPort=10260"],
+    &["repair.mode=evict", "repair.namespaces={desks,shop}", "repair.outdated=true"],
+    &["certificates.mode=cert-manager", "repair.mode=off", "enabled=true", "image.registry=[::1]:5000/rigs"],
     &["admission.podAnnotations.a=b", "admission.priorityClassName=high", "admission.nodeSelector.disk=fast", "controllers.replicas=1"],
 ];
 
@@ -81,11 +83,17 @@ fn each_choice_brings_its_own_objects() {
     assert_eq!(changes(&known).0, ["PrometheusRule/outrigger"]);
     assert_eq!(changes(&set(&["metrics.dashboard.enabled=true"])).0, ["ConfigMap/outrigger-dashboard"]);
 
+    let authority = ["Role/outrigger-admission", "RoleBinding/outrigger-admission", "Secret/outrigger-ca"];
     let (added, gone) = changes(&set(&FILES));
     assert!(added.is_empty());
-    let without: Vec<&String> = gone.iter().filter(|title| !title.ends_with("/outrigger-controllers")).collect();
-    assert_eq!(without, ["Role/outrigger-admission", "RoleBinding/outrigger-admission", "Secret/outrigger-ca"]);
-    assert!(gone.len() > without.len(), "the controllers have nothing to do");
+    assert_eq!(gone, authority);
+    assert!(changes(&set(&["repair.mode=off"])).1.is_empty(), "the controllers keep the CA");
+    let (_, gone) = changes(&set(&[&FILES[..], &["repair.mode=off"]].concat()));
+    let (controllers, others): (Vec<String>, Vec<String>) = gone.into_iter().partition(|title| title.ends_with("/outrigger-controllers"));
+    assert_eq!(others, authority);
+    assert!(default.iter().filter(|title| title.ends_with("/outrigger-controllers")).eq(&controllers), "they have nothing to do");
+    let (added, _) = changes(&set(&["repair.namespaces={desks,shop}"]));
+    assert_eq!(added, ["Role/outrigger-repair", "Role/outrigger-repair", "RoleBinding/outrigger-repair", "RoleBinding/outrigger-repair"]);
     let (added, _) = changes(&set(&["certificates.mode=cert-manager"]));
     assert_eq!(
         added,
@@ -171,13 +179,48 @@ fn the_settings_are_those_that_the_program_reads() {
     assert_eq!(settings.sidecar(SidecarKind::Vnc).resources.cpu_limit.as_deref(), Some("2"));
 }
 
+/// Each value of repair is a flag of the controllers, which read the same settings as the webhook.
+#[test]
+fn the_controllers_are_told_how_to_repair() {
+    let Some(helm) = Helm::obtain("the_controllers_are_told_how_to_repair") else { return };
+    let arguments = |values: &[&str]| {
+        let rendered = helm.objects(&set(values));
+        let container = &find(&rendered, "Deployment/outrigger-controllers")["spec"]["template"]["spec"]["containers"][0];
+        let arguments = container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap().to_owned());
+        arguments.filter(|argument| argument.contains("repair") || argument.contains("values")).collect::<Vec<_>>()
+    };
+    let default = ["--repair=report", "--repair-interval=5m", "--repair-minimum-age=1m", "--repair-evictions-per-minute=6"];
+    let settings = ["--values=/etc/outrigger/values.yaml"];
+    assert_eq!(arguments(&[]), [&default[..], &settings].concat());
+    let chosen = [
+        "repair.mode=evict",
+        "repair.interval=1h30m",
+        "repair.minimumAge=0s",
+        "repair.evictionsPerMinute=6000",
+        "repair.namespaces={desks,shop}",
+        "repair.outdated=true",
+    ];
+    let flags = [
+        "--repair=evict",
+        "--repair-interval=1h30m",
+        "--repair-minimum-age=0s",
+        "--repair-evictions-per-minute=6000",
+        "--repair-namespaces=desks,shop",
+        "--repair-outdated",
+    ];
+    assert_eq!(arguments(&chosen), [&flags[..], &settings].concat());
+    for off in ["repair.mode=off", "repair.mode=false"] {
+        assert_eq!(arguments(&[off]), ["--repair=off"], "YAML takes a bare off for false");
+    }
+}
+
 /// What people set on the pods of any chart, for each role by itself.
 #[test]
 fn each_role_takes_what_its_pods_need() {
     let Some(helm) = Helm::obtain("each_role_takes_what_its_pods_need") else { return };
     let toleration = json!({"key": "dedicated", "operator": "Exists"});
     let affinity = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}});
-    let variable = json!({"name": "HTTPS_PROXY", "value": "http://proxy:3128"});
+    let variable = json!({"name": "RUST_BACKTRACE", "value": "1"});
     let values = json!({
         "replicas": 3,
         "resources": {"limits": {"memory": "1Gi"}},
@@ -228,6 +271,7 @@ fn names_that_look_like_numbers_stay_names() {
     let names = [
         "admission.priorityClassName=7",
         "image.pullSecrets[0]=7",
+        "repair.namespaces[0]=7",
         "test.namespace=7",
         "metrics.serviceMonitor.interval=70",
         "log.filter=off",
@@ -278,9 +322,12 @@ fn reviews_are_traced_where_a_collector_is_named() {
 #[test]
 fn upgrades_roll_the_pods_and_keep_the_ca() {
     let Some(helm) = Helm::obtain("upgrades_roll_the_pods_and_keep_the_ca") else { return };
-    let template = |values: &[&str]| find(&helm.objects(&set(values)), "Deployment/outrigger-admission")["spec"]["template"].clone();
-    assert_eq!(template(&[]), template(&["controllers.replicas=3"]));
-    assert_ne!(template(&[]), template(&["injection.imagePullPolicy=Always"]));
+    for role in ["admission", "controllers"] {
+        let template =
+            |values: &[&str]| find(&helm.objects(&set(values)), &format!("Deployment/outrigger-{role}"))["spec"]["template"].clone();
+        assert_eq!(template(&[]), template(&["controllers.replicas=3"]));
+        assert_ne!(template(&[]), template(&["injection.imagePullPolicy=Always"]));
+    }
     let rendered = helm.objects(&[]);
     let secret = find(&rendered, "Secret/outrigger-ca");
     assert_eq!((&secret["type"], secret.get("data"), secret.get("stringData")), (&json!("outrigger.dev/ca"), None, None));
@@ -294,6 +341,46 @@ fn an_update_waits_for_the_new_pod_where_there_is_room_for_it() {
         let rendered = helm.objects(&set(values));
         let update = &find(&rendered, "Deployment/outrigger-admission")["spec"]["strategy"]["rollingUpdate"];
         assert_eq!(update, &json!({"maxSurge": surge, "maxUnavailable": unavailable}), "{values:?}");
+    }
+}
+
+/// A number in the manifest would undo what an autoscaler chose, at each upgrade.
+#[test]
+fn the_number_of_replicas_can_be_left_to_an_autoscaler() {
+    let Some(helm) = Helm::obtain("the_number_of_replicas_can_be_left_to_an_autoscaler") else { return };
+    for role in ["admission", "controllers"] {
+        let rendered = helm.objects(&["--set", &format!("{role}.replicas=null")]);
+        assert_eq!(find(&rendered, &format!("Deployment/outrigger-{role}"))["spec"].get("replicas"), None);
+    }
+}
+
+/// OpenShift gives each namespace user ids of its own, and refuses pods that name others.
+#[test]
+fn no_pod_names_a_user() {
+    let Some(helm) = Helm::obtain("no_pod_names_a_user") else { return };
+    for choice in [&[][..], &FILES] {
+        let objects = helm.objects(&set(choice));
+        let pods: Vec<&Value> = objects.iter().map(|object| &object["spec"]["template"]["spec"]).filter(|pod| pod.is_object()).collect();
+        assert_eq!(pods.len(), 3);
+        for pod in pods {
+            let text = pod.to_string();
+            assert!(!["runAsUser", "runAsGroup", "fsGroup"].iter().any(|field| text.contains(field)), "{text}");
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+            // So whoever it is must be able to read what is mounted.
+            let secrets = pod["volumes"].as_array().into_iter().flatten().filter(|volume| volume["secret"].is_object());
+            assert!(secrets.into_iter().all(|volume| volume["secret"]["defaultMode"] == 0o444), "{text}");
+        }
+    }
+}
+
+/// In a namespace where nothing may go out by default, our pods reach the API server all the same.
+#[test]
+fn network_policies_let_our_pods_out() {
+    let Some(helm) = Helm::obtain("network_policies_let_our_pods_out") else { return };
+    let objects = helm.objects(&set(&["networkPolicy.enabled=true"]));
+    for role in ["admission", "controllers"] {
+        let policy = &find(&objects, &format!("NetworkPolicy/outrigger-{role}"))["spec"];
+        assert_eq!((&policy["policyTypes"], &policy["egress"]), (&json!(["Ingress", "Egress"]), &json!([{}])));
     }
 }
 

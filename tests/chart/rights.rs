@@ -14,8 +14,11 @@ const INTRODUCTION: &str = "\
 
 <!-- Generated from a real API server's answers: `UPDATE_GENERATED=1 cargo test --test chart`. -->
 
-This is all that each ServiceAccount of an installation with `certificates.mode: self` may do beyond what every account may. With the
-other modes, `outrigger-admission` may not read the Secret, and there are no controllers.
+This is all that each ServiceAccount of an installation with the defaults may do beyond what every account may.
+
+* With another `certificates.mode` than `self`, neither may read the Secret, nor the controllers the webhook configurations.
+* With `repair.mode: evict` the controllers may create `pods/eviction`, too; with `off` they know nothing of pods, namespaces and Events.
+* With `repair.namespaces` the controllers have their rights about pods, Events and owners in those namespaces alone.
 ";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +45,7 @@ async fn rights(cluster: &ControlPlane, account: &str) -> Vec<String> {
 }
 
 /// The rules that hold for an account of the release's namespace in a namespace.
-async fn rules(cluster: &ControlPlane, account: &str, namespace: &str) -> BTreeSet<String> {
+pub(crate) async fn rules(cluster: &ControlPlane, account: &str, namespace: &str) -> BTreeSet<String> {
     let user = format!("--as=system:serviceaccount:{RELEASE}:{account}");
     let groups = ["--as-group=system:authenticated", "--as-group=system:serviceaccounts"];
     let own_group = format!("--as-group=system:serviceaccounts:{RELEASE}");

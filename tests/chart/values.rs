@@ -40,8 +40,9 @@ fn the_schema_knows_the_same_keys() {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     let mut known = BTreeSet::new();
     collect_properties(&schema, &schema, "", &mut known);
-    // Helm puts it there for charts that contain this one.
+    // Charts that contain this one have them.
     known.remove("global");
+    known.remove("enabled");
     let documented = documented();
     let told: BTreeSet<String> = documented.iter().map(|documented| documented.path.clone()).collect();
     // Members of a value that is told as a whole have no comments of their own.
@@ -54,6 +55,35 @@ fn the_schema_knows_the_same_keys() {
         "in the schema and without a comment"
     );
     assert_eq!(told.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "in the values and not in the schema");
+}
+
+/// Whoever writes `key:` and nothing more takes the default away. Only replicas can be done without, for autoscalers.
+#[test]
+fn the_schema_misses_what_is_left_empty() {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let documented = documented();
+    let dispensable: Vec<&str> = documented
+        .iter()
+        .map(|documented| documented.path.as_str())
+        .filter(|path| {
+            let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
+            let required = at(&schema, parent)["required"].as_array();
+            !required.is_some_and(|required| required.iter().any(|name| name == key))
+        })
+        .collect();
+    assert_eq!(dispensable, ["admission.replicas", "controllers.replicas"]);
+}
+
+/// The schema of a value.
+fn at<'a>(schema: &'a Value, path: &str) -> &'a Value {
+    path.split('.').filter(|key| !key.is_empty()).fold(schema, |section, key| resolved(schema, &section["properties"][key]))
+}
+
+fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    }
 }
 
 fn page() -> String {
@@ -127,11 +157,7 @@ fn leaves(value: &Value, path: &str, found: &mut impl FnMut(&str)) {
 
 /// The paths of all properties, following references.
 fn collect_properties(root: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
-    let schema = match schema["$ref"].as_str() {
-        Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
-        None => schema,
-    };
-    for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+    for (key, property) in resolved(root, schema)["properties"].as_object().into_iter().flatten() {
         let path = below(path, key);
         collect_properties(root, property, &path, found);
         found.insert(path);

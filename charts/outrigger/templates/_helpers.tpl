@@ -42,6 +42,37 @@ outrigger-admission.{{ .Release.Namespace }}.svc
 {{ dict "injection" $injection | toYaml }}
 {{- end }}
 
+{{/* Both roles know what namespaces give their pods. */}}
+{{- define "outrigger.namespacesRule" -}}
+apiGroups: [""]
+resources: [namespaces]
+verbs: [get, list, watch]
+{{- end }}
+
+{{/* Owners of pods are told by Events; a ReplicaSet's and a Job's own owner is found first. */}}
+{{- define "outrigger.eventsRules" -}}
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get]
+{{- end }}
+
+{{/* Refuses what is no duration, or a shorter one than the program or cert-manager takes; takes name, value and least, in seconds. */}}
+{{- define "outrigger.checkDuration" -}}
+{{- if not (regexMatch "^([0-9]+(h|m|s))+$" .value) -}}
+{{- fail (printf "%s is %q: a duration is numbers with units h, m or s, such as 168h or 1h30m" .name .value) -}}
+{{- end -}}
+{{- $start := now -}}
+{{- if lt (sub (dateModify .value $start | unixEpoch) (unixEpoch $start)) (int64 .least) -}}
+{{- fail (printf "%s is %q: it must be %ds or longer" .name .value (int .least)) -}}
+{{- end -}}
+{{- end }}
+
 {{/* Wrong combinations, which the schema can't name. */}}
 {{- define "outrigger.check" -}}
 {{- if and .Values.admission.hostNetwork (eq (int .Values.admission.httpsPort) 10250) -}}
@@ -58,17 +89,21 @@ outrigger-admission.{{ .Release.Namespace }}.svc
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $least := ternary 3600 10 (eq .Values.certificates.mode "cert-manager") -}}
 {{- range $name := list "caLifetime" "leafLifetime" -}}
-{{- $value := get $.Values.certificates $name -}}
-{{- if not (regexMatch "^([0-9]+(h|m|s))+$" $value) -}}
-{{- fail (printf "certificates.%s is %q: a duration is numbers with units h, m or s, such as 168h or 1h30m" $name $value) -}}
+{{- include "outrigger.checkDuration" (dict "name" (printf "certificates.%s" $name) "value" (get $.Values.certificates $name) "least" $least) -}}
 {{- end -}}
+{{- range $name, $least := dict "interval" 1 "minimumAge" 0 -}}
+{{- include "outrigger.checkDuration" (dict "name" (printf "repair.%s" $name) "value" (get $.Values.repair $name) "least" $least) -}}
 {{- end -}}
 {{- if and .Values.image.digest (not (regexMatch "^sha256:[0-9a-f]{64}$" .Values.image.digest)) -}}
 {{- fail (printf "image.digest is %q: it must be sha256: and 64 hexadecimal digits" .Values.image.digest) -}}
 {{- end -}}
 {{- if and (ne .Values.certificates.mode "files") (or .Values.certificates.secretName .Values.certificates.caBundle) -}}
 {{- fail (printf "certificates.secretName and certificates.caBundle are for certificates.mode files, and the mode is %s: set it, or leave them empty" .Values.certificates.mode) -}}
+{{- end -}}
+{{- if contains "PRIVATE KEY" .Values.certificates.caBundle -}}
+{{- fail "certificates.caBundle holds a private key, and everybody who may read the webhook configurations would have it: give the CA's certificate alone" -}}
 {{- end -}}
 {{- if eq .Values.certificates.mode "files" -}}
 {{- if not .Values.certificates.secretName -}}

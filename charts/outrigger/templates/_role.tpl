@@ -4,11 +4,11 @@ What every role of the program has. Each takes a dict:
   root         the chart's own context
   name         the role, which is also its key in the values
   arguments    arguments of `outrigger serve` beside those that all roles have
+  settings     whether it reads the settings of injection; its pods roll when these change
   env          variables of the container beside those that all roles have
   ports        ports of the container beside the one for probes and metrics, by name
   volumes      volumes of the pod
   mounts       where they are mounted
-  annotations  annotations of the pods that make them roll when what they name changes
   clusterRules rules of the ClusterRole
   rules        rules of the Role in the release's namespace
 */}}
@@ -109,12 +109,24 @@ namespace: {{ .root.Release.Namespace | quote }}
 
 {{- define "outrigger.role.deployment" -}}
 {{- $values := index .root.Values .name -}}
+{{- $arguments := .arguments -}}
+{{- $annotations := $values.podAnnotations -}}
+{{- $volumes := .volumes | default list -}}
+{{- $mounts := .mounts | default list -}}
+{{- if .settings -}}
+{{- $arguments = append $arguments "--values=/etc/outrigger/values.yaml" -}}
+{{- $annotations = merge (dict "checksum/settings" (include "outrigger.settings" .root | sha256sum)) $annotations -}}
+{{- $volumes = append $volumes (dict "name" "settings" "configMap" (dict "name" "outrigger-settings")) -}}
+{{- $mounts = append $mounts (dict "name" "settings" "mountPath" "/etc/outrigger" "readOnly" true) -}}
+{{- end -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   {{- include "outrigger.role.metadata" . | nindent 2 }}
 spec:
-  replicas: {{ $values.replicas }}
+  {{- with $values.replicas }}
+  replicas: {{ . }}
+  {{- end }}
   selector:
     matchLabels:
       {{- include "outrigger.role.selector" . | nindent 6 }}
@@ -133,7 +145,7 @@ spec:
         {{- with $values.podLabels }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- with merge (dict) (.annotations | default dict) $values.podAnnotations }}
+      {{- with $annotations }}
       annotations:
         {{- toYaml . | nindent 8 }}
       {{- end }}
@@ -156,10 +168,8 @@ spec:
       # After the drain, requests that have begun are finished.
       terminationGracePeriodSeconds: {{ add $values.drainSeconds 20 }}
       securityContext:
+        # Which user, the image says, or the cluster: OpenShift gives each namespace ids of its own.
         runAsNonRoot: true
-        runAsUser: 65532
-        runAsGroup: 65532
-        fsGroup: 65532
         seccompProfile: {type: RuntimeDefault}
       containers:
         - name: outrigger
@@ -172,7 +182,7 @@ spec:
             - --drain-delay={{ $values.drainSeconds }}s
             - {{ printf "--log=%s" .root.Values.log.filter | quote }}
             - --log-format={{ .root.Values.log.format }}
-            {{- toYaml .arguments | nindent 12 }}
+            {{- toYaml $arguments | nindent 12 }}
           env:
             - name: OUTRIGGER_NAMESPACE
               valueFrom:
@@ -201,11 +211,11 @@ spec:
             allowPrivilegeEscalation: false
             readOnlyRootFilesystem: true
             capabilities: {drop: [ALL]}
-          {{- with .mounts }}
+          {{- with $mounts }}
           volumeMounts:
             {{- toYaml . | nindent 12 }}
           {{- end }}
-      {{- with .volumes }}
+      {{- with $volumes }}
       volumes:
         {{- toYaml . | nindent 8 }}
       {{- end }}
@@ -254,7 +264,7 @@ spec:
   podSelector:
     matchLabels:
       {{- include "outrigger.role.selector" . | nindent 6 }}
-  policyTypes: [Ingress]
+  policyTypes: [Ingress, Egress]
   ingress:
     - ports:
         - {port: status, protocol: TCP}
@@ -266,4 +276,6 @@ spec:
     - ports:
         - {port: {{ $name }}, protocol: TCP}
     {{- end }}
+  # Where the API server, the cluster's DNS and a collector are, no rule can say for every cluster.
+  egress: [{}]
 {{- end }}
