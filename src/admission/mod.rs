@@ -10,6 +10,7 @@ mod pods;
 pub mod registration;
 mod review;
 mod router;
+mod subject;
 
 pub use metrics::Metrics;
 pub use objects::Objects;

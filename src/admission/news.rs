@@ -1,47 +1,17 @@
-//! What the owner of a pod without sidecars is told. Only then the review is read once more, for its owner.
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use serde::Deserialize;
+//! What the owner of a pod without sidecars is told.
 
 use crate::{
-    events::note::{Note, Reason, Reference},
+    events::note::{Note, Reason},
     injection::{Decision, InjectionError, Outcome},
 };
 
-use super::pods::messages;
+use super::{pods::messages, subject::Subject};
 
 /// Why a pod gets no sidecars.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct News {
     reason: Reason,
     message: String,
-}
-
-#[derive(Deserialize)]
-struct Review {
-    request: Request,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Request {
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    dry_run: Option<bool>,
-    object: Object,
-}
-
-#[derive(Deserialize)]
-struct Object {
-    #[serde(default)]
-    metadata: Metadata,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Metadata {
-    owner_references: Option<Vec<OwnerReference>>,
 }
 
 impl News {
@@ -59,13 +29,12 @@ impl News {
     }
 
     /// The note to the pod's controller. Whoever creates a pod without one reads the answer itself, and a dry run has no effects.
-    pub(super) fn note(self, review: &str) -> Option<Note> {
-        let Request { namespace, dry_run, object } = serde_json::from_str::<Review>(review).ok()?.request;
-        if dry_run == Some(true) || namespace.is_empty() {
+    pub(super) fn note(self, subject: &Subject) -> Option<Note> {
+        if subject.is_dry_run() || subject.namespace.is_empty() {
             return None;
         }
-        let about = Reference::controller(&object.metadata.owner_references.unwrap_or_default())?;
-        Some(Note { namespace, about, reason: self.reason, message: self.message })
+        let about = subject.controller()?;
+        Some(Note { namespace: subject.namespace.clone(), about, reason: self.reason, message: self.message })
     }
 }
 
@@ -80,7 +49,7 @@ mod tests {
     }
 
     fn note(owners: &Value, dry_run: &Value) -> Option<Note> {
-        News { reason: Reason::Denied, message: "a pod was refused: too flat".to_owned() }.note(&review(owners, dry_run))
+        News { reason: Reason::Denied, message: "a pod was refused: too flat".to_owned() }.note(&Subject::read(&review(owners, dry_run)))
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
     denial,
     metrics::Verdict,
     review::{self, Answer, Refusal, Request, ReviewError},
+    subject::Subject,
 };
 
 /// What judges our own kinds.
@@ -38,7 +39,7 @@ impl Objects {
         let request: Request<'_, &RawValue> = review::read(text)?;
         let (answer, verdict) = self.decide(kind, &request);
         if let Some(refusal) = &answer.refusal {
-            denial::log(text, refusal);
+            denial::log(&Subject::read(text), refusal);
         }
         Ok((answer.to_bytes(&request.uid)?, verdict))
     }

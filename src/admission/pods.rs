@@ -21,6 +21,7 @@ use super::{
     metrics::Verdict,
     news::News,
     review::{self, Answer, Refusal, Request, ReviewError},
+    subject::Subject,
 };
 
 /// How long a pod waits for its namespace: both come from one `kubectl apply`, and the namespace's event may be on its way.
@@ -43,13 +44,21 @@ impl Pods {
         let request: Request<'_, Pod<'_>> = review::read(text)?;
         let knowledge = self.namespace(request.namespace.as_deref(), &request, waiting).await;
         let (answer, verdict, news) = self.decide(text, &request, knowledge);
-        if let Some(refusal) = &answer.refusal {
-            denial::log(text, refusal);
-        }
-        if let Some(note) = news.and_then(|news| news.note(text)) {
-            self.notes.tell(note);
+        // A refusal is news too.
+        if let Some(news) = news {
+            self.tell(news, &Subject::read(text), &answer);
         }
         Ok((answer.to_bytes(&request.uid)?, verdict))
+    }
+
+    /// Tells the log that a pod was refused, and its owner why it has no sidecars.
+    fn tell(&self, news: News, subject: &Subject, answer: &Answer) {
+        if let Some(refusal) = &answer.refusal {
+            denial::log(subject, refusal);
+        }
+        if let Some(note) = news.note(subject) {
+            self.notes.tell(note);
+        }
     }
 
     /// What is known of the pod's namespace, after a short wait for what is on its way.
