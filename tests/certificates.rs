@@ -12,11 +12,11 @@ use std::{
 };
 
 use common::{
-    balancer::Balancer,
     https::{Client, pod, review},
     installation::{Installation, SECRET},
     load::Load,
     process::Server,
+    replicas::{Replicas, SHORT_LIVES},
     webhook::wait_for,
 };
 use outrigger_bed::ControlPlane;
@@ -105,41 +105,20 @@ async fn the_ca_is_added_to_both_configurations_and_what_others_put_there_stays(
     installation.until_asked().await;
 }
 
-/// CAs that are renewed every 20 seconds, and leaves every 12: the third of their lives that is left outlasts what happens here.
-const SHORT_LIVES: [&str; 2] = ["--ca-lifetime=30s", "--leaf-lifetime=20s"];
-
 /// All that can happen to an installation while pods are created, each without a pod that was accepted and not reviewed,
 /// and without one that was refused for the webhook's sake.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_review_fails_through_rotation_rolling_restart_and_a_restart_of_the_api_server() {
     let cluster: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await));
     let installation = Installation::with_empty_secret(cluster, "steady").await;
-    let balancer = Balancer::start().await;
-    let both_roles = ["--roles=admission,controllers", SHORT_LIVES[0], SHORT_LIVES[1]];
-    let mut replicas = vec![installation.replica(&both_roles), installation.replica(&both_roles)];
-    for replica in &replicas {
-        replica.until_status("/readyz", 200).await;
-        balancer.add(replica);
-    }
-    installation.register(balancer.address, None).await;
-    installation.published().await;
-    installation.until_asked().await;
+    let mut replicas = Replicas::start(&installation, &SHORT_LIVES).await;
 
     let load = Load::start(installation.namespace.client());
-    shake_hands_until(&installation, balancer.address, installation.rotated()).await;
+    shake_hands_until(&installation, replicas.balancer.address, installation.rotated()).await;
     let after_rotation = load.outcome();
     assert_eq!(after_rotation.unreviewed, [], "after a rotation");
 
-    // A rolling restart: one more, then one less.
-    for _ in 0..2 {
-        let new = installation.replica(&both_roles);
-        new.until_status("/readyz", 200).await;
-        balancer.add(&new);
-        replicas.push(new);
-        let mut old = replicas.remove(0);
-        old.signal(Signal::TERM);
-        assert_eq!(old.exit().await.code(), Some(0), "{}", old.log());
-    }
+    replicas.roll_out().await;
     let after_rollout = load.outcome();
     assert_eq!(after_rollout.unreviewed, [], "after a rolling restart");
     assert_eq!(after_rollout.unanswered, [], "the API server was there all the time");
@@ -183,15 +162,7 @@ async fn shake_hands_until(installation: &Installation<'_>, address: SocketAddr,
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_replica_costs_reviews_only_until_its_endpoint_is_gone() {
     let installation = Installation::with_empty_secret(ControlPlane::shared().await, "killed").await;
-    let balancer = Balancer::start().await;
-    let replicas = [(); 2].map(|()| installation.replica(&["--roles=admission,controllers"]));
-    for replica in &replicas {
-        replica.until_status("/readyz", 200).await;
-        balancer.add(replica);
-    }
-    installation.register(balancer.address, None).await;
-    installation.published().await;
-    installation.until_asked().await;
+    let replicas = Replicas::start(&installation, &[]).await;
     let load = Load::start(installation.namespace.client());
     let enough = async |count: usize| {
         wait_for("pods are accepted", async || (load.outcome().accepted.len() >= count).then_some(())).await;
@@ -200,7 +171,7 @@ async fn a_killed_replica_costs_reviews_only_until_its_endpoint_is_gone() {
     let before = load.outcome();
 
     let killed = Instant::now();
-    replicas[0].signal(Signal::KILL);
+    replicas.servers[0].signal(Signal::KILL);
     enough(before.accepted.len() + 100).await;
     let outcome = load.end().await;
     let missed: Vec<_> = outcome.unreviewed.iter().filter(|(at, _)| *at >= killed).collect();

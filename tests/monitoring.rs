@@ -18,7 +18,8 @@ use std::{
 
 use common::{
     https::{pod, review},
-    process::{OwnCertificate, Server},
+    own_certificate::OwnCertificate,
+    process::Server,
     webhook::wait_for,
 };
 use outrigger::monitoring::{self, ALERTS};

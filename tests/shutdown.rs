@@ -16,7 +16,8 @@ use std::{
 
 use common::{
     https::{Client, pod, post, read_answer, request, review, until_closed, within},
-    process::{OwnCertificate, Server, failing},
+    own_certificate::OwnCertificate,
+    process::{Server, failing},
     webhook::{plain_get, wait_for},
 };
 use outrigger_bed::{ControlPlane, free_port};

@@ -6,6 +6,7 @@
 mod common;
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,13 +16,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use common::{
-    balancer::Balancer,
     https::{Client, pod, post, read_answer, review, within},
     installation::Installation,
-    process::Server,
+    replicas::{Replicas, SHORT_LIVES},
 };
 use outrigger_bed::ControlPlane;
-use rustix::process::Signal;
 use tokio::{io::AsyncWriteExt, task::JoinSet};
 
 /// How many reviews are to be answered at least, where somebody has more patience than a test may have.
@@ -33,22 +32,15 @@ const CLIENTS: usize = 8;
 const PER_CONNECTION: usize = 200;
 /// An API server hears of a new bundle a moment after it was published.
 const LATE: Duration = Duration::from_millis(400);
-/// CAs that are renewed every 20 seconds, and leaves every 12.
-const SHORT_LIVES: [&str; 2] = ["--ca-lifetime=30s", "--leaf-lifetime=20s"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_review_fails_in_the_long_run() {
     let wanted = std::env::var(VARIABLE).map_or(REVIEWS, |text| text.parse().unwrap());
     let installation = Installation::with_empty_secret(ControlPlane::shared().await, "soak").await;
-    let balancer = Balancer::start().await;
-    let mut replicas = Vec::new();
-    for _ in 0..2 {
-        replicas.push(replica(&installation, &balancer).await);
-    }
-    installation.register(balancer.address, None).await;
-    installation.published().await;
+    let mut replicas = Replicas::start(&installation, &SHORT_LIVES).await;
+    let address = replicas.balancer.address;
 
-    let trusting = Arc::new(ArcSwap::from_pointee(client(&installation, &balancer).await));
+    let trusting = Arc::new(ArcSwap::from_pointee(client(&installation, address).await));
     let answered = Arc::new(AtomicU64::new(0));
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
@@ -60,14 +52,14 @@ async fn no_review_fails_in_the_long_run() {
         while answered.load(Ordering::Relaxed) < wanted || rotations == 0 {
             installation.rotated().await;
             rotations += 1;
-            roll_out(&installation, &balancer, &mut replicas).await;
+            replicas.roll_out().await;
             rollouts += 1;
         }
     };
     let hears = async {
         loop {
             tokio::time::sleep(LATE).await;
-            trusting.store(Arc::new(client(&installation, &balancer).await));
+            trusting.store(Arc::new(client(&installation, address).await));
         }
     };
     tokio::select! {
@@ -99,23 +91,6 @@ async fn ask(trusting: Arc<ArcSwap<Client>>, answered: Arc<AtomicU64>) {
     }
 }
 
-async fn client(installation: &Installation<'_>, balancer: &Balancer) -> Client {
-    Client::new(&installation.bundles("mutatingwebhookconfigurations").await[0], balancer.address)
-}
-
-async fn replica(installation: &Installation<'_>, balancer: &Balancer) -> Server {
-    let replica = installation.replica(&["--roles=admission,controllers", SHORT_LIVES[0], SHORT_LIVES[1]]);
-    replica.until_status("/readyz", 200).await;
-    balancer.add(&replica);
-    replica
-}
-
-/// For each replica one more, then it goes.
-async fn roll_out(installation: &Installation<'_>, balancer: &Balancer, replicas: &mut Vec<Server>) {
-    for _ in 0..replicas.len() {
-        replicas.push(replica(installation, balancer).await);
-        let mut old = replicas.remove(0);
-        old.signal(Signal::TERM);
-        assert_eq!(old.exit().await.code(), Some(0), "{}", old.log());
-    }
+async fn client(installation: &Installation<'_>, address: SocketAddr) -> Client {
+    Client::new(&installation.bundles("mutatingwebhookconfigurations").await[0], address)
 }

@@ -9,6 +9,8 @@ mod additions;
 mod crowd;
 mod hardship;
 mod load;
+#[path = "../../tests/common/own_certificate.rs"]
+mod own_certificate;
 mod process;
 mod quota;
 mod report;

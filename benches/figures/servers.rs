@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use super::{
     additions::{Addition, Additions},
     load::Target,
+    own_certificate::OwnCertificate,
     process::Process,
 };
 
@@ -43,15 +44,6 @@ impl Files {
             additions: folder.join("additions.json"),
         }
     }
-
-    fn write(folder: &Path) -> Self {
-        let files = Self::in_folder(folder);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
-        fs::write(&files.certificate, certificate.pem()).unwrap();
-        fs::write(&files.key, key.serialize_pem()).unwrap();
-        files
-    }
 }
 
 /// Starts servers.
@@ -73,7 +65,8 @@ pub(crate) struct Server {
 impl Yard {
     pub(crate) fn new(kubeconfig: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::write(folder.path());
+        let files = Files::in_folder(folder.path());
+        OwnCertificate::write(folder.path());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&files.certificate).unwrap()).unwrap();
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();

@@ -103,6 +103,29 @@ async fn create(api: &Api<Pod>, mut pod: Value) -> Result<(), String> {
     }
 }
 
+/// The pod's own account may read what is bound to it, where it is bound.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roles_of_file_sync_give_nothing_until_they_are_bound() {
+    let Some(cluster) = installed().await else { return };
+    let namespace = cluster.namespace("dashboards").await;
+    let here = namespace.name();
+    let account = format!("{here}:default");
+    let may_list = async |what: &str, place: &str| {
+        let user = format!("--as=system:serviceaccount:{account}");
+        cluster.kubectl(&["auth", "can-i", "list", what, "--namespace", place, &user]).await.stdout.trim() == "yes"
+    };
+    for (kind, role, name) in [("configmaps", "outrigger-file-sync", "files"), ("secrets", "outrigger-file-sync-secrets", "secrets")] {
+        assert!(!may_list(kind, here).await, "{kind} before");
+        let bind = ["create", "rolebinding", name, "--namespace", here, "--clusterrole", role, "--serviceaccount", &account];
+        assert!(cluster.kubectl(&bind).await.status.success());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !may_list(kind, here).await {
+            assert!(Instant::now() < deadline, "{role} does not let anybody list {kind}");
+        }
+        assert!(!may_list(kind, "default").await, "{kind} elsewhere");
+    }
+}
+
 /// Strictly read, and within the strictest Pod Security Standard.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_takes_all_that_is_rendered_without_a_warning() {

@@ -41,6 +41,8 @@ fn what_is_rendered_by_default_is_known_by_name() {
         ["admission", "controllers"].iter().flat_map(|name| role.map(|kind| format!("{kind}/outrigger-{name}"))).collect();
     expected.extend(
         [
+            "ClusterRole/outrigger-file-sync",
+            "ClusterRole/outrigger-file-sync-secrets",
             "ConfigMap/outrigger-settings",
             "MutatingWebhookConfiguration/outrigger",
             "Secret/outrigger-ca",

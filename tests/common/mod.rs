@@ -6,7 +6,9 @@ pub(crate) mod https;
 pub(crate) mod installation;
 pub(crate) mod load;
 pub(crate) mod other_webhook;
+pub(crate) mod own_certificate;
 pub(crate) mod process;
+pub(crate) mod replicas;
 pub(crate) mod webhook;
 
 use outrigger::{

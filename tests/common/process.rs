@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{ExitStatus, Stdio},
 };
 
@@ -133,22 +133,4 @@ fn serve(kubeconfig: &Path, arguments: &[&str]) -> Command {
 
 fn free_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()))
-}
-
-/// A certificate for this machine, signed by itself, as files `tls.crt` and `tls.key` in a folder.
-pub(crate) struct OwnCertificate {
-    pub(crate) pem: String,
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-}
-
-impl OwnCertificate {
-    pub(crate) fn write(folder: &Path) -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
-        let written = Self { pem: certificate.pem(), certificate: folder.join("tls.crt"), key: folder.join("tls.key") };
-        std::fs::write(&written.certificate, &written.pem).unwrap();
-        std::fs::write(&written.key, key.serialize_pem()).unwrap();
-        written
-    }
 }

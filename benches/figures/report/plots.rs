@@ -40,13 +40,7 @@ pub(crate) fn efficiency(figures: &Figures, path: &Path) {
         });
         chart.draw_series(bars).unwrap().label(server).legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], color.filled()));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .border_style(TRANSPARENT)
-        .background_style(WHITE)
-        .draw()
-        .unwrap();
+    name_the_series(&mut chart, SeriesLabelPosition::UpperRight);
     area.present().unwrap();
 }
 
@@ -81,14 +75,16 @@ pub(crate) fn latency(figures: &Figures, path: &Path) {
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], color.stroke_width(2)));
         chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, color.filled()))).unwrap();
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .border_style(TRANSPARENT)
-        .background_style(WHITE)
-        .draw()
-        .unwrap();
+    name_the_series(&mut chart, SeriesLabelPosition::UpperLeft);
     area.present().unwrap();
+}
+
+fn name_the_series<'a, X, Y>(chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>, position: SeriesLabelPosition)
+where
+    X: Ranged<ValueType = f64>,
+    Y: Ranged<ValueType = f64>,
+{
+    chart.configure_series_labels().position(position).border_style(TRANSPARENT).background_style(WHITE).draw().unwrap();
 }
 
 fn sheet(path: &Path) -> DrawingArea<SVGBackend<'_>, Shift> {
