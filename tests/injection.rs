@@ -467,7 +467,7 @@ fn the_patch_grows_with_the_pod_not_with_its_square() {
     let size = |count: usize| {
         let mut pod = pod(&[VNC]);
         pod["spec"]["containers"] = json!(containers(count));
-        patch(&decide(&pod, None)).to_json().len()
+        patch(&decide(&pod, None)).as_json().len()
     };
     let (one, eleven, hundred_and_one) = (size(1), size(11), size(101));
     let (each, each_of_many) = ((eleven - one) / 10, (hundred_and_one - eleven) / 90);

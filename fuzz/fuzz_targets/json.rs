@@ -1,4 +1,4 @@
-//! The reader of reviews against `serde_json`: they read the same, and refuse the same.
+//! The reader of reviews and the writer of patches against `serde_json`: they read and write the same, and refuse the same.
 
 #![no_main]
 
@@ -10,6 +10,9 @@ use serde_json::Value;
 fuzz_target!(|text: &str| {
     if let Some(value) = json::read::<Value>(text) {
         assert_eq!(value, serde_json::from_str::<Value>(text).expect("what is read here is JSON"));
+        let mut written = String::new();
+        json::write(&value, &mut written).expect("a value can be written");
+        assert_eq!(written, value.to_string());
     }
     if json::read::<IgnoredAny>(text).is_some() {
         serde_json::from_str::<IgnoredAny>(text).expect("what is passed over here is JSON");

@@ -31,7 +31,7 @@ impl Change {
 
     /// Adds operations that begin where the change ends.
     pub(super) fn push(&mut self, more: &Patch) -> Result<()> {
-        patch::apply(&mut self.pod, &patch::read(&more.to_json())?).with_context(|| self.workload.to_string())?;
+        patch::apply(&mut self.pod, &patch::read(more.as_json().as_bytes())?).with_context(|| self.workload.to_string())?;
         self.patch.append(more);
         Ok(())
     }
@@ -51,7 +51,7 @@ impl Change {
     /// The change as an object that names its file, document and workload, and holds an RFC 6902 patch of that document.
     pub(super) fn to_patch(&self) -> Result<Node> {
         let Workload { origin, site, .. } = &self.workload;
-        let mut patch = json::read(&self.patch.to_json())?;
+        let mut patch = json::read(self.patch.as_json().as_bytes())?;
         if let Node::Sequence(operations) = &mut patch {
             for operation in operations {
                 place(operation, &site.pointer);

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use super::json;
+
 /// A JSON patch. It is written as text at once: most of it is copied into an answer without being looked at again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patch {
-    /// The operations, with commas between them.
-    operations: Vec<u8>,
+    /// The document; empty without operations.
+    text: String,
 }
 
 impl Patch {
@@ -30,43 +32,45 @@ impl Patch {
     /// Whether it changes nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.operations.is_empty()
+        self.text.is_empty()
     }
 
     /// Adds the operations of another patch behind these.
     pub fn append(&mut self, other: &Self) {
-        if !other.is_empty() {
-            self.separate();
-            self.operations.extend_from_slice(&other.operations);
+        if let Some(operations) = other.text.strip_prefix('[') {
+            self.open();
+            self.text.push_str(operations);
         }
     }
 
     /// The patch as a JSON document.
     #[must_use]
-    pub fn to_json(&self) -> Vec<u8> {
-        [b"[", self.operations.as_slice(), b"]"].concat()
+    pub const fn as_json(&self) -> &str {
+        if self.is_empty() { "[]" } else { self.text.as_str() }
     }
 
     fn operation(&mut self, name: &str, path: &str, value: Option<&impl Serialize>) -> Result<(), serde_json::Error> {
-        self.separate();
-        self.operations.extend_from_slice(br#"{"op":""#);
-        self.operations.extend_from_slice(name.as_bytes());
-        self.operations.extend_from_slice(br#"","path":"#);
-        serde_json::to_writer(&mut self.operations, path)?;
+        self.open();
+        self.text.push_str(r#"{"op":""#);
+        self.text.push_str(name);
+        self.text.push_str(r#"","path":"#);
+        json::write(&path, &mut self.text)?;
         if let Some(value) = value {
-            self.operations.extend_from_slice(br#","value":"#);
-            serde_json::to_writer(&mut self.operations, value)?;
+            self.text.push_str(r#","value":"#);
+            json::write(value, &mut self.text)?;
         }
-        self.operations.push(b'}');
+        self.text.push_str("}]");
         Ok(())
     }
 
-    fn separate(&mut self) {
-        if self.operations.is_empty() {
-            // Room for one sidecar, so that a usual patch grows once or twice.
-            self.operations.reserve(4096);
+    /// Opens the document for more operations.
+    fn open(&mut self) {
+        if self.text.pop().is_some() {
+            self.text.push(',');
         } else {
-            self.operations.push(b',');
+            // Room for three sidecars, so that a usual patch does not grow.
+            self.text.reserve(8192);
+            self.text.push('[');
         }
     }
 }
@@ -84,12 +88,12 @@ mod tests {
     #[test]
     fn a_patch_reads_as_the_rfc_writes_it() {
         let mut patch = Patch::default();
-        assert_eq!(patch.to_json(), b"[]");
+        assert_eq!(patch.as_json(), "[]");
         patch.add("/spec/volumes/-", &serde_json::json!({"name": "x"})).unwrap();
         patch.replace("/a", &1).unwrap();
         patch.remove("/\"quoted\"").unwrap();
-        let expected = br#"[{"op":"add","path":"/spec/volumes/-","value":{"name":"x"}},{"op":"replace","path":"/a","value":1},{"op":"remove","path":"/\"quoted\""}]"#;
-        assert_eq!(patch.to_json(), expected);
+        let expected = r#"[{"op":"add","path":"/spec/volumes/-","value":{"name":"x"}},{"op":"replace","path":"/a","value":1},{"op":"remove","path":"/\"quoted\""}]"#;
+        assert_eq!(patch.as_json(), expected);
     }
 
     #[test]
@@ -99,7 +103,7 @@ mod tests {
         second.remove("/b").unwrap();
         first.append(&second);
         first.append(&Patch::default());
-        assert_eq!(first.to_json(), br#"[{"op":"remove","path":"/a"},{"op":"remove","path":"/b"}]"#);
+        assert_eq!(first.as_json(), r#"[{"op":"remove","path":"/a"},{"op":"remove","path":"/b"}]"#);
     }
 
     #[test]

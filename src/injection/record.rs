@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::pod::Text;
+use super::{json, pod::Text};
 
 /// What was done to a pod, and by whom.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -104,9 +104,9 @@ impl<'a> Record<'a> {
     /// The annotation's text.
     pub(crate) fn to_text(&self) -> Result<String, serde_json::Error> {
         // Room for three sidecars, so that it doesn't grow while it is written.
-        let mut text = Vec::with_capacity(2048);
-        serde_json::to_writer(&mut text, self)?;
-        String::from_utf8(text).map_err(serde::ser::Error::custom)
+        let mut text = String::with_capacity(2048);
+        json::write(self, &mut text)?;
+        Ok(text)
     }
 
     /// Whether a container of this name is ours, or the user's merged with ours.

@@ -68,7 +68,7 @@ mod tests {
         let mut pod = json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "app"}]}});
         let decision = inject(&pod.to_string(), context(settings)).unwrap();
         let Outcome::Injected { patch, .. } = decision.outcome else { panic!("{decision:?}") };
-        let patch: json_patch::Patch = serde_json::from_slice(&patch.to_json()).unwrap();
+        let patch: json_patch::Patch = serde_json::from_str(patch.as_json()).unwrap();
         json_patch::patch(&mut pod, &patch).unwrap();
         map(&pod["metadata"]["annotations"])
     }

@@ -36,7 +36,7 @@ pub(crate) fn patch(decision: &Decision) -> Patch {
 
 /// A pod after a patch.
 pub(crate) fn patched(pod: &Value, patch: &Patch) -> Value {
-    apply(pod, &serde_json::from_slice(&patch.to_json()).unwrap())
+    apply(pod, &serde_json::from_str(patch.as_json()).unwrap())
 }
 
 /// A pod after a patch as the API server reads it.

@@ -1,8 +1,10 @@
 //! Held against `serde_json`, which says what JSON means.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use super::*;
 
@@ -114,6 +116,66 @@ fn depth_is_bounded() {
     }
 }
 
+fn written(value: &impl Serialize) -> String {
+    let mut text = "before".to_owned();
+    write(value, &mut text).unwrap();
+    text.strip_prefix("before").unwrap().to_owned()
+}
+
+/// All that our types are made of.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Usual<'a> {
+    a_text: &'a str,
+    escaped: Cow<'a, str>,
+    number: u16,
+    below_zero: i64,
+    yes: bool,
+    nothing: Option<u8>,
+    something: Option<&'a str>,
+    pair: (u8, &'a str),
+    word: Word,
+    map: BTreeMap<&'a str, Vec<u8>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<u8>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Usual,
+    Rare(u8),
+}
+
+#[test]
+fn what_is_usual_is_written_here() {
+    let usual = Usual {
+        a_text: "plain",
+        escaped: "\"\\/\u{8}\u{c}\n\r\t\u{0}\u{1f}\u{7f}é\u{1F600}".into(),
+        number: 65535,
+        below_zero: i64::MIN,
+        yes: true,
+        nothing: None,
+        something: Some(""),
+        pair: (1, "two"),
+        word: Word::Usual,
+        map: BTreeMap::from([("", vec![]), ("a\"b", vec![1, 2])]),
+        left_out: vec![],
+    };
+    let mut text = String::new();
+    writer::write(&usual, &mut text).unwrap();
+    assert_eq!(text, serde_json::to_string(&usual).unwrap());
+}
+
+#[test]
+fn what_is_rare_is_left_to_serde_json() {
+    let raw = RawValue::from_string(r#"{"as": 1e400}"#.to_owned()).unwrap();
+    assert_eq!(written(&BTreeMap::from([("raw", raw)])), r#"{"raw":{"as": 1e400}}"#);
+    assert_eq!(written(&[Word::Rare(1)]), r#"[{"rare":1}]"#);
+    assert_eq!(written(&BTreeMap::from([(1, 1.5)])), r#"{"1":1.5}"#);
+    assert!(write(&BTreeMap::from([(vec![1], 1)]), &mut String::new()).is_err(), "a list is no key");
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -137,6 +199,13 @@ proptest! {
         let text = value.to_string();
         prop_assert_eq!(read::<Value>(&text).unwrap(), value);
         prop_assert!(read::<IgnoredAny>(&text).is_some());
+    }
+
+    #[test]
+    fn writes_any_value(value in value()) {
+        let mut text = String::new();
+        writer::write(&value, &mut text).unwrap();
+        prop_assert_eq!(text, value.to_string());
     }
 
     #[test]
