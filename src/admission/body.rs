@@ -9,6 +9,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, StatusCode, header},
 };
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -83,7 +84,7 @@ impl Default for Budget {
 
 /// A body with its shares of the budget, given back when it is dropped.
 pub(crate) struct ReviewBody<'a> {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     _beginning: SemaphorePermit<'a>,
     _rest: Option<SemaphorePermit<'a>>,
 }
@@ -108,18 +109,23 @@ impl Budget {
     async fn collect(&self, length: usize, body: Body) -> Result<ReviewBody<'_>, BodyError> {
         let beginning = share(&self.beginnings, length.min(BEGINNING)).await?;
         let mut rest = None;
-        let mut bytes = Vec::with_capacity(length.min(BEGINNING));
+        let mut bytes = Vec::new();
         let mut body = Limited::new(body, length);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(BodyError::Truncated)?.into_data() else { continue };
+            if data.len() == length {
+                // It came in one piece, which need not be copied.
+                return Ok(ReviewBody { bytes: data, _beginning: beginning, _rest: rest });
+            }
             if rest.is_none() && bytes.len() + data.len() > BEGINNING {
                 rest = Some(share(&self.rests, length - BEGINNING).await?);
-                // Once: growing by doubling would take more than the share.
-                bytes.reserve_exact(length - bytes.len());
             }
+            // Once for the beginning, once for the rest: growing by doubling would take more than the share.
+            let room = if rest.is_some() { length } else { length.min(BEGINNING) };
+            bytes.reserve_exact(room - bytes.len());
             bytes.extend_from_slice(&data);
         }
-        Ok(ReviewBody { bytes, _beginning: beginning, _rest: rest })
+        Ok(ReviewBody { bytes: Bytes::from(bytes), _beginning: beginning, _rest: rest })
     }
 }
 
@@ -166,7 +172,7 @@ mod tests {
     async fn a_body_that_arrives_just_in_time_is_read() {
         let budget = Budget::default();
         let body = budget.read(&headers(10), dripping(10, ARRIVAL_LIMIT / 12), ARRIVAL_LIMIT).await.unwrap();
-        assert_eq!(body.bytes, b"xxxxxxxxxx");
+        assert_eq!(body.bytes, "xxxxxxxxxx");
     }
 
     #[tokio::test(start_paused = true)]
