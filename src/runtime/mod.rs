@@ -4,6 +4,7 @@
 pub mod backoff;
 pub mod certificate;
 pub mod complaint;
+mod conversation;
 pub mod lease;
 pub mod patience;
 pub mod readiness;

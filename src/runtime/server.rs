@@ -2,21 +2,12 @@
 
 use std::{io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    http::{HeaderValue, header},
-    middleware::{self, Next},
-    response::Response,
-};
+use axum::Router;
 use futures::FutureExt;
-use hyper::server::conn::http1;
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use rustls::{ServerConfig, server::ResolvesServerCert};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::sleep,
 };
 use tokio_rustls::TlsAcceptor;
@@ -25,17 +16,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     backoff::Backoff,
     complaint::Complaint,
-    patience::{Limits, Patience},
+    conversation::{Conversation, Tenancy},
+    patience::Limits,
     shutdown::Shutdown,
 };
 
-/// Connections held at once. More wait in the kernel's queue until one ends.
+/// Connections held at once.
 const CONNECTIONS: usize = 1024;
+/// More wait, so many of them here, and take the places of those that had theirs for long.
+const WAITING: usize = 128;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-/// Room for a head; bodies are read through it piece by piece.
-const BUFFER: usize = 16 * 1024;
-/// How long after its handshake a connection is kept open for its first request, whatever else happens: it may be on its way.
-const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
 /// After this, connections that still drain are cut.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// A listener without a file descriptor left must not spin.
@@ -66,10 +56,8 @@ pub async fn serve_plain(listener: TcpListener, router: Router, shutdown: Shutdo
 /// What all connections of one port share.
 struct Server {
     acceptor: Option<TlsAcceptor>,
-    router: Router,
-    limits: Limits,
-    shutdown: Shutdown,
-    free: Arc<Semaphore>,
+    conversation: Conversation,
+    places: Arc<Places>,
     connections: TaskTracker,
     /// Cancelled when connections have drained for long enough.
     cut: CancellationToken,
@@ -77,23 +65,24 @@ struct Server {
 
 impl Server {
     fn new(acceptor: Option<TlsAcceptor>, router: Router, limits: Limits, shutdown: Shutdown) -> Self {
-        let router = router.layer(middleware::from_fn_with_state(shutdown.clone(), say_if_last));
-        let (free, connections) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
-        Self { acceptor, router, limits, shutdown, free, connections, cut: CancellationToken::new() }
+        let conversation = Conversation::new(router, limits, shutdown);
+        let (places, connections) = (Arc::new(Places::new(CONNECTIONS, WAITING)), TaskTracker::new());
+        Self { acceptor, conversation, places, connections, cut: CancellationToken::new() }
     }
 
     async fn serve(self, listener: TcpListener) {
+        let shutdown = self.conversation.shutdown();
         let (mut complaint, mut backoff) = (Complaint::default(), Backoff::new(ACCEPT_PAUSE, LONGEST_ACCEPT_PAUSE));
         loop {
             let accepted = tokio::select! {
-                () = self.shutdown.closing() => break,
+                () = shutdown.closing() => break,
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, permit)) => {
+                Ok((stream, waiting)) => {
                     complaint.settle();
                     backoff.reset();
-                    self.spawn(stream, permit);
+                    self.spawn(stream, Some(waiting));
                 }
                 Err(error) => {
                     if complaint.is_new(&error) {
@@ -106,29 +95,27 @@ impl Server {
         self.drain(listener).await;
     }
 
-    /// The next connection, when there is room for one.
+    /// The next connection, when there is room for it to wait in.
     async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-        let permit = self.room().await?;
-        let (stream, _) = listener.accept().await?;
-        Ok((stream, permit))
-    }
-
-    async fn room(&self) -> io::Result<OwnedSemaphorePermit> {
         // The semaphore is never closed, so this only waits.
-        self.free.clone().acquire_owned().await.map_err(io::Error::other)
+        let waiting = self.places.waiting.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        Ok((stream, waiting))
     }
 
     /// Serves one connection in a task of its own.
-    fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    fn spawn(&self, stream: TcpStream, waiting: Option<OwnedSemaphorePermit>) {
         // Answers are one write each; nothing is gained by holding one back. A socket that refuses is closed already.
         let _ = stream.set_nodelay(true);
-        let (acceptor, router, limits, shutdown) = (self.acceptor.clone(), self.router.clone(), self.limits, self.shutdown.clone());
+        let (acceptor, conversation, places) = (self.acceptor.clone(), self.conversation.clone(), self.places.clone());
         let connection = async move {
+            let _place = places.take(conversation.tenancy()).await;
+            drop(waiting);
             match acceptor {
-                None => converse(stream, router, limits, shutdown).await,
+                None => conversation.hold(stream).await,
                 Some(acceptor) => {
-                    if let Some(stream) = handshake(&acceptor, stream).await {
-                        converse(stream, router, limits, shutdown).await;
+                    if let Some(stream) = handshake(&acceptor, stream, conversation.tenancy()).await {
+                        conversation.hold(stream).await;
                     }
                 }
             }
@@ -143,17 +130,14 @@ impl Server {
             if ended.is_err() {
                 tracing::error!("answering a request panicked; its connection is closed");
             }
-            drop(permit);
         });
     }
 
     /// Closes the port, and waits for all whose connection it took: for each the end of its handshake, and of its last request.
-    async fn drain(self, listener: TcpListener) {
+    async fn drain(&self, listener: TcpListener) {
         let drained = async {
             for stream in queued(listener) {
-                if let Ok(permit) = self.room().await {
-                    self.spawn(stream, permit);
-                }
+                self.spawn(stream, None);
             }
             self.connections.close();
             self.connections.wait().await;
@@ -164,6 +148,28 @@ impl Server {
             self.connections.close();
             self.connections.wait().await;
         }
+    }
+}
+
+/// Room for connections, and for those that wait for it.
+struct Places {
+    free: Semaphore,
+    waiting: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(connections: usize, waiting: usize) -> Self {
+        Self { free: Semaphore::new(connections), waiting: Arc::new(Semaphore::new(waiting)) }
+    }
+
+    /// A place, when there is one: if there is none, one that has had its own for long is asked to leave.
+    async fn take(&self, tenancy: &Tenancy) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.free.try_acquire() {
+            return Some(place);
+        }
+        tenancy.end_one();
+        // The semaphore is never closed, so this only waits.
+        self.free.acquire().await.ok()
     }
 }
 
@@ -179,39 +185,6 @@ fn queued(listener: TcpListener) -> Vec<TcpStream> {
     accepted.filter_map(|accepted| stream(accepted).ok()).collect()
 }
 
-/// From the first signal on, each answer asks its client for a new connection, which then goes to another replica: a kept
-/// one would be used until it is cut.
-async fn say_if_last(State(shutdown): State<Shutdown>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    if shutdown.is_draining() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// Answers the requests of one connection.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, limits: Limits, shutdown: Shutdown) {
-    let stream = TokioIo::new(Patience::new(stream, limits));
-    let service = TowerToHyperService::new(router);
-    let connection = http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(stream, service);
-    tokio::pin!(connection);
-    let first_request_is_due = sleep(FIRST_REQUEST_LIMIT);
-    let last_call = async {
-        shutdown.closing().await;
-        first_request_is_due.await;
-    };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = last_call => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
-    }
-}
-
 fn tls(certificate: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(certificate);
     // The API server speaks nothing else to webhooks.
@@ -220,8 +193,12 @@ fn tls(certificate: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, rustls:
     Ok(config)
 }
 
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
-    match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, tenancy: &Tenancy) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)) => shaken,
+        () = tenancy.ended() => return None,
+    };
+    match shaken {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "a TLS handshake failed");
@@ -240,8 +217,7 @@ mod tests {
     use axum::routing::get;
     use std::net::SocketAddr;
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-        task::JoinHandle,
+        io::{AsyncReadExt, AsyncWriteExt},
         time::{Instant, timeout},
     };
 
@@ -254,7 +230,7 @@ mod tests {
     }
 
     /// The head and body of the next answer that ends with `hello`.
-    async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    async fn answer(stream: &mut TcpStream) -> String {
         let mut text = String::new();
         while !text.ends_with("hello") {
             let byte = timeout(LONG, stream.read_u8()).await.unwrap();
@@ -267,12 +243,6 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         (listener, address)
-    }
-
-    /// A client, and the task that serves its connection.
-    fn connection(limits: Limits, shutdown: Shutdown) -> (DuplexStream, JoinHandle<()>) {
-        let (client, server) = duplex(4096);
-        (client, tokio::spawn(converse(server, hello(), limits, shutdown)))
     }
 
     #[tokio::test]
@@ -321,6 +291,28 @@ mod tests {
         assert!(TcpStream::connect(address).await.is_err());
     }
 
+    #[tokio::test]
+    async fn when_all_connections_are_taken_the_next_client_gets_the_place_of_the_oldest() {
+        let (listener, address) = listener().await;
+        let shutdown = Shutdown::default();
+        let mut server = Server::new(None, hello(), Limits::default(), shutdown.clone());
+        server.places = Arc::new(Places::new(2, 1));
+        let serving = tokio::spawn(async move { server.serve(listener).await });
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(REQUEST).await.unwrap();
+            answer(&mut client).await;
+            clients.push(client);
+        }
+        let [first, second, ..] = clients.as_mut_slice() else { unreachable!() };
+        for gone in [first, second] {
+            assert_eq!(timeout(LONG, gone.read(&mut [0])).await.unwrap().unwrap(), 0);
+        }
+        shutdown.close();
+        timeout(LONG, serving).await.unwrap().unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_does_not_end_is_cut_when_connections_have_drained_for_long_enough() {
         let (listener, address) = listener().await;
@@ -336,48 +328,5 @@ mod tests {
         // By the clock of this test nothing else would happen for long.
         let end = timeout(DRAIN_LIMIT, client.read_u8()).await.unwrap();
         assert!(end.is_err(), "it is closed");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_connection_outlasts_the_limit_of_a_request() {
-        let limits = Limits { idle: Duration::from_secs(100), request: Duration::from_secs(10) };
-        let (mut client, serving) = connection(limits, Shutdown::default());
-        for _ in 0..3 {
-            client.write_all(REQUEST).await.unwrap();
-            answer(&mut client).await;
-            sleep(Duration::from_secs(90)).await;
-        }
-        let (begun, half) = (Instant::now(), &REQUEST[..9]);
-        client.write_all(half).await.unwrap();
-        serving.await.unwrap();
-        assert_eq!(begun.elapsed().as_secs(), 10, "a request that has begun must go on");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_first_request_that_is_on_its_way_at_the_end_is_answered() {
-        let shutdown = Shutdown::default();
-        let (mut client, serving) = connection(Limits::default(), shutdown.clone());
-        shutdown.close();
-        sleep(FIRST_REQUEST_LIMIT / 2).await;
-        client.write_all(REQUEST).await.unwrap();
-        answer(&mut client).await;
-        serving.await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn at_the_end_silent_connections_are_closed_once_their_first_request_is_overdue() {
-        let (old, young) = (Shutdown::default(), Shutdown::default());
-        let (_silent, serving) = connection(Limits::default(), young.clone());
-        young.close();
-        let start = Instant::now();
-        serving.await.unwrap();
-        assert_eq!(start.elapsed(), FIRST_REQUEST_LIMIT);
-
-        let (_silent, serving) = connection(Limits::default(), old.clone());
-        sleep(FIRST_REQUEST_LIMIT * 2).await;
-        old.close();
-        let start = Instant::now();
-        serving.await.unwrap();
-        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }

@@ -55,6 +55,9 @@ const SHORTEST_REQUEST_DEADLINE: Duration = Duration::from_millis(100);
 const SILENCE_LIMIT: Duration = Duration::from_secs(240);
 /// Who the API server's log and metrics say is asking.
 const USER_AGENT: &str = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
+/// Threads that answer reviews. One decides about ten thousand a second, and the other is there while it is at a huge one;
+/// on a machine with many CPUs, more would only hold memory.
+const WORKERS: usize = 2;
 /// How long the threads of the runtime have for what they are in the middle of, once all tasks have ended.
 const THREADS_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -129,7 +132,8 @@ impl Serve {
         telemetry::start_logging(&self.log, self.log_format)?;
         // The first random bytes take tens of milliseconds to gather; have them before the first handshake asks.
         let seeding = std::thread::spawn(|| aws_lc_rs::rand::fill(&mut [0; 1]));
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime can't start")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+        let runtime = runtime.context("the runtime can't start")?;
         let result = runtime.block_on(self.serve());
         // No thread may be in a handshake when the process exits, see `end_now`; a start that was given up may block its own for ever.
         runtime.shutdown_timeout(THREADS_PATIENCE);
