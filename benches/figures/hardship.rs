@@ -38,9 +38,9 @@ pub(crate) fn all(yard: &Yard, case: &Case) -> Vec<Hardship> {
         Hardship { name, outcome, memory: server.process.memory() }
     };
     let mut hardships = vec![go_through("500/s, before".to_owned(), &calm)];
-    for times in [1, 10, 100] {
+    for (times, note) in [(1, ""), (10, ""), (100, ""), (100, ", again")] {
         let saturating = Load { connections: CONNECTIONS * times, pace: Pace::Closed, ..calm.clone() };
-        hardships.push(go_through(format!("{} clients that never pause", saturating.connections), &saturating));
+        hardships.push(go_through(format!("{} clients that never pause{note}", saturating.connections), &saturating));
     }
     hardships.push(go_through("500/s, after that".to_owned(), &calm));
     hardships.extend(starved(&server, &calm, go_through));

@@ -150,7 +150,7 @@ fn open_loop(figures: &Figures, page: &mut String) {
 fn hardships(figures: &Figures, page: &mut String) {
     page.push_str(
         "\n## More than it can\n\nOne Outrigger through all of these in this order, with the large review. It takes 1,024 connections; more \
-         wait until one of those ends. Clients give up after 5 s.\n\n\
+         wait, and get the places of those that have had one for two seconds. Clients give up after 5 s.\n\n\
          | what it goes through | answered a second | p50 | p99 | answered with an error | not answered | memory afterwards |\n\
          |---|--:|--:|--:|--:|--:|--:|\n",
     );
