@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// Something that part of the house must not use.
 struct Ban {
-    /// Paths, or ends and middles of them: `std::fs` also bans `std::fs::read`, and `Instant` also `std::time::Instant`.
+    /// Paths, or ends and middles of them: `std::fs` also bans `std::fs::read`, and `Instant::now` also `std::time::Instant::now`.
     paths: &'static [&'static str],
     /// Which modules it concerns.
     concerns: fn(&Module) -> bool,
@@ -56,7 +56,7 @@ const BANS: &[Ban] = &[
     },
     Ban { paths: &["std::env"], concerns: Module::is_pure, why: "pure code reads no environment" },
     Ban {
-        paths: &["Instant", "SystemTime::now", "Timestamp::now", "Zoned::now"],
+        paths: &["Instant::now", "SystemTime::now", "Timestamp::now", "Zoned::now"],
         concerns: Module::is_pure,
         why: "pure code reads no clock; the time comes in as an argument",
     },
@@ -133,7 +133,7 @@ fn a_wrong_arrow_is_found_however_it_is_written() {
 fn a_banned_use_is_found_where_it_matters() {
     for (file, source, count) in [
         ("injection/plan.rs", "let now = std::time::Instant::now();", 1),
-        ("injection/plan.rs", "use std::{collections::BTreeMap, env, time::{Duration, Instant}};", 2),
+        ("injection/plan.rs", "use std::{collections::BTreeMap, env, time::{Duration, Instant}};", 1),
         ("certificates/plan.rs", "use std::time::SystemTime; fn at(now: SystemTime) {} fn now() { SystemTime::now() }", 1),
         ("sessions/plan.rs", "use tokio::time::sleep;", 1),
         ("sessions/apply.rs", "use tokio::time::sleep;", 0),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 const WRITTEN: &str = "outrigger_events_written_total";
+const FAILED: &str = "outrigger_events_failed_total";
 
 /// Our Events in the installation's namespace.
 async fn events(installation: &Installation<'_>) -> Vec<Value> {
@@ -139,12 +140,12 @@ async fn a_flood_of_skipped_pods_is_one_event_for_each_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reviews_are_answered_and_news_is_dropped_while_no_event_can_be_written() {
+async fn reviews_are_answered_and_failures_are_counted_while_no_event_can_be_written() {
     let installation = Installation::new(ControlPlane::shared().await, "events-forbidden").await;
     installation.kubectl(&["delete", "clusterrolebinding", installation.name()]).await;
     let server = server(&installation).await;
     flood(&server.client(), &skipped(&installation, "web", false), 80).await;
     wait_for("the log says so", async || server.log().contains("grant create and patch on events").then_some(())).await;
-    assert_eq!(server.metric(WRITTEN).await, Some(0));
+    assert_eq!((server.metric(WRITTEN).await, server.metric(FAILED).await), (Some(0), Some(1)));
     assert!(events(&installation).await.is_empty());
 }

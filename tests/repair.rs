@@ -9,6 +9,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{installation::Installation, process::Server, webhook::wait_for};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
@@ -24,11 +25,12 @@ const OUTDATED: &str = "outrigger_pods_outdated";
 const PASSES: &str = "outrigger_repair_passes_total";
 const EVICTED: &str = r#"outrigger_repair_evictions_total{outcome="evicted"}"#;
 const OVER_BUDGET: &str = r#"outrigger_repair_evictions_total{outcome="over_budget"}"#;
+const REFUSED: &str = r#"outrigger_repair_evictions_total{outcome="refused"}"#;
 
 /// Starts controllers that look at this installation's pods once a second.
 fn controllers(installation: &Installation<'_>, arguments: &[&str]) -> Server {
     let scope = format!("--repair-namespaces={}", installation.name());
-    let often = ["--roles=controllers", "--repair-interval=1s", "--repair-minimum-age=1s", "--repair-evictions-per-minute=6000", &scope];
+    let often = ["--roles=controllers", "--repair-interval=1s", "--repair-minimum-age=0s", "--repair-evictions-per-minute=6000", &scope];
     installation.process(&[&often[..], arguments].concat())
 }
 
@@ -124,7 +126,7 @@ async fn who_slipped_by_is_counted_and_their_top_owners_are_told() {
     let server = controllers(&installation, &[]);
     until_metric(&server, MISSING, 4).await;
     let told = until_event(&installation, "deployment/web", "SidecarsMissing").await;
-    assert!(told.contains("since the webhook was not asked") && told.ends_with("its replacement gets them"), "{told}");
+    assert!(told.contains("since the webhook did not add them") && told.ends_with("its replacement gets them"), "{told}");
     assert!(until_event(&installation, "pod/bare", "SidecarsMissing").await.ends_with("create it again"));
     let told = until_event(&installation, "pod/refused", "SidecarsMissing").await;
     assert!(told.contains("would be refused") && told.contains("vnc.outrigger.dev/geometry"), "{told}");
@@ -174,21 +176,56 @@ async fn pods_with_a_controller_are_evicted_and_come_back_with_sidecars() {
     assert_eq!(pods(&installation, "work").await, work, "its work would be lost");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_disruption_budget_is_respected_until_it_allows_the_eviction() {
-    let installation = Installation::new(ControlPlane::shared().await, "repair-budget").await;
-    let budget = json!({
-        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
-        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "web"}}},
-    });
-    apply(&installation, &[workload("ReplicaSet", "web", 1), budget]).await;
-    let before = until_pods(&installation, "web", 1, false).await;
-    // Budgets are about running pods; a kubelet would write this.
+/// A budget that allows no pod of this application to go.
+fn budget(name: &str, app: &str) -> Value {
+    json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name},
+        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": app}}},
+    })
+}
+
+/// Budgets are about running pods; a kubelet would write this.
+async fn run_all(installation: &Installation<'_>) {
     let api: Api<Pod> = Api::default_namespaced(installation.namespace.client());
     let running = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
     for pod in api.list(&ListParams::default()).await.unwrap() {
         api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&running)).await.unwrap();
     }
+}
+
+/// Waits until no pod is too young for an eviction.
+async fn have_settled(installation: &Installation<'_>) {
+    let api: Api<Pod> = Api::default_namespaced(installation.namespace.client());
+    let pods = api.list(&ListParams::default()).await.unwrap();
+    let youngest = pods.into_iter().filter_map(|pod| pod.metadata.creation_timestamp).max().unwrap();
+    wait_for("all pods have settled", async || (Timestamp::now().duration_since(youngest.0).as_secs() >= 1).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_two_budgets_meet_the_owner_reads_what_the_api_server_says_of_it() {
+    let installation = Installation::new(ControlPlane::shared().await, "repair-budgets").await;
+    let budgets = [budget("web", "web"), budget("team", "web")];
+    apply(&installation, &[&[workload("ReplicaSet", "web", 1), workload("ReplicaSet", "free", 2)], &budgets[..]].concat()).await;
+    let before = until_pods(&installation, "web", 1, false).await;
+    until_pods(&installation, "free", 2, false).await;
+    run_all(&installation).await;
+    let _webhook = installation.webhook(&[]).await;
+    have_settled(&installation).await;
+    let server = controllers(&installation, &["--repair=evict"]);
+    until_pods(&installation, "free", 2, true).await;
+    wait_for("evictions of web are refused", async || (server.metric(REFUSED).await? >= 2).then_some(())).await;
+    let told = until_event(&installation, "replicaset/web", "SidecarsMissing").await;
+    assert!(told.contains("more than one PodDisruptionBudget"), "{told}");
+    assert_eq!(pods(&installation, "web").await, before);
+    assert_eq!(server.metric(EVICTED).await, Some(2), "each of free: {}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disruption_budget_is_respected_until_it_allows_the_eviction() {
+    let installation = Installation::new(ControlPlane::shared().await, "repair-budget").await;
+    apply(&installation, &[workload("ReplicaSet", "web", 1), budget("web", "web")]).await;
+    let before = until_pods(&installation, "web", 1, false).await;
+    run_all(&installation).await;
     let _webhook = installation.webhook(&[]).await;
     let server = controllers(&installation, &["--repair=evict"]);
     wait_for("the budget forbids evictions", async || (server.metric(OVER_BUDGET).await? >= 2).then_some(())).await;
@@ -213,7 +250,7 @@ async fn replacements_that_come_back_bare_stop_the_evictions() {
     }
     // No webhook is registered, so no replacement is any better.
     let server = controllers(&installation, &["--repair=evict"]);
-    wait_for("the log says so", async || server.log().contains("evictions pause: is the webhook called?").then_some(())).await;
+    wait_for("the log says so", async || server.log().contains("so they pause: is the webhook called?").then_some(())).await;
     more_passes(&server, 5).await;
     assert_eq!(server.metric(EVICTED).await, Some(3), "a few are tried, each once: {}", server.log());
     let mut left = 0;
@@ -292,8 +329,8 @@ async fn pods_are_listed_page_by_page_and_all_are_found() {
     until_metric(&server, MISSING, 30).await;
     let log = server.log();
     let lists: Vec<&str> = log.lines().filter(|line| line.contains("/pods?") && line.ends_with("requesting")).collect();
-    assert!(lists.iter().all(|line| line.contains("list_metadata") && line.contains("limit=500")), "{lists:?}");
-    assert_eq!(lists.iter().filter(|line| line.contains("continue=")).count(), 2, "{lists:?}");
+    assert!(lists.iter().all(|line| line.contains("list_metadata") && line.contains("limit=100")), "{lists:?}");
+    assert_eq!(lists.iter().filter(|line| line.contains("continue=")).count(), 11, "{lists:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

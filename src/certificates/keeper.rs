@@ -213,6 +213,7 @@ impl KeeperError {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Uri;
     use k8s_openapi::api::{
         admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
         core::v1::Secret,
@@ -236,7 +237,6 @@ mod tests {
     const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/w";
     const DAY: Duration = Duration::from_secs(24 * 3600);
     const LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
-    const AT_ONCE: Fate = Fate::Heard { after: Duration::ZERO, answered_after: Duration::ZERO };
 
     /// A keeper, and the API server it writes to.
     struct World {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     impl World {
-        fn new(ring: &Ring, bundle: &[u8], fate: impl Fn(&str) -> Fate + Send + Sync + 'static) -> Self {
+        fn new(ring: &Ring, bundle: &[u8], fate: impl Fn(&Uri) -> Fate + Send + Sync + 'static) -> Self {
             let api = FakeApi::default();
             let mut data = ring.data(SystemTime::now());
             data.as_object_mut().unwrap().retain(|_, value| !value.is_null());
@@ -330,7 +330,7 @@ mod tests {
     #[tokio::test]
     async fn a_configuration_that_can_not_be_written_stops_neither_the_other_nor_the_ca() {
         for refused in [MUTATING, VALIDATING] {
-            let fate = move |path: &str| if path == refused { Fate::Refused(403) } else { AT_ONCE };
+            let fate = move |uri: &Uri| if uri.path() == refused { Fate::refused(403) } else { Fate::DONE };
             let world = World::new(&due(), b"", fate);
             let result = world.keeper.step(&mut None, &current(), SystemTime::now()).await;
             assert!(matches!(result, Err(KeeperError::Write(_))), "{result:?}");
@@ -344,7 +344,7 @@ mod tests {
         let now = SystemTime::now();
         let ring = Ring::new(authority(now));
         let first = ring.signing.certificate().clone();
-        let world = World::new(&ring, b"", |_| AT_ONCE);
+        let world = World::new(&ring, b"", |_| Fate::DONE);
         world.settle(now).await;
         assert_eq!(world.trusted(), [vec![first.clone()], vec![first.clone()]]);
 
@@ -373,7 +373,7 @@ mod tests {
         let ring = due();
         let published = ring.signing.certificate_pem().as_bytes().to_vec();
         for bundle in [Vec::new(), published] {
-            let world = World::new(&ring, &bundle, |_| AT_ONCE);
+            let world = World::new(&ring, &bundle, |_| Fate::DONE);
             let result = world.keeper.step(&mut None, &lost, SystemTime::now()).await;
             assert!(matches!(result, Err(KeeperError::LeaseLost)), "{result:?}");
             assert_eq!(world.written(), [""; 0]);
@@ -382,7 +382,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_write_has_ended_before_another_may_hold_the_lease() {
-        let world = World::new(&due(), b"", |_| AT_ONCE);
+        let world = World::new(&due(), b"", |_| Fate::DONE);
         world.api.silence();
         let begun = Instant::now();
         let result = world.keeper.step(&mut None, &current(), SystemTime::now()).await;
@@ -392,7 +392,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn shutdown_waits_for_no_write() {
-        let world = World::new(&due(), b"", |_| AT_ONCE);
+        let world = World::new(&due(), b"", |_| Fate::DONE);
         world.api.silence();
         let (claim, shutdown) = (current(), Shutdown::default());
         let begun = Instant::now();
@@ -411,7 +411,7 @@ mod tests {
         let old = Trusted { authorities: ring.trusted(now), since: Instant::now() - Duration::from_secs(3600) };
         let announced = ring.announcing(authority(now));
         let both = super::super::ring::pem(&announced.trusted(now));
-        let world = World::new(&announced, both.as_bytes(), |_| AT_ONCE);
+        let world = World::new(&announced, both.as_bytes(), |_| Fate::DONE);
         let mut trusted = Some(old);
         let settling = world.keeper.policy.settling();
         for _ in 0..2 {

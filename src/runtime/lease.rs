@@ -273,6 +273,12 @@ impl Claim {
         let renewal = Renewal { steady: Instant::now() - age, wall: SystemTime::now() };
         Self { renewed: watch::channel(renewal).1 }
     }
+
+    /// A claim that is current for so long.
+    pub(crate) fn lasting(time: Duration) -> Self {
+        let renewal = Renewal { steady: Instant::now() + time - RENEW_DEADLINE, wall: SystemTime::now() + time };
+        Self { renewed: watch::channel(renewal).1 }
+    }
 }
 
 impl Renewal {

@@ -211,6 +211,11 @@ fn the_controllers_are_told_how_to_repair() {
         "--repair-outdated",
     ];
     assert_eq!(arguments(&chosen), [&flags[..], &settings].concat());
+    let closed = arguments(&["webhooks.failurePolicy=Fail"]);
+    assert!(
+        closed.contains(&"--repair-excluded-namespaces=kube-system,outrigger".to_owned()),
+        "the webhook is not asked there: {closed:?}"
+    );
     for off in ["repair.mode=off", "repair.mode=false"] {
         assert_eq!(arguments(&[off]), ["--repair=off"], "YAML takes a bare off for false");
     }

@@ -16,6 +16,10 @@
 - --repair-outdated
 {{- end }}
 {{- end }}
+{{- if eq .Values.webhooks.failurePolicy "Fail" }}
+{{- /* The webhook's own selector leaves them out, too. */}}
+- {{ printf "--repair-excluded-namespaces=kube-system,%s" .Release.Namespace | quote }}
+{{- end }}
 {{- end }}
 
 {{/* What repair may do about the pods that it looks at. */}}

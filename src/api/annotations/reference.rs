@@ -12,7 +12,8 @@ pub fn reference() -> String {
          <!-- Generated from the table in src/api/annotations: `outrigger explain --annotations=markdown`. -->\n\n\
          Write them on a pod, on a pod template, or, as defaults for all pods of a namespace, on a namespace labelled\n\
          `outrigger.dev/defaults: enabled`. The pod's own word wins. An unknown key under `outrigger.dev` is a warning that names the\n\
-         nearest known one; a bad value refuses the pod with a sentence that says what is allowed.\n",
+         nearest known one; a bad value refuses the pod with a sentence that says what is allowed.\n\n\
+         **Pods that are there when their namespace is labelled lack what it gives: with `repair.mode: evict`, all workloads in it are restarted.**\n",
     );
     section(&mut page, "The pod", "Which sidecars are added, and how.", None);
     section(&mut page, "vnc", "A desktop in the browser for the windows of any container.", Some(SidecarKind::Vnc));

@@ -24,7 +24,10 @@ use crate::{
         snapshot::{Snapshot, snapshot},
         watch::{self, Projection, Scope},
     },
-    events::recorder::{Notes, Recorder},
+    events::{
+        plan::HAPPENS_AGAIN,
+        recorder::{self, Notes, Recorder},
+    },
     injection::Settings,
     runtime::{
         patience::Limits,
@@ -227,7 +230,7 @@ struct Process {
     shutdown: Shutdown,
     tasks: Tasks,
     namespaces: Option<Snapshot<Namespaces>>,
-    notes: Option<Notes>,
+    events: Option<recorder::Metrics>,
 }
 
 impl Process {
@@ -243,7 +246,7 @@ impl Process {
         let tasks = Tasks::new(shutdown.clone());
         let (readiness, mut registry) = (Readiness::default(), telemetry::registry());
         readiness.register(&mut registry);
-        Ok(Self { cluster, client, readiness, registry, shutdown, tasks, namespaces: None, notes: None })
+        Ok(Self { cluster, client, readiness, registry, shutdown, tasks, namespaces: None, events: None })
     }
 
     /// A client that tries again by itself when the API server tells it to come later. The one that all share passes on each
@@ -265,14 +268,16 @@ impl Process {
         self.namespaces.insert(namespaces).clone()
     }
 
-    /// Where owners of pods are told something, by one task for all roles.
+    /// Where owners of pods are told something by those who need no lease for it.
     fn notes(&mut self) -> Notes {
-        if let Some(notes) = &self.notes {
-            return notes.clone();
-        }
-        let (notes, recorder) = Recorder::new(self.client.clone(), &mut self.registry);
+        let (notes, recorder) = Recorder::new(self.client.clone(), self.events(), HAPPENS_AGAIN);
         self.tasks.spawn("events", recorder.run(self.shutdown.clone()));
-        self.notes.insert(notes).clone()
+        notes
+    }
+
+    /// What is counted of Events, for all roles.
+    fn events(&mut self) -> recorder::Metrics {
+        self.events.get_or_insert_with(|| recorder::Metrics::new(&mut self.registry)).clone()
     }
 
     /// Starts a watch, which readiness waits for.

@@ -31,7 +31,11 @@ pub(super) struct RepairArgs {
     #[arg(long = "repair-namespaces", value_name = "NAME", value_delimiter = ',', env = "OUTRIGGER_REPAIR_NAMESPACES")]
     namespaces: Vec<String>,
 
-    /// Leave pods alone that are younger.
+    /// Leave out the pods of these namespaces: those that the webhook is not asked about.
+    #[arg(long = "repair-excluded-namespaces", value_name = "NAME", value_delimiter = ',', env = "OUTRIGGER_REPAIR_EXCLUDED_NAMESPACES")]
+    excluded_namespaces: Vec<String>,
+
+    /// Leave pods alone that are younger. No controller's pod is evicted while one that lacks something is younger than ten times that.
     #[arg(long = "repair-minimum-age", value_name = "DURATION", default_value = "1m", value_parser = duration::parse, env = "OUTRIGGER_REPAIR_MINIMUM_AGE")]
     minimum_age: Duration,
 
@@ -68,11 +72,16 @@ impl RepairArgs {
             evictions: process.client.clone(),
             namespaces: process.namespaces(),
             settings: Arc::new(settings),
-            policy: Policy { evict: self.mode == Mode::Evict, evict_outdated: self.outdated, minimum_age: self.minimum_age },
+            policy: Policy {
+                evict: self.mode == Mode::Evict,
+                evict_outdated: self.outdated,
+                minimum_age: self.minimum_age,
+                excluded: self.excluded_namespaces.clone(),
+            },
             interval: self.interval,
             pace: Duration::from_secs(60) / self.evictions_per_minute,
             scope: self.namespaces.clone(),
-            notes: process.notes(),
+            events: process.events(),
             metrics: Metrics::new(&mut process.registry),
         }))
     }

@@ -1,41 +1,76 @@
-//! What became of evictions: whether the replacement was any better. It is judged by the API server's own times of creation.
+//! What became of evictions: whether the replacement came, and was any better. Replacements are known by the API server's own
+//! times of creation; pauses go by a clock that never jumps.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::injection::Standing;
 
-/// How long a replacement is waited for; doubled each time it came without sidecars too.
-const FIRST_PAUSE: Duration = Duration::from_secs(600);
+use super::{Need, Sighting};
+
+/// How long a replacement is waited for; doubled each time it was no better.
+const FIRST_PAUSE: Duration = Duration::from_mins(10);
 /// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
-/// An owner of whom nothing was heard for this long after its pause is forgotten.
-const FORGOTTEN: SignedDuration = SignedDuration::from_hours(24);
-/// Owners that are remembered. With more than that under way, no further one is begun with.
+const LONGEST_PAUSE: Duration = Duration::from_hours(24);
+/// A controller whose pods were not seen for this long is forgotten.
+const FORGOTTEN: Duration = Duration::from_hours(24);
+/// Controllers that are remembered. With more than that under way, no further one is begun with.
 const CAPACITY: usize = 1000;
-/// Owners that are tried before one of them has shown that evictions help, and that come back bare in a row before it is
-/// doubted: then the webhook is at fault, not they.
+/// Controllers that are tried before one of them has shown that evictions help, and that fail in a row before it is doubted: then the
+/// fault is not theirs.
 const TRIALS: u32 = 3;
 
 /// The evictions of each controller's pods, as far as they are remembered. The next holder of the lease begins anew.
 #[derive(Debug, Default)]
 pub struct Attempts {
     of: HashMap<String, Attempt>,
-    /// Whether a replacement had sidecars, and not too many had none since.
-    are_proven: bool,
-    /// Controllers whose replacements had none since one had.
-    bare_in_a_row: u32,
-    latest: Timestamp,
+    trials: Trials,
+}
+
+/// Whether evictions help: those of pods without sidecars, and apart from these those of pods with outdated ones.
+#[derive(Debug, Default)]
+struct Trials {
+    missing: Trial,
+    outdated: Trial,
+}
+
+/// Whether evictions of one sort help.
+#[derive(Debug, Default)]
+struct Trial {
+    /// Whether one has helped, and not too many have failed since.
+    is_proven: bool,
+    /// Controllers for which they did no good since they last helped one.
+    failed_in_a_row: u32,
+    latest: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Attempt {
-    /// When the evicted pod was created. Younger ones are its replacements.
-    created: Timestamp,
-    evicted: Timestamp,
+    /// When the controller's youngest pod was created. Younger ones are replacements.
+    youngest: Timestamp,
+    /// The record of the evicted pod.
+    record: Option<u64>,
+    is_for_newer_sidecars: bool,
+    evicted: Instant,
+    /// When a pod of the controller was last seen.
+    heard: Instant,
     failures: u32,
-    is_judged: bool,
+    setback: Option<Setback>,
+}
+
+/// Why an eviction did no good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setback {
+    /// No replacement has come.
+    NotReplaced,
+    /// The replacement lacks what the evicted pod lacked.
+    NoBetter,
+    /// The replacement has the very same outdated sidecars.
+    SameSidecars,
 }
 
 /// Whether a controller's pod may be evicted now.
@@ -43,203 +78,142 @@ struct Attempt {
 pub enum Permission {
     /// It may.
     Granted,
-    /// What becomes of others is to be seen first.
+    /// Others are to be seen first, or its own youngest pods.
     Queued,
     /// The replacement of an evicted one is not seen yet.
     Awaiting,
-    /// The replacement was no better.
-    Paused,
+    /// The last eviction did no good.
+    Paused(Setback),
 }
 
 impl Attempts {
-    /// Remembers that a pod of a controller was evicted.
-    pub fn evicted(&mut self, controller: &str, created: Timestamp, now: Timestamp) {
+    /// Remembers that a pod of a controller was evicted, whose youngest pod was created then.
+    pub fn evicted(&mut self, controller: &str, seen: &Sighting, youngest: Timestamp, now: Instant) {
+        let is_for_newer_sidecars = seen.standing == Standing::Outdated;
         let failures = self.of.get(controller).map_or(0, |attempt| attempt.failures);
-        self.of.insert(controller.to_owned(), Attempt { created, evicted: now, failures, is_judged: false });
-        self.latest = now;
+        let attempt = Attempt { youngest, record: seen.record, is_for_newer_sidecars, evicted: now, heard: now, failures, setback: None };
+        self.trials.of(is_for_newer_sidecars).latest = Some(now);
+        self.of.insert(controller.to_owned(), attempt);
     }
 
-    /// Learns from a pod whether it is a replacement, and whether it is any better.
-    pub fn learn(&mut self, controller: &str, created: Timestamp, standing: Standing) {
-        let Some(attempt) = self.of.get_mut(controller).filter(|attempt| created > attempt.created) else { return };
-        match standing {
-            Standing::Injected => {
+    /// Learns from a controller's pod whether it is a replacement, and whether it is any better.
+    pub fn learn(&mut self, controller: &str, seen: &Sighting, now: Instant) {
+        let Some(attempt) = self.of.get_mut(controller) else { return };
+        attempt.heard = now;
+        if seen.created <= attempt.youngest {
+            return;
+        }
+        let is_for_newer_sidecars = attempt.is_for_newer_sidecars;
+        let setback = match seen.standing {
+            // It may be unable to have any, which is no reason to take away another.
+            Standing::Settled => return,
+            Standing::Outdated if is_for_newer_sidecars && seen.record == attempt.record => Setback::SameSidecars,
+            Standing::Outdated if is_for_newer_sidecars => Setback::NoBetter,
+            Standing::Missing => Setback::NoBetter,
+            Standing::Injected | Standing::Outdated => {
                 self.of.remove(controller);
-                (self.are_proven, self.bare_in_a_row) = (true, 0);
+                self.trials.of(is_for_newer_sidecars).helped();
+                return;
             }
-            Standing::Missing | Standing::Outdated if !attempt.is_judged => {
-                // One that fails again and again is only one.
-                self.bare_in_a_row = self.bare_in_a_row.saturating_add(u32::from(attempt.failures == 0));
-                self.are_proven &= self.bare_in_a_row < TRIALS;
-                attempt.is_judged = true;
-                attempt.failures = attempt.failures.saturating_add(1);
-            }
-            Standing::Missing | Standing::Outdated | Standing::Settled => {}
+        };
+        // Several replacements are one failure, and so is one that comes late.
+        if attempt.setback.replace(setback).is_none() && attempt.failed() {
+            self.trials.of(is_for_newer_sidecars).failed();
         }
     }
 
-    /// Whether a pod of this controller may be evicted.
+    /// Gives up waiting for replacements that are long overdue, and forgets controllers that are gone.
+    pub fn advance(&mut self, now: Instant) {
+        self.of.retain(|_, attempt| now.duration_since(attempt.heard) < FORGOTTEN);
+        for attempt in self.of.values_mut().filter(|attempt| attempt.setback.is_none() && now >= attempt.pause_ends()) {
+            attempt.setback = Some(Setback::NotReplaced);
+            if attempt.failed() {
+                self.trials.of(attempt.is_for_newer_sidecars).failed();
+            }
+        }
+    }
+
+    /// Whether a pod of this controller may be evicted because of this need.
     #[must_use]
-    pub fn permission(&self, controller: &str, now: Timestamp) -> Permission {
+    pub fn permission(&self, controller: &str, need: &Need, now: Instant) -> Permission {
         match self.of.get(controller) {
-            Some(attempt) if now < attempt.pause_ends() && attempt.failures == 0 => Permission::Awaiting,
-            Some(attempt) if now < attempt.pause_ends() => Permission::Paused,
+            Some(Attempt { setback: None, .. }) => Permission::Awaiting,
+            // With one pod less, or the same again, another eviction does only harm.
+            Some(Attempt { setback: Some(lasting @ (Setback::NotReplaced | Setback::SameSidecars)), .. }) => Permission::Paused(*lasting),
+            Some(attempt @ Attempt { setback: Some(setback), .. }) if now < attempt.pause_ends() => Permission::Paused(*setback),
             None if self.of.len() >= CAPACITY => Permission::Queued,
-            _ if self.is_on_trial(now) => Permission::Queued,
+            _ if self.is_on_trial(*need == Need::Outdated, now) => Permission::Queued,
             _ => Permission::Granted,
         }
     }
 
-    /// Whether evictions have done no good lately.
+    /// Whether evictions of pods without sidecars have done no good lately.
     #[must_use]
     pub const fn are_doubtful(&self) -> bool {
-        self.bare_in_a_row >= TRIALS
+        self.trials.missing.is_doubtful()
     }
 
-    /// Whether enough is under way for as long as nothing shows that it helps. After some that came back bare in a row, one
-    /// at a time is tried, with longer and longer pauses.
-    fn is_on_trial(&self, now: Timestamp) -> bool {
-        if self.are_proven {
+    /// Whether evictions of pods with outdated sidecars have done no good lately.
+    #[must_use]
+    pub const fn renewals_are_doubtful(&self) -> bool {
+        self.trials.outdated.is_doubtful()
+    }
+
+    /// Whether enough is under way for as long as nothing shows that it helps. After some that failed in a row, one at a time is
+    /// tried, with longer and longer pauses.
+    fn is_on_trial(&self, is_for_newer_sidecars: bool, now: Instant) -> bool {
+        let trial = if is_for_newer_sidecars { &self.trials.outdated } else { &self.trials.missing };
+        if trial.is_proven {
             return false;
         }
-        let doubts = self.bare_in_a_row.checked_sub(TRIALS);
-        if doubts.is_some_and(|doubts| now < after_pause(self.latest, doubts)) {
+        let doubts = trial.failed_in_a_row.checked_sub(TRIALS);
+        if let (Some(doubts), Some(latest)) = (doubts, trial.latest)
+            && now < latest + pause(doubts)
+        {
             return true;
         }
-        let under_way = self.of.values().filter(|attempt| !attempt.is_judged && now < attempt.pause_ends());
-        under_way.take(TRIALS as usize).count() == TRIALS as usize
+        let is_under_way = |attempt: &&Attempt| attempt.setback.is_none() && attempt.is_for_newer_sidecars == is_for_newer_sidecars;
+        self.of.values().filter(is_under_way).take(TRIALS as usize).count() == TRIALS as usize
     }
+}
 
-    /// Forgets what is long over.
-    pub fn forget(&mut self, now: Timestamp) {
-        self.of.retain(|_, attempt| now.duration_since(attempt.pause_ends()) < FORGOTTEN);
+impl Trials {
+    const fn of(&mut self, is_for_newer_sidecars: bool) -> &mut Trial {
+        if is_for_newer_sidecars { &mut self.outdated } else { &mut self.missing }
     }
 }
 
 impl Attempt {
-    fn pause_ends(&self) -> Timestamp {
-        after_pause(self.evicted, self.failures)
+    fn pause_ends(&self) -> Instant {
+        self.evicted + pause(self.failures)
+    }
+
+    /// Counts a failure. Whether it is the controller's first: one that fails again and again is only one.
+    const fn failed(&mut self) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.failures == 1
     }
 }
 
-fn after_pause(start: Timestamp, failures: u32) -> Timestamp {
-    let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE);
-    start.saturating_add(pause).unwrap_or(Timestamp::MAX)
+impl Trial {
+    const fn helped(&mut self) {
+        self.is_proven = true;
+        self.failed_in_a_row = 0;
+    }
+
+    const fn failed(&mut self) {
+        self.failed_in_a_row = self.failed_in_a_row.saturating_add(1);
+        self.is_proven &= !self.is_doubtful();
+    }
+
+    const fn is_doubtful(&self) -> bool {
+        self.failed_in_a_row >= TRIALS
+    }
+}
+
+fn pause(failures: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OWNER: &str = "uid";
-
-    fn at(minutes: i64) -> Timestamp {
-        Timestamp::from_second(minutes * 60).unwrap()
-    }
-
-    /// Attempts of which one has helped.
-    fn proven() -> Attempts {
-        let mut attempts = Attempts::default();
-        attempts.evicted("first", at(0), at(0));
-        attempts.learn("first", at(1), Standing::Injected);
-        attempts
-    }
-
-    #[test]
-    fn each_bare_replacement_doubles_the_pause_up_to_a_day() {
-        let mut attempts = Attempts::default();
-        let mut now = 0;
-        for pause in [20, 40, 80, 160, 320, 640, 1280, 1440, 1440] {
-            assert_eq!(attempts.permission(OWNER, at(now)), Permission::Granted, "at {now}");
-            attempts.evicted(OWNER, at(now), at(now));
-            assert_ne!(attempts.permission(OWNER, at(now)), Permission::Granted);
-            // Several bare replacements are one failure.
-            attempts.learn(OWNER, at(now + 1), Standing::Missing);
-            attempts.learn(OWNER, at(now + 2), Standing::Missing);
-            assert_eq!(attempts.permission(OWNER, at(now + pause - 1)), Permission::Paused, "{pause} minutes from {now}");
-            now += pause;
-        }
-    }
-
-    #[test]
-    fn a_replacement_with_sidecars_frees_its_siblings_at_once() {
-        let mut attempts = Attempts::default();
-        attempts.evicted(OWNER, at(5), at(10));
-        attempts.learn(OWNER, at(5), Standing::Injected);
-        attempts.learn(OWNER, at(4), Standing::Missing);
-        assert_eq!(attempts.permission(OWNER, at(11)), Permission::Awaiting, "older pods prove nothing");
-        attempts.learn(OWNER, at(10), Standing::Injected);
-        assert_eq!(attempts.permission(OWNER, at(11)), Permission::Granted);
-    }
-
-    #[test]
-    fn a_replacement_that_never_comes_is_waited_for_a_while() {
-        let mut attempts = Attempts::default();
-        attempts.evicted(OWNER, at(5), at(10));
-        assert_eq!(attempts.permission(OWNER, at(19)), Permission::Awaiting);
-        assert_eq!(attempts.permission(OWNER, at(20)), Permission::Granted);
-        assert_eq!(attempts.permission("another", at(11)), Permission::Granted);
-    }
-
-    #[test]
-    fn a_few_are_tried_until_one_shows_that_it_helps() {
-        let mut attempts = Attempts::default();
-        for owner in ["a", "b", "c"] {
-            assert_eq!(attempts.permission(owner, at(0)), Permission::Granted);
-            attempts.evicted(owner, at(0), at(0));
-        }
-        assert_eq!(attempts.permission("d", at(0)), Permission::Queued);
-        assert_eq!(attempts.permission("d", at(10)), Permission::Granted, "replacements that never come hold up nobody for long");
-        attempts.learn("a", at(1), Standing::Missing);
-        attempts.learn("b", at(1), Standing::Injected);
-        for owner in ["d", "e", "f", "g"] {
-            assert_eq!(attempts.permission(owner, at(1)), Permission::Granted);
-            attempts.evicted(owner, at(1), at(1));
-        }
-    }
-
-    #[test]
-    fn when_several_come_back_bare_in_a_row_one_at_a_time_is_tried_with_longer_pauses() {
-        let mut attempts = proven();
-        for owner in ["a", "b", "c"] {
-            assert!(!attempts.are_doubtful());
-            assert_eq!(attempts.permission(owner, at(0)), Permission::Granted);
-            attempts.evicted(owner, at(0), at(0));
-            attempts.learn(owner, at(1), Standing::Missing);
-        }
-        assert!(attempts.are_doubtful());
-        for (owner, now, pause) in [("d", 10, 20), ("e", 30, 40), ("f", 70, 80)] {
-            assert_eq!(attempts.permission(owner, at(now - 1)), Permission::Queued);
-            assert_eq!(attempts.permission(owner, at(now)), Permission::Granted);
-            attempts.evicted(owner, at(now), at(now));
-            assert_eq!(attempts.permission("x", at(now + 1)), Permission::Queued, "one at a time");
-            attempts.learn(owner, at(now + 1), Standing::Missing);
-            assert_eq!(attempts.permission("x", at(now + pause - 1)), Permission::Queued, "{pause} minutes from {now}");
-        }
-        attempts.learn("f", at(71), Standing::Injected);
-        assert_eq!(attempts.permission("x", at(71)), Permission::Granted);
-    }
-
-    #[test]
-    fn an_owner_that_fails_again_and_again_stops_nobody_else() {
-        let mut attempts = proven();
-        for day in 1..10 {
-            attempts.evicted(OWNER, at(day * 1440), at(day * 1440));
-            attempts.learn(OWNER, at(day * 1440 + 1), Standing::Outdated);
-        }
-        assert_eq!(attempts.permission("another", at(9 * 1440 + 2)), Permission::Granted);
-    }
-
-    #[test]
-    fn memory_is_bounded_and_what_is_long_over_is_forgotten() {
-        let mut attempts = proven();
-        for n in 0..CAPACITY {
-            attempts.evicted(&n.to_string(), at(0), at(0));
-        }
-        assert_eq!(attempts.permission(OWNER, at(1)), Permission::Queued);
-        attempts.forget(at(10 + 24 * 60 - 1));
-        assert_eq!(attempts.of.len(), CAPACITY);
-        attempts.forget(at(10 + 24 * 60));
-        assert_eq!(attempts.permission(OWNER, at(1)), Permission::Granted);
-    }
-}
+mod tests;

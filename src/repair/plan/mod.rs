@@ -1,18 +1,22 @@
 //! What is to be done about a pod. Decides only; `pass` looks and `apply` acts.
 
 mod attempts;
+mod message;
 
-pub use attempts::{Attempts, Permission};
+pub use attempts::{Attempts, Permission, Setback};
+pub use message::{evicted, over_budget, paused, refused, report};
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::{
-    api::annotations::STATUS,
-    events::note::{Reason, Reference},
+    events::note::Reference,
     injection::{Decision, Outcome, Standing},
 };
+
+/// Pods younger than this many times the minimum age tell what becomes of new pods just now.
+const SETTLED: u32 = 10;
 
 /// How repair is done.
 #[derive(Debug, Clone)]
@@ -23,6 +27,8 @@ pub struct Policy {
     pub evict_outdated: bool,
     /// Younger pods are left alone: they may be about to go, or to change.
     pub minimum_age: Duration,
+    /// Namespaces whose pods the webhook is never asked about.
+    pub excluded: Vec<String>,
 }
 
 /// What a page tells of a pod.
@@ -40,6 +46,17 @@ pub struct Sighting {
     pub is_terminating: bool,
     /// What its annotations tell.
     pub standing: Standing,
+    /// A hash of its record, to tell whether that of another pod is the same.
+    pub record: Option<u64>,
+}
+
+/// What a look tells of a controller's pods.
+#[derive(Debug, Clone, Copy)]
+pub struct Siblings {
+    /// When the youngest was created.
+    pub youngest: Timestamp,
+    /// When the youngest was created that lacks something.
+    pub youngest_in_need: Option<Timestamp>,
 }
 
 /// What is wrong with a pod.
@@ -53,22 +70,41 @@ pub enum Need {
     Outdated,
 }
 
-/// What is to be done about a pod.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Tell its owner.
-    Report(Reason, String),
-    /// Let its controller replace it.
-    Evict,
-    /// Nothing for now.
-    Leave,
+impl Policy {
+    /// For how long new pods must have come well, or not at all, before others are evicted for them.
+    fn settling_time(&self) -> Duration {
+        // Times of creation are whole seconds: a replacement's is to be another than that of any pod before it.
+        self.minimum_age.saturating_mul(SETTLED).max(Duration::from_secs(1))
+    }
+}
+
+impl Siblings {
+    /// The siblings with one more pod, or with the first.
+    #[must_use]
+    pub fn with(siblings: Option<Self>, seen: &Sighting) -> Self {
+        let in_need = matches!(seen.standing, Standing::Missing | Standing::Outdated).then_some(seen.created);
+        Self {
+            youngest: siblings.map_or(seen.created, |siblings| siblings.youngest.max(seen.created)),
+            youngest_in_need: siblings.and_then(|siblings| siblings.youngest_in_need).max(in_need),
+        }
+    }
+}
+
+/// Whether a pod asks for sidecars that the webhook is asked about.
+#[must_use]
+pub fn is_of_concern(seen: &Sighting, policy: &Policy) -> bool {
+    seen.standing != Standing::Settled && !policy.excluded.contains(&seen.namespace)
 }
 
 /// Whether a pod is worth a closer look.
 #[must_use]
 pub fn is_suspicious(seen: &Sighting, policy: &Policy, now: Timestamp) -> bool {
-    let age = Duration::try_from(now.duration_since(seen.created)).unwrap_or_default();
-    matches!(seen.standing, Standing::Missing | Standing::Outdated) && !seen.is_terminating && age >= policy.minimum_age
+    let is_in_need = matches!(seen.standing, Standing::Missing | Standing::Outdated);
+    is_in_need && !seen.is_terminating && age(seen.created, now) >= policy.minimum_age
+}
+
+fn age(created: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(created)).unwrap_or_default()
 }
 
 /// What is wrong with a pod whose record alone says enough. Whether its replacement would be refused matters only to those who
@@ -93,35 +129,30 @@ pub fn need(decision: &Decision, is_finished: bool) -> Option<Need> {
     }
 }
 
-/// What is to be done about a pod in need.
+/// Whether a pod in need is to be evicted when its controller's turn comes. The owners of all others are told, and that is all.
 #[must_use]
-pub fn action(seen: &Sighting, need: &Need, policy: &Policy, attempts: &Attempts, now: Timestamp) -> Action {
-    let (reason, message) = report(need, seen.controller.is_some());
-    let is_wanted = policy.evict
-        && match need {
-            Need::Missing => true,
-            Need::Outdated => policy.evict_outdated,
-            // Its replacement would be refused, and then there were none.
-            Need::Refused(_) => false,
-        };
-    let Some(controller) =
-        seen.controller.as_ref().filter(|controller| is_wanted && replaces(controller) && seen.namespace != CLUSTERS_OWN)
-    else {
-        return Action::Report(reason, message);
+pub fn is_to_be_evicted(seen: &Sighting, need: &Need, policy: &Policy) -> bool {
+    let is_wanted = match need {
+        Need::Missing => policy.evict,
+        Need::Outdated => policy.evict && policy.evict_outdated,
+        // Its replacement would be refused, and then there were none.
+        Need::Refused(_) => false,
     };
-    match attempts.permission(&controller.uid, now) {
-        Permission::Granted => Action::Evict,
-        Permission::Queued => Action::Report(reason, message),
-        Permission::Awaiting => Action::Leave,
-        Permission::Paused => Action::Report(Reason::Paused, PAUSED.to_owned()),
-    }
+    is_wanted && seen.namespace != CLUSTERS_OWN && seen.controller.as_ref().is_some_and(replaces)
+}
+
+/// Whether new pods come as they should, as far as can be seen. Those of the last minutes tell even a holder of the lease that knows of no
+/// evictions: if the controller's youngest pod in need is as young as that, its replacement would be no better. And while an
+/// upgrade goes on, replicas of the webhook before it still answer for a while.
+#[must_use]
+pub fn has_settled(need: &Need, siblings: Siblings, policy: &Policy, held_for: Duration, now: Timestamp) -> bool {
+    let settling = policy.settling_time();
+    let is_quiet = siblings.youngest_in_need.is_none_or(|created| age(created, now) >= settling);
+    is_quiet && (*need != Need::Outdated || held_for >= settling)
 }
 
 /// The namespace of the cluster's own pods, which nobody but their keeper may disturb.
 const CLUSTERS_OWN: &str = "kube-system";
-
-const PAUSED: &str = "a pod was evicted since it had not the sidecars that it would get now, and its replacement has not got them either, so \
-    evictions pause, longer each time: look whether the webhook is called, and whether the template brings a record of its own";
 
 /// Whether a controller makes a new pod for one that was evicted, and loses no work by that. A Job's pod would begin anew,
 /// and of controllers that we don't know nothing is known.
@@ -130,38 +161,6 @@ fn replaces(controller: &Reference) -> bool {
         (controller.group(), controller.kind.as_str()),
         ("apps", "ReplicaSet" | "StatefulSet" | "DaemonSet") | ("", "ReplicationController")
     )
-}
-
-/// What a pod's owner reads.
-fn report(need: &Need, has_controller: bool) -> (Reason, String) {
-    let way_out = if has_controller { "delete it, and its replacement gets them" } else { "delete it and create it again" };
-    match need {
-        Need::Missing => {
-            let what = "a pod runs without the sidecars it asks for, since the webhook was not asked when it was created";
-            (Reason::Missing, format!("{what}: {way_out}"))
-        }
-        Need::Outdated => (Reason::Outdated, format!("a pod's sidecars are not those it would get now ({STATUS} says which): {way_out}")),
-        Need::Refused(denial) => {
-            let what = "a pod runs without the sidecars it asks for, and would be refused if it were created now";
-            (Reason::Missing, format!("{what}: {denial}"))
-        }
-    }
-}
-
-/// What an owner reads when a disruption budget forbids the eviction of its pod for now.
-#[must_use]
-pub fn over_budget(need: &Need) -> (Reason, String) {
-    let (reason, message) = report(need, true);
-    (reason, format!("{message}; it is evicted as soon as its PodDisruptionBudget allows that"))
-}
-
-/// What its owner reads when a pod was evicted.
-#[must_use]
-pub const fn evicted(need: &Need) -> &'static str {
-    match need {
-        Need::Outdated => "a pod whose sidecars were out of date was evicted: its replacement gets those of today",
-        Need::Missing | Need::Refused(_) => "a pod without the sidecars it asks for was evicted: its replacement gets them",
-    }
 }
 
 #[cfg(test)]

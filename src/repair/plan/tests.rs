@@ -1,5 +1,8 @@
 use super::*;
-use crate::injection::{Denial, Patch, SkipReason};
+use crate::{
+    events::note::Reason,
+    injection::{Denial, Patch, SkipReason},
+};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -17,6 +20,7 @@ fn sighting(controller: Option<Reference>) -> Sighting {
         created: at(0),
         is_terminating: false,
         standing: Standing::Missing,
+        record: None,
     }
 }
 
@@ -24,16 +28,8 @@ fn replica_set() -> Sighting {
     sighting(Some(reference("apps/v1", "ReplicaSet")))
 }
 
-const REPORT: Policy = Policy { evict: false, evict_outdated: false, minimum_age: Duration::from_secs(60) };
-const EVICT: Policy = Policy { evict: true, ..REPORT };
-
-fn decide(seen: &Sighting, need: &Need, policy: &Policy) -> Action {
-    action(seen, need, policy, &Attempts::default(), at(100))
-}
-
-fn is_report(action: &Action, expected: Reason) -> bool {
-    matches!(action, Action::Report(reason, _) if *reason == expected)
-}
+const REPORT: Policy = Policy { evict: false, evict_outdated: false, minimum_age: Duration::from_secs(60), excluded: Vec::new() };
+const EVICT: Policy = Policy { evict: true, evict_outdated: false, minimum_age: Duration::from_secs(60), excluded: Vec::new() };
 
 #[test]
 fn only_pods_that_stay_and_have_settled_are_suspicious() {
@@ -71,9 +67,9 @@ fn what_a_pod_needs_is_what_the_webhook_would_do() {
 
 #[test]
 fn pods_are_evicted_only_where_that_is_wanted_and_somebody_replaces_them() {
-    assert!(is_report(&decide(&replica_set(), &Need::Missing, &REPORT), Reason::Missing));
-    assert_eq!(decide(&replica_set(), &Need::Missing, &EVICT), Action::Evict);
-    for (controller, is_evicted) in [
+    assert!(!is_to_be_evicted(&replica_set(), &Need::Missing, &REPORT));
+    for (controller, expected) in [
+        (Some(reference("apps/v1", "ReplicaSet")), true),
         (Some(reference("apps/v1", "StatefulSet")), true),
         (Some(reference("apps/v1", "DaemonSet")), true),
         (Some(reference("v1", "ReplicationController")), true),
@@ -81,52 +77,62 @@ fn pods_are_evicted_only_where_that_is_wanted_and_somebody_replaces_them() {
         (Some(reference("example.com/v1", "ReplicaSet")), false),
         (None, false),
     ] {
-        let action = decide(&sighting(controller.clone()), &Need::Missing, &EVICT);
-        assert_eq!(action == Action::Evict, is_evicted, "{controller:?}");
-        assert!(is_evicted || is_report(&action, Reason::Missing), "{action:?}");
+        assert_eq!(is_to_be_evicted(&sighting(controller.clone()), &Need::Missing, &EVICT), expected, "{controller:?}");
     }
     let of_the_cluster = Sighting { namespace: "kube-system".to_owned(), ..replica_set() };
-    assert!(is_report(&decide(&of_the_cluster, &Need::Missing, &EVICT), Reason::Missing));
+    assert!(!is_to_be_evicted(&of_the_cluster, &Need::Missing, &EVICT));
 }
 
 #[test]
 fn outdated_sidecars_are_reason_to_evict_only_on_request_and_a_refused_replacement_never() {
     let outdated_too = Policy { evict_outdated: true, ..EVICT };
-    assert!(is_report(&decide(&replica_set(), &Need::Outdated, &EVICT), Reason::Outdated));
-    assert_eq!(decide(&replica_set(), &Need::Outdated, &outdated_too), Action::Evict);
-    let only_outdated = Policy { evict: false, ..outdated_too };
-    assert!(is_report(&decide(&replica_set(), &Need::Outdated, &only_outdated), Reason::Outdated));
-    let Action::Report(Reason::Missing, message) = decide(&replica_set(), &Need::Refused("too flat".to_owned()), &EVICT) else {
-        panic!("reported")
+    assert!(!is_to_be_evicted(&replica_set(), &Need::Outdated, &EVICT));
+    assert!(is_to_be_evicted(&replica_set(), &Need::Outdated, &outdated_too));
+    assert!(!is_to_be_evicted(&replica_set(), &Need::Outdated, &Policy { evict: false, ..outdated_too.clone() }));
+    assert!(!is_to_be_evicted(&replica_set(), &Need::Refused("too flat".to_owned()), &outdated_too));
+}
+
+#[test]
+fn pods_that_the_webhook_is_not_asked_about_are_of_no_concern() {
+    let policy = Policy { excluded: vec!["tools".to_owned()], ..EVICT };
+    assert!(is_of_concern(&replica_set(), &policy));
+    assert!(!is_of_concern(&Sighting { namespace: "tools".to_owned(), ..replica_set() }, &policy));
+    assert!(!is_of_concern(&Sighting { standing: Standing::Settled, ..replica_set() }, &policy));
+}
+
+#[test]
+fn while_new_pods_come_without_sidecars_none_is_evicted_for_them() {
+    let of = |pods: &[(i64, Standing)]| {
+        let seen = pods.iter().map(|(created, standing)| Sighting { created: at(*created), standing: *standing, ..replica_set() });
+        seen.fold(None, |siblings, seen| Some(Siblings::with(siblings, &seen))).unwrap()
     };
-    assert!(message.ends_with("too flat"), "{message}");
-}
-
-#[test]
-fn one_eviction_must_prove_itself_before_the_next() {
-    let mut attempts = Attempts::default();
-    attempts.evicted("uid", at(0), at(100));
-    let decide = |attempts: &Attempts| action(&replica_set(), &Need::Missing, &EVICT, attempts, at(101));
-    assert_eq!(decide(&attempts), Action::Leave);
-    attempts.learn("uid", at(100), Standing::Missing);
-    assert!(is_report(&decide(&attempts), Reason::Paused));
-    attempts.learn("uid", at(101), Standing::Injected);
-    assert_eq!(decide(&attempts), Action::Evict);
-}
-
-#[test]
-fn who_waits_for_its_turn_is_reported_meanwhile() {
-    let mut attempts = Attempts::default();
-    for owner in ["a", "b", "c"] {
-        attempts.evicted(owner, at(0), at(100));
-    }
-    assert!(is_report(&action(&replica_set(), &Need::Missing, &EVICT, &attempts, at(101)), Reason::Missing));
+    let settled =
+        |need: &Need, siblings: Siblings, held_for| has_settled(need, siblings, &EVICT, Duration::from_secs(held_for), at(10_000));
+    let (old, young) = (9_400, 9_401);
+    assert!(settled(&Need::Missing, of(&[(old, Standing::Missing), (9_999, Standing::Injected)]), 0));
+    assert!(
+        !settled(&Need::Missing, of(&[(young, Standing::Missing), (old, Standing::Missing)]), 86_400),
+        "a replacement, of whoever knew it"
+    );
+    assert!(!settled(&Need::Outdated, of(&[(young, Standing::Outdated)]), 86_400));
+    assert!(!settled(&Need::Outdated, of(&[(old, Standing::Outdated)]), 599), "an upgrade may go on");
+    assert!(settled(&Need::Outdated, of(&[(old, Standing::Outdated)]), 600));
+    assert_eq!(of(&[(1, Standing::Missing), (3, Standing::Injected), (2, Standing::Missing)]).youngest, at(3));
 }
 
 #[test]
 fn reports_name_the_way_out_and_no_pod() {
-    let Action::Report(_, message) = decide(&sighting(None), &Need::Missing, &REPORT) else { panic!("reported") };
-    assert!(message.ends_with("delete it and create it again") && !message.contains("shop-7f9c"), "{message}");
-    let Action::Report(_, message) = decide(&replica_set(), &Need::Outdated, &REPORT) else { panic!("reported") };
-    assert!(message.ends_with("delete it, and its replacement gets them"), "{message}");
+    let denied = Need::Refused("too flat".to_owned());
+    for ((reason, message), expected, end) in [
+        (report(&Need::Missing, false), Reason::Missing, "delete it and create it again"),
+        (report(&Need::Outdated, true), Reason::Outdated, "delete it, and its replacement gets them"),
+        (report(&denied, true), Reason::Missing, "too flat"),
+        (over_budget(&Need::Missing), Reason::Missing, "as soon as its PodDisruptionBudget allows that"),
+        (refused(&Need::Missing, "no"), Reason::Missing, "the API server says: no"),
+        (paused(Setback::NotReplaced), Reason::Paused, "such as a quota or a policy"),
+        (evicted(&Need::Outdated), Reason::Evicted, "gets those of today"),
+    ] {
+        assert_eq!(reason, expected);
+        assert!(message.ends_with(end) && !message.contains("shop-7f9c"), "{message}");
+    }
 }
