@@ -50,17 +50,20 @@ impl Severity {
 pub const ALERTS: &[Alert] = &[
     Alert {
         name: "OutriggerAdmissionAbsent",
-        expression: "absent(outrigger_admission_in_flight)",
+        expression: "absent(outrigger_admission_in_flight) \
+                     or sum by (namespace) (outrigger_ready and on (namespace, pod) outrigger_admission_in_flight) == 0",
         lasts: "5m",
         severity: Severity::Critical,
-        summary: "No replica of the admission role is being scraped.",
+        summary: "No replica of the admission role is ready, or none is being scraped.",
         meaning: "Either nobody answers admission reviews, or Prometheus does not reach who does. Without answers, pods start without \
                   the sidecars they ask for, or are refused if the failure policy is `Fail` or the guard is on.",
         steps: &[
             "`kubectl -n outrigger get pods -l app.kubernetes.io/component=admission` shows whether replicas run and are ready.",
             "If none is ready, `kubectl -n outrigger logs` of one says what it waits for; so does `/readyz` on its port 8080.",
             "If they are ready, look at the ServiceMonitor and the network policies between Prometheus and port 8080.",
-            "To let pods start meanwhile: `kubectl delete mutatingwebhookconfiguration outrigger`; `helm upgrade` brings it back.",
+            "With the defaults, pods start meanwhile, without sidecars. With `webhooks.failurePolicy: Fail`, `kubectl delete \
+             mutatingwebhookconfiguration outrigger` lets them start; with `guard.enabled`, it is `kubectl delete \
+             validatingadmissionpolicybinding outrigger-guard`. `helm upgrade` brings both back.",
         ],
     },
     Alert {
@@ -70,7 +73,8 @@ pub const ALERTS: &[Alert] = &[
         lasts: "10m",
         severity: Severity::Critical,
         summary: "{{ $value | humanizePercentage }} of the reviews of {{ $labels.webhook }} are not answered: {{ $labels.reason }}.",
-        meaning: "The API server gets an error instead of an answer, and lets the object through or refuses it as the failure policy says.",
+        meaning: "Outcome `error`: the API server gets an error instead of an answer, and lets the object through or refuses it as the \
+                  failure policy says. Outcome `failed`: nothing could be decided about the object, and it was let through as it is.",
         steps: &[
             "Each failed review is one line of the log of the admission role, with the reason.",
             "`overloaded` and `deadline`: give the role more CPU, or more replicas (`admission.replicas`).",
@@ -79,12 +83,13 @@ pub const ALERTS: &[Alert] = &[
     },
     Alert {
         name: "OutriggerCertificateExpires",
-        expression: "outrigger_certificate_expiry_seconds - time() < 86400",
+        expression: "outrigger_certificate_expiry_seconds - time() \
+                     < clamp_max((outrigger_certificate_expiry_seconds - outrigger_certificate_renewal_seconds) / 2, 86400)",
         lasts: "10m",
         severity: Severity::Critical,
         summary: "The certificate that {{ $labels.pod }} serves expires in {{ $value | humanizeDuration }}.",
-        meaning: "API servers will refuse the connection once it has expired. In mode `self` a certificate is renewed after two thirds of \
-                  its life, so something keeps it from being renewed. (With a life of less than three days this alert is of no use.)",
+        meaning: "API servers will refuse the connection once it has expired. It was to be renewed after two thirds of its life, and has a \
+                  day left by now, or a sixth of its life if that is less: something keeps it from being renewed.",
         steps: &[
             "Mode `self`: the log of the role says why the CA of the Secret can't be used or renewed; `part_ok` and `/readyz` name it too. \
              The account needs the rights of the chart's Role on that Secret.",
@@ -143,15 +148,18 @@ pub const ALERTS: &[Alert] = &[
     },
     Alert {
         name: "OutriggerNoLeader",
-        expression: "sum(outrigger_leading) < 1 or (count(outrigger_leading offset 1h) unless on () outrigger_leading)",
+        expression: "sum by (namespace) (outrigger_leading) < 1 \
+                     or (count by (namespace) (max_over_time(outrigger_leading[3d])) unless on (namespace) outrigger_leading \
+                     and on (namespace) outrigger_admission_in_flight)",
         lasts: "5m",
         severity: Severity::Warning,
-        summary: "No controller holds the lease.",
+        summary: "No controller of {{ $labels.namespace }} holds the lease.",
         meaning: "Admission goes on. Nobody renews the CA, publishes it in the webhook configurations, or looks for pods without their \
                   sidecars.",
         steps: &[
             "`kubectl -n outrigger get pods -l app.kubernetes.io/component=controllers` shows whether one runs.",
             "Its log says why it does not get the lease; its account may need the chart's Role for Leases.",
+            "If they were taken away on purpose, the alert ends three days later; silence it until then.",
         ],
     },
     Alert {
@@ -173,29 +181,30 @@ pub const ALERTS: &[Alert] = &[
     },
     Alert {
         name: "OutriggerRepairStalled",
-        expression: "increase(outrigger_repair_passes_total[1h]) == 0 and outrigger_leading == 1",
-        lasts: "15m",
+        expression: "time() > outrigger_repair_pass_due_seconds and on (namespace, pod) outrigger_leading == 1",
+        lasts: "1m",
         severity: Severity::Warning,
-        summary: "{{ $labels.pod }} holds the lease and has not looked at all pods for an hour.",
-        meaning: "Nobody notices pods without their sidecars, and the gauges say what the last look found. (Where `repair.interval` is half \
-                  an hour or more, this alert is of no use.)",
+        summary: "{{ $labels.pod }} holds the lease and has not looked at all pods for three intervals and a quarter of an hour.",
+        meaning: "Nobody notices pods without their sidecars, at least in one namespace, and the gauges say what the last look found there.",
         steps: &[
-            "The log of the pod says why pods can't be listed, once until it works again.",
+            "The log of the pod names the namespaces whose pods can't be listed, and says why, once until it works again.",
+            "A namespace that was deleted: take it out of `repair.namespaces`.",
             "Forbidden: its account needs the chart's rights about pods, in each of `repair.namespaces` if these are named.",
             "Too slow: name the namespaces that matter with `repair.namespaces`.",
         ],
     },
     Alert {
         name: "OutriggerEventsDropped",
-        expression: "rate(outrigger_events_dropped_total[5m]) > 0",
+        expression: "rate(outrigger_events_dropped_total[5m]) + rate(outrigger_events_failed_total[5m]) > 0",
         lasts: "15m",
         severity: Severity::Warning,
-        summary: "{{ $labels.pod }} drops news for the owners of pods.",
-        meaning: "At most ten Events a second are written, and what comes faster for long is dropped: some owners are not told why their pods \
-                  have no sidecars. Reviews and evictions are not affected.",
+        summary: "{{ $labels.pod }} can't tell the owners of pods all news.",
+        meaning: "Some owners are not told why their pods have no sidecars. Either Events can't be written, which is tried again for an hour; or \
+                  more happens for long than the ten a second that are written. Reviews and evictions are not affected.",
         steps: &[
             "`kubectl get events --all-namespaces --field-selector source=outrigger` shows what is told most: put that right first.",
-            "If the log says that Events can't be written, give its account the chart's rights, or the API server more room.",
+            "If `outrigger_events_failed_total` grows, the log says why Events can't be written: give its account the chart's rights, or the \
+             API server more room.",
         ],
     },
     Alert {

@@ -120,10 +120,11 @@ const ROWS: &[Row] = &[
             },
             Panel {
                 title: "Events",
-                description: "News for the owners of pods. What comes faster than ten a second for long is dropped.",
+                description: "News for the owners of pods. What could not be written is tried again; what comes faster than ten a second for long is dropped.",
                 unit: Unit::Count,
                 lines: &[
                     ("sum(increase(outrigger_events_written_total{namespace=~\"$namespace\"}[$__rate_interval]))", "written"),
+                    ("sum(increase(outrigger_events_failed_total{namespace=~\"$namespace\"}[$__rate_interval]))", "failed"),
                     ("sum(increase(outrigger_events_dropped_total{namespace=~\"$namespace\"}[$__rate_interval]))", "dropped"),
                 ],
             },

@@ -41,7 +41,7 @@ impl Readiness {
         Gate { name, readiness: self.clone() }
     }
 
-    /// Shows each gate as a metric, too.
+    /// Shows each gate, and all together, as metrics, too.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.clone()));
     }
@@ -81,7 +81,8 @@ impl Collector for Readiness {
             let part = [("part", name.as_str())];
             ConstGauge::new(i64::from(matches!(state, State::Open(None)))).encode(metric.encode_family(&part)?)?;
         }
-        Ok(())
+        let ready = ConstGauge::new(i64::from(self.is_ready()));
+        ready.encode(encoder.encode_descriptor("ready", "Whether this process may be sent work", None, ready.metric_type())?)
     }
 }
 
@@ -143,5 +144,22 @@ mod tests {
         for expected in ["part_ok{part=\"certificate\"} 1\n", "part_ok{part=\"namespaces\"} 0\n", "part_ok{part=\"sessions\"} 0\n"] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
+    }
+
+    #[test]
+    fn a_process_is_shown_as_ready_when_every_gate_is_open() {
+        let (readiness, mut registry) = (Readiness::default(), Registry::default());
+        readiness.register(&mut registry);
+        let shown = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text.lines().find_map(|line| line.strip_prefix("ready ").map(str::to_owned)).unwrap()
+        };
+        let gate = readiness.gate("certificate");
+        assert_eq!(shown(), "0");
+        gate.open_with("forbidden");
+        assert_eq!(shown(), "1");
+        gate.close();
+        assert_eq!(shown(), "0");
     }
 }

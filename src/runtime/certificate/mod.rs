@@ -122,6 +122,11 @@ fn at(seconds: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }
 
+/// Since 1970.
+fn seconds(time: SystemTime) -> i64 {
+    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
+}
+
 /// The certificate being served. Handshakes read it without a lock; before there is one they fail.
 #[derive(Debug)]
 pub struct Served {
@@ -133,6 +138,7 @@ pub struct Served {
 #[derive(Debug, Clone, Default)]
 struct Metrics {
     expiry: Gauge<i64, AtomicI64>,
+    renewal: Gauge<i64, AtomicI64>,
     reloads: Family<ReloadLabels, Counter>,
 }
 
@@ -150,6 +156,12 @@ impl Served {
             "When the served certificate expires, in seconds since 1970",
             Unit::Seconds,
             metrics.expiry.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_renewal",
+            "When the served certificate is to be renewed, in seconds since 1970",
+            Unit::Seconds,
+            metrics.renewal.clone(),
         );
         registry.register("certificate_reloads", "Certificates that replaced the served one, by result", metrics.reloads.clone());
         Arc::new(Self { current: ArcSwapOption::empty(), gate, metrics })
@@ -171,8 +183,8 @@ impl Served {
             return Ok(false);
         }
         let validity = validity(&certificate).inspect_err(|_| self.count_failure())?;
-        let seconds = validity.end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.metrics.expiry.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        self.metrics.expiry.set(seconds(validity.end));
+        self.metrics.renewal.set(seconds(validity.renewal()));
         self.current.store(Some(Arc::new(certificate)));
         self.judge(None);
         // The first one replaces nothing.
