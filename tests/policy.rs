@@ -11,7 +11,7 @@ mod pods;
 
 use std::collections::BTreeMap;
 
-use cluster::{Bound, Outcomes, export, is_injected};
+use cluster::{Bound, Outcomes, export, is_injected, refused};
 use common::{container, variable, webhook::wait_for};
 use outrigger_bed::ControlPlane;
 use pods::pod;
@@ -215,6 +215,28 @@ async fn the_examples_come_out_as_the_webhook_makes_them() {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_pod_is_refused_while_a_policy_is_taken_away_in_the_order_of_its_export() {
+    let cluster = ControlPlane::shared().await;
+    let profile = pod(&[("outrigger.dev/inject", "vnc")]);
+    let bound = Bound::new(cluster, &profile, "").await;
+    let created = async || bound.create(&profile).await.unwrap_or_else(|refusal| panic!("refused on the way: {refusal}"));
+    for object in bound.policies.split("\n---\n") {
+        let _ = cluster.kubectl_with_input(&["delete", "-f", "-"], object).await.success();
+        // The API server notices by watches of its own.
+        if object.contains("kind: ValidatingAdmissionPolicyBinding") {
+            wait_for("pods with other settings are no longer refused", async || {
+                let _ = created().await;
+                bound.create(&refused(&profile)).await.ok()
+            })
+            .await;
+        } else if object.contains("kind: MutatingAdmissionPolicy\n") {
+            wait_for("pods get no sidecars any more", async || (!is_injected(&created().await)).then_some(())).await;
+        }
+    }
+    assert!(!is_injected(&created().await));
 }
 
 /// The first pod of some objects, or one made of the first template.

@@ -22,6 +22,8 @@ pub(crate) struct Bound {
     bound: Namespace<'static>,
     free: Namespace<'static>,
     settings: Settings,
+    /// As they were exported.
+    pub(crate) policies: String,
 }
 
 /// Why a pod is refused.
@@ -55,7 +57,7 @@ impl Bound {
         let policies = String::from_utf8(exported.stdout).unwrap();
         assert!(exported.status.success(), "{profile}: {}", String::from_utf8_lossy(&exported.stderr));
         let _ = cluster.kubectl_with_input(&["apply", "-f", "-"], &policies).await.success();
-        let bound = Self { client: bound.client(), bound, free, settings: Settings::from_values(values).unwrap() };
+        let bound = Self { client: bound.client(), bound, free, settings: Settings::from_values(values).unwrap(), policies };
         bound.wait_until_both_hold(profile).await;
         bound
     }
@@ -77,9 +79,7 @@ impl Bound {
             is_injected(&pod).then_some(())
         })
         .await;
-        let mut other = profile.clone();
-        other["metadata"]["annotations"]["outrigger.dev/unknown"] = json!("");
-        wait_for("the validating policy holds", async || self.create(&other).await.err()).await;
+        wait_for("the validating policy holds", async || self.create(&refused(profile)).await.err()).await;
     }
 
     /// A pod as it comes back from where the policies hold.
@@ -148,6 +148,13 @@ impl Fates {
             (Ok(pod), Err(denial)) => panic!("refused with {denial}, but not by the policy: {pod}"),
         }
     }
+}
+
+/// The same pod with other settings than the profile's.
+pub(crate) fn refused(profile: &Value) -> Value {
+    let mut other = profile.clone();
+    other["metadata"]["annotations"]["outrigger.dev/unknown"] = json!("");
+    other
 }
 
 /// Whether it has been given sidecars.

@@ -24,7 +24,8 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// All objects, in the order in which they should be applied: nothing is bound before both policies are there.
+    /// All objects, in an order that is right both for `kubectl apply` and for `kubectl delete`: pods are refused only while they are
+    /// also given sidecars. A binding without its policy does nothing, nor does a policy without its binding.
     pub(super) fn manifests(&self, target: &Target<'_>) -> Vec<Value> {
         let mutating = format!("admissionregistration.k8s.io/{}", target.version.as_str());
         let validating = "admissionregistration.k8s.io/v1";
@@ -33,10 +34,10 @@ impl Content {
             json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
         };
         vec![
-            object(&mutating, "MutatingAdmissionPolicy", self.mutating()),
-            object(validating, "ValidatingAdmissionPolicy", self.validating()),
-            object(&mutating, "MutatingAdmissionPolicyBinding", binding(target).into()),
             object(validating, "ValidatingAdmissionPolicyBinding", refusing(binding(target)).into()),
+            object(&mutating, "MutatingAdmissionPolicy", self.mutating()),
+            object(&mutating, "MutatingAdmissionPolicyBinding", binding(target).into()),
+            object(validating, "ValidatingAdmissionPolicy", self.validating()),
         ]
     }
 
