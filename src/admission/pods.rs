@@ -14,6 +14,7 @@ use crate::{
     },
     events::recorder::Notes,
     injection::{Context, Decision, Denial, InjectionError, Outcome, Pod, Settings, inject_pod},
+    runtime::complaint::with_causes,
 };
 
 use super::{
@@ -155,7 +156,7 @@ pub(super) fn messages(denials: &[Denial]) -> String {
 
 /// A pod that we fail on starts as it is: a defect of ours must not keep a cluster from starting pods.
 fn failed(error: &InjectionError, namespace: Option<&str>) -> (Answer, Verdict) {
-    tracing::error!(namespace, error = error as &dyn std::error::Error, "a pod could not be decided about");
+    tracing::error!(namespace, error = with_causes(error), "a pod could not be decided about");
     let answer = Answer { warnings: vec![format!("no sidecar was added: {error}")], ..Answer::default() };
     (answer, Verdict { outcome: "failed", reason: "" })
 }

@@ -15,7 +15,7 @@ use axum::{
 };
 use tokio::sync::Semaphore;
 
-use crate::runtime::traces::Traces;
+use crate::runtime::{complaint::with_causes, traces::Traces};
 
 use super::{
     body::{BodyError, Budget},
@@ -122,7 +122,7 @@ impl Refused {
     }
 
     fn into_response(self, webhook: Webhook) -> (Response, Verdict) {
-        tracing::warn!(webhook = webhook.label(), error = &self as &dyn std::error::Error, "a review was not answered");
+        tracing::warn!(webhook = webhook.label(), error = with_causes(&self), "a review was not answered");
         ((self.status(), self.to_string()).into_response(), Verdict { outcome: "error", reason: self.reason() })
     }
 }

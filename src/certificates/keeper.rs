@@ -11,7 +11,7 @@ use crate::{
     runtime::{
         backoff::Backoff,
         certificate::{Authority, CertificateError},
-        complaint::Complaint,
+        complaint::{Complaint, with_causes},
         lease::{Claim, WRITE_DEADLINE},
         request::{self, RequestError},
         shutdown::Shutdown,
@@ -177,13 +177,12 @@ impl Trusted {
 
 impl Failures {
     fn voice(&mut self, error: &KeeperError) {
-        let cause = error as &dyn std::error::Error;
         self.conflicts = if error.is_conflict() { self.conflicts.saturating_add(1) } else { 0 };
         match error {
-            KeeperError::LeaseLost => tracing::debug!(error = cause, "a step was not taken"),
-            _ if (1..CONFLICTS).contains(&self.conflicts) => tracing::debug!(error = cause, "somebody else was quicker"),
-            _ if self.complaint.is_new(cause) => {
-                tracing::error!(error = cause, conflicts = self.conflicts, "the CA can't be looked after; trying again");
+            KeeperError::LeaseLost => tracing::debug!(error = with_causes(error), "a step was not taken"),
+            _ if (1..CONFLICTS).contains(&self.conflicts) => tracing::debug!(error = with_causes(error), "somebody else was quicker"),
+            _ if self.complaint.is_new(error) => {
+                tracing::error!(error = with_causes(error), conflicts = self.conflicts, "the CA can't be looked after; trying again");
             }
             _ => {}
         }

@@ -11,7 +11,7 @@ use crate::{
     cluster::snapshot::Snapshot,
     runtime::{
         certificate::{Authority, CertificateError, Served, Validity, validity},
-        complaint::Complaint,
+        complaint::{Complaint, with_causes},
         shutdown::Shutdown,
     },
 };
@@ -57,7 +57,7 @@ impl Signer {
                 Err(error) => {
                     self.served.count_failure();
                     if complaint.is_new(&error) {
-                        tracing::error!(error = &error as &dyn std::error::Error, "no certificate can be signed; serving the old one");
+                        tracing::error!(error = with_causes(&error), "no certificate can be signed; serving the old one");
                     }
                     Some(error)
                 }

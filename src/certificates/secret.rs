@@ -17,7 +17,7 @@ use crate::{
     runtime::{
         backoff::Backoff,
         certificate::{Authority, CertificateError},
-        complaint::Complaint,
+        complaint::{Complaint, with_causes},
         lease::WRITE_DEADLINE,
         request::{self, RequestError},
         shutdown::Shutdown,
@@ -133,11 +133,7 @@ impl CaSecret {
             };
             let pause = if let Err(error) = filled {
                 if !error.is_conflict() && complaint.is_new(&error) {
-                    tracing::error!(
-                        secret = self.name,
-                        error = &error as &dyn std::error::Error,
-                        "the CA's Secret can't be used or filled"
-                    );
+                    tracing::error!(secret = self.name, error = with_causes(&error), "the CA's Secret can't be used or filled");
                 }
                 backoff.pause()
             } else {

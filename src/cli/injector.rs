@@ -1,12 +1,10 @@
 //! Injection into manifests: the webhook's decision, carried out on files.
 
-use std::error::Error as _;
-use std::iter;
-
 use anyhow::Result;
 
 use crate::api::annotations::STATUS;
 use crate::injection::{self, Context, Decision, Denial, InjectionError, Outcome, Record, SkipReason, Uninjection};
+use crate::runtime::complaint::with_causes;
 
 use super::change::Change;
 use super::console::Console;
@@ -46,15 +44,9 @@ impl Refusal {
         match self {
             Self::Denied(denials) => denials.clone(),
             Self::NotAString { .. } => vec![Denial { key: None, message: self.to_string() }],
-            Self::Undecidable(error) => vec![Denial { key: None, message: with_sources(error) }],
+            Self::Undecidable(error) => vec![Denial { key: None, message: with_causes(error) }],
         }
     }
-}
-
-/// An error and what caused it, on one line.
-fn with_sources(error: &InjectionError) -> String {
-    let causes = iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What injection makes of all pods of the input.

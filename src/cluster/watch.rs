@@ -10,7 +10,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::runtime::{readiness::Gate, shutdown::Shutdown};
+use crate::runtime::{complaint::with_causes, readiness::Gate, shutdown::Shutdown};
 
 /// Below what load balancers between us and the API server tolerate of silence.
 const WATCH_SECONDS: u32 = 200;
@@ -184,7 +184,7 @@ impl<P: Projection> State<P> {
         // The watcher tries again by itself, with backoff; the first failure says enough.
         if !self.failing {
             self.failing = true;
-            tracing::warn!(kind = P::NAME, error = error as &dyn std::error::Error, note, "the watch failed; trying again");
+            tracing::warn!(kind = P::NAME, error = with_causes(error), note, "the watch failed; trying again");
         }
     }
 }

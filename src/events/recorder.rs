@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::runtime::{
-    complaint::Complaint,
+    complaint::{Complaint, with_causes},
     lease::Claim,
     request::{self, RequestError},
     shutdown::Shutdown,
@@ -177,7 +177,7 @@ impl Recorder {
         let found = match request::within(REQUEST_DEADLINE, owner::above(&self.client, namespace, &about)).await {
             Ok(found) => found,
             Err(error) => {
-                tracing::debug!(kind = about.kind, error = &error as &dyn std::error::Error, "an owner's owner is not known");
+                tracing::debug!(kind = about.kind, error = with_causes(&error), "an owner's owner is not known");
                 return about;
             }
         };
@@ -209,7 +209,7 @@ impl Recorder {
                     tracing::warn!(
                         namespace = entry.note.namespace,
                         reason = entry.note.reason.as_str(),
-                        error = &error as &dyn std::error::Error,
+                        error = with_causes(&error),
                         hint = hint(&error),
                         "an Event can't be written; trying again, and saying no more until one can"
                     );

@@ -1,11 +1,11 @@
 //! What follows from a look: pods are evicted one after another, or their owners are told why they are not.
 
-use std::{collections::BTreeMap, error::Error};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::runtime::request::RequestError;
+use crate::runtime::{complaint::with_causes, request::RequestError};
 
 use super::{
     apply::{Eviction, evict},
@@ -96,7 +96,7 @@ impl Reign<'_> {
                 return Next::Stop;
             }
             Err(error) => {
-                let error = &error as &dyn Error;
+                let error = with_causes(&error);
                 tracing::warn!(namespace, pod, error, "nobody knows whether a pod was evicted, so no more are until the next look");
                 return Next::Stop;
             }

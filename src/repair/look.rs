@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    error::Error,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
@@ -15,7 +14,7 @@ use crate::{
     cluster::namespaces::Knowledge,
     events::note::{Reason, Reference},
     injection::{Context, Standing, inject, standing},
-    runtime::request::RequestError,
+    runtime::{complaint::with_causes, request::RequestError},
 };
 
 use super::{
@@ -112,7 +111,7 @@ impl Reign<'_> {
                 tracing::warn!(
                     namespace = seen.namespace,
                     pod = seen.pod.name,
-                    error = &error as &dyn Error,
+                    error = with_causes(&error),
                     "a pod can't be looked at; of others this is not said until the next look"
                 );
             }
@@ -197,7 +196,7 @@ impl Scope {
     fn complain(&mut self, error: &RequestError) {
         if self.complaint.is_new(error) {
             let namespace = self.namespace.as_deref().unwrap_or("all");
-            tracing::warn!(namespace, error = error as &dyn Error, "pods can't be listed, so none of them is repaired; trying again");
+            tracing::warn!(namespace, error = with_causes(error), "pods can't be listed, so none of them is repaired; trying again");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A failure that lasts is said once.
 
-use std::{error::Error, fmt::Write};
+use std::error::Error;
 
 /// What was said of a lasting failure.
 #[derive(Debug, Default)]
@@ -11,7 +11,7 @@ pub struct Complaint {
 impl Complaint {
     /// Whether this is another failure than the last one since things went well, and so is to be said.
     pub fn is_new(&mut self, error: &dyn Error) -> bool {
-        let text = chain(error);
+        let text = with_causes(error);
         self.said.replace(text.clone()).is_none_or(|said| said != text)
     }
 
@@ -26,13 +26,17 @@ impl Complaint {
     }
 }
 
-/// An error with all its causes.
-fn chain(error: &dyn Error) -> String {
+/// An error with all its causes, on one line. What an error repeats of its cause is said once.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {error}");
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         cause = error.source();
     }
     text
@@ -47,6 +51,17 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("it can't be done")]
     struct Failure(#[source] io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the server says: {0}")]
+    struct Repeating(#[source] Failure);
+
+    #[test]
+    fn causes_are_said_in_their_order_and_once() {
+        let full = || Failure(io::ErrorKind::StorageFull.into());
+        assert_eq!(with_causes(&full()), "it can't be done: no storage space");
+        assert_eq!(with_causes(&Repeating(full())), "the server says: it can't be done: no storage space");
+    }
 
     #[test]
     fn a_failure_is_said_once_and_another_one_too() {

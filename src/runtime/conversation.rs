@@ -24,6 +24,7 @@ use tokio::{
 use tower::Service;
 
 use super::{
+    complaint::with_causes,
     patience::{Limits, Patience},
     shutdown::Shutdown,
 };
@@ -95,7 +96,7 @@ impl Conversation {
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+            tracing::debug!(error = with_causes(&error), "a connection ended early");
         }
     }
 

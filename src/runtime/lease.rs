@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     backoff::{Backoff, jittered},
-    complaint::Complaint,
+    complaint::{Complaint, with_causes},
     request::{self, RequestError},
     shutdown::Shutdown,
 };
@@ -140,7 +140,7 @@ impl Campaign {
                 }
                 Err(error) => {
                     if !error.is_conflict() && complaint.is_new(&error) {
-                        tracing::warn!(lease = self.name, error = &error as &dyn std::error::Error, "the lease can't be had; trying again");
+                        tracing::warn!(lease = self.name, error = with_causes(&error), "the lease can't be had; trying again");
                     }
                     backoff.pause()
                 }
@@ -174,7 +174,7 @@ impl Campaign {
                 Ok(false) => return false,
                 Err(error) => {
                     pause = backoff.pause();
-                    tracing::warn!(lease = self.name, error = &error as &dyn std::error::Error, "the lease can't be renewed; trying again");
+                    tracing::warn!(lease = self.name, error = with_causes(&error), "the lease can't be renewed; trying again");
                 }
             }
         }
@@ -222,7 +222,7 @@ impl Campaign {
         match given {
             Ok(()) => tracing::info!(lease = self.name, "the lease is given back"),
             // It runs out by itself.
-            Err(error) => tracing::warn!(lease = self.name, error = &error as &dyn std::error::Error, "the lease can't be given back"),
+            Err(error) => tracing::warn!(lease = self.name, error = with_causes(&error), "the lease can't be given back"),
         }
     }
 

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     backoff::Backoff,
-    complaint::Complaint,
+    complaint::{Complaint, with_causes},
     conversation::{Conversation, Tenancy},
     patience::Limits,
     shutdown::Shutdown,
@@ -86,7 +86,7 @@ impl Server {
                 }
                 Err(error) => {
                     if complaint.is_new(&error) {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "connections can't be accepted; trying again");
+                        tracing::warn!(error = with_causes(&error), "connections can't be accepted; trying again");
                     }
                     sleep(backoff.pause()).await;
                 }
@@ -201,7 +201,7 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, tenancy: &Tenancy)
     match shaken {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a TLS handshake failed");
+            tracing::debug!(error = with_causes(&error), "a TLS handshake failed");
             None
         }
         Err(_) => {

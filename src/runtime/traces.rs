@@ -26,7 +26,10 @@ use tokio::{
     time::{Instant, error::Elapsed, timeout},
 };
 
-use super::{complaint::Complaint, shutdown::Shutdown};
+use super::{
+    complaint::{Complaint, with_causes},
+    shutdown::Shutdown,
+};
 
 /// Either says where the collector is.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
@@ -170,7 +173,7 @@ async fn export(exporter: &SpanExporter, batch: Vec<SpanData>, complaint: &mut C
     match sent.await {
         Ok(()) => complaint.settle(),
         Err(error) if complaint.is_new(&error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "traces can't be sent; they are lost until the collector answers");
+            tracing::warn!(error = with_causes(&error), "traces can't be sent; they are lost until the collector answers");
         }
         Err(_) => {}
     }

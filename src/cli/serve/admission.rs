@@ -14,7 +14,7 @@ use crate::{
         watch::{Projection, Scope},
     },
     injection::Settings,
-    runtime::{certificate::Served, patience::Limits, server, traces::Traces},
+    runtime::{certificate::Served, complaint::with_causes, patience::Limits, server, traces::Traces},
 };
 
 use super::Process;
@@ -40,7 +40,7 @@ impl AdmissionRole {
         let serving = server::serve_tls(self.listener, self.served, router(admission), self.limits, process.shutdown.clone());
         process.tasks.spawn("admission", async move {
             if let Err(error) = serving.await {
-                tracing::error!(error = &error as &dyn std::error::Error, "reviews can't be answered");
+                tracing::error!(error = with_causes(&error), "reviews can't be answered");
             }
         });
     }

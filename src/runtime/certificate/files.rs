@@ -15,7 +15,10 @@ use rustls::{
 };
 
 use super::{CertificateError, Served, provider};
-use crate::runtime::{complaint::Complaint, shutdown::Shutdown};
+use crate::runtime::{
+    complaint::{Complaint, with_causes},
+    shutdown::Shutdown,
+};
 
 /// The files of a certificate: the whole chain, and its key.
 #[derive(Debug, Clone)]
@@ -55,7 +58,7 @@ impl CertificateFiles {
                     }
                 }
                 Err(error) if complaint.is_new(&error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the new certificate can't be used; serving the old one");
+                    tracing::error!(error = with_causes(&error), "the new certificate can't be used; serving the old one");
                 }
                 Err(_) => {}
             }
