@@ -19,6 +19,7 @@ mod output;
 mod reference;
 mod serve;
 mod surroundings;
+mod tasks;
 mod uninject;
 mod validate;
 mod workloads;

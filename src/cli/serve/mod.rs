@@ -1,11 +1,6 @@
 //! `outrigger serve`: the roles of the installation, in one process or several.
 
-use std::{
-    collections::HashMap,
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use axum::http::{HeaderValue, header};
@@ -13,12 +8,12 @@ use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, core::PartialObjectMeta};
 use prometheus_client::registry::Registry;
-use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     api::duration,
+    cli::tasks::Tasks,
     cluster::{
         namespaces::{NamespaceProjection, Namespaces},
         snapshot::{Snapshot, snapshot},
@@ -31,10 +26,11 @@ use crate::{
     injection::Settings,
     runtime::{
         patience::Limits,
+        pulse::Pulses,
         readiness::{Gate, Readiness},
         server,
         shutdown::{Shutdown, Signals},
-        status,
+        status::{self, Status},
         telemetry::{self, LogFormat},
         traces::Traces,
     },
@@ -44,12 +40,10 @@ mod admission;
 mod certificate;
 mod controllers;
 mod repair;
-mod tasks;
 
 use admission::AdmissionRole;
 use certificate::CertificateArgs;
 use controllers::ControllersArgs;
-use tasks::Tasks;
 
 /// No client gets a request through in less.
 const SHORTEST_REQUEST_DEADLINE: Duration = Duration::from_millis(100);
@@ -190,7 +184,8 @@ impl Serve {
         alive.open();
 
         let Process { readiness, registry, shutdown, mut tasks, .. } = process;
-        tasks.spawn("status", server::serve_plain(plain, status::router(status::Status { readiness, registry }), shutdown.clone()));
+        let status = status::router(Status { readiness, pulses: Pulses::default(), registry });
+        tasks.spawn("status", server::serve_plain(plain, status, shutdown.clone()));
         tracing::info!(
             roles = ?self.roles, https = %self.https_address, status = %self.status_address, version = env!("CARGO_PKG_VERSION"), "serving"
         );
@@ -294,18 +289,6 @@ fn connect(cluster: kube::Config) -> Result<Client> {
     Client::try_from(cluster).context("the cluster's credentials can't be used")
 }
 
-/// Listens. All of IPv6 means all of IPv4 too, so on a machine without IPv6 the latter is what is left of it.
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    let bound = match TcpListener::bind(address).await {
-        Err(error) if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) && is_everywhere(address) => {
-            tracing::info!(%address, "there is no IPv6 here: listening on IPv4 alone");
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
-        }
-        bound => bound,
-    };
-    bound.with_context(|| format!("{address} can't be listened on"))
-}
-
-fn is_everywhere(address: SocketAddr) -> bool {
-    address.is_ipv6() && address.ip().is_unspecified()
+    server::bind(address).await.with_context(|| format!("{address} can't be listened on"))
 }

@@ -1,0 +1,3 @@
+//! What runs inside the pods, beside the app.
+
+pub mod health;
