@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 
 use crate::api::annotations::{
-    FILE_SYNC_CONTAINERS, FILE_SYNC_FOLDER, FILE_SYNC_KINDS, FILE_SYNC_LABEL, FILE_SYNC_MODE, FILE_SYNC_NAMES, FILE_SYNC_NOTIFY_INITIAL,
-    FILE_SYNC_NOTIFY_SECRET, FILE_SYNC_VOLUME, Key, SidecarKind,
+    FILE_SYNC_CONTAINERS, FILE_SYNC_FOLDER, FILE_SYNC_KINDS, FILE_SYNC_LABEL, FILE_SYNC_MODE, FILE_SYNC_NAMES, FILE_SYNC_NAMESPACES,
+    FILE_SYNC_NOTIFY_INITIAL, FILE_SYNC_NOTIFY_SECRET, FILE_SYNC_VOLUME, Key, SidecarKind,
 };
 
 use super::{
@@ -23,6 +23,9 @@ const FILES_VOLUME: &str = "outrigger-files";
 const TOKEN_VOLUME: &str = "outrigger-file-sync-token";
 const NOTIFY_VOLUME: &str = "outrigger-file-sync-notify";
 const NOTIFY_FOLDER: &str = "/run/outrigger/notify";
+
+/// The word by which the program looks in the pod's own namespace.
+const OWN_NAMESPACE: &str = "OWN";
 
 /// The first sync may wait for a slow API server; the app waits with it.
 const STARTUP_SECONDS: u16 = 300;
@@ -52,6 +55,7 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         env: environment(builder, notify_secret.is_some()),
         mounts: own_mounts(files, folder, notify_secret.is_some()),
         startup_seconds: STARTUP_SECONDS,
+        tells_what_is_missing: true,
         ends,
     };
     Ok(Rig {
@@ -73,6 +77,10 @@ pub(crate) fn missing(key: &'static Key, example: &str) -> Denial {
 /// The written settings under the names the program reads them by.
 fn environment<'a>(builder: &Builder<'a>, has_notify_secret: bool) -> Vec<Variable<'a>> {
     let mut env = builder.written_variables(KIND);
+    if builder.annotations.written(&FILE_SYNC_NAMESPACES).is_none() {
+        // The program by itself would look everywhere.
+        env.extend(FILE_SYNC_NAMESPACES.variable.map(|name| Variable::new(name, OWN_NAMESPACE)));
+    }
     for variable in &mut env {
         let value = match (variable.name, &*variable.value) {
             (name, "configmaps") if Some(name) == FILE_SYNC_KINDS.variable => "configmap",

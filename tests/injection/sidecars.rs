@@ -1,5 +1,7 @@
 //! What each of the sidecars adds to a pod, setting by setting.
 
+use outrigger::{api::annotations::TABLE, sidecars::file_sync::settings};
+
 use super::*;
 
 // ---- VNC ----
@@ -165,7 +167,35 @@ fn file_sync_variables() {
         annotations.push((&key, written));
         let pod = injected(&pod(&annotations));
         assert_eq!(variable(container(&pod, "outrigger-file-sync"), name), Some(expected), "{key}: {written}");
+        understood(&pod);
     }
+}
+
+/// What the sidecar makes of the variables it is given.
+fn understood(pod: &Value) -> String {
+    let sidecar = container(pod, "outrigger-file-sync");
+    // As the kubelet hands them over.
+    let given = |row: &settings::Row| variable(sidecar, row.name).map(|value| value.replace("$$", "$"));
+    format!("{:?}", settings::read(given).unwrap())
+}
+
+#[test]
+fn what_nobody_writes_is_what_the_annotations_page_says_holds_by_default() {
+    let silent = understood(&injected(&pod(&FILE_SYNC)));
+    assert!(silent.contains("namespaces: Own"), "{silent}");
+    for key in TABLE.iter().filter(|key| key.sidecar() == Some(SidecarKind::FileSync) && key.variable.is_some()) {
+        let Some(default) = key.default else { continue };
+        let written = injected(&with(&FILE_SYNC, (key.name, default)));
+        assert_eq!(understood(&written), silent, "{}: {default}", key.name);
+    }
+}
+
+#[test]
+fn the_kubelet_shows_what_file_sync_waits_for() {
+    let pod = injected(&pod(&FILE_SYNC));
+    let sidecar = container(&pod, "outrigger-file-sync");
+    assert_eq!(sidecar["startupProbe"]["exec"]["command"], json!(["outrigger", "file-sync", "probe"]));
+    assert_eq!(sidecar["livenessProbe"]["httpGet"], json!({"path": "/livez", "port": 15801}));
 }
 
 #[test]

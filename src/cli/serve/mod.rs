@@ -3,7 +3,6 @@
 use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
-use axum::http::{HeaderValue, header};
 use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, core::PartialObjectMeta};
@@ -13,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     api::duration,
-    cli::tasks::Tasks,
+    cli::{connection, tasks::Tasks},
     cluster::{
         namespaces::{NamespaceProjection, Namespaces},
         snapshot::{Snapshot, snapshot},
@@ -47,11 +46,6 @@ use controllers::ControllersArgs;
 
 /// No client gets a request through in less.
 const SHORTEST_REQUEST_DEADLINE: Duration = Duration::from_millis(100);
-/// How long the API server may say nothing on a connection in use. Watches end sooner by themselves; a list whose connection
-/// is dead does not.
-const SILENCE_LIMIT: Duration = Duration::from_secs(240);
-/// Who the API server's log and metrics say is asking.
-const USER_AGENT: &str = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
 /// Threads that answer reviews. One decides about ten thousand a second, and the other is there while it is at a huge one;
 /// on a machine with many CPUs, more would only hold memory.
 const WORKERS: usize = 2;
@@ -164,7 +158,7 @@ impl Serve {
             bail!("no role is left to run: give --roles at least one");
         }
         let settings = self.settings()?;
-        let mut process = Process::new(self.cluster().await?)?;
+        let mut process = Process::new(connection::config(self.kubeconfig.as_deref()).await?)?;
         let alive = process.readiness.gate("process");
         let plain = bind(self.status_address).await?;
 
@@ -205,15 +199,6 @@ impl Serve {
         let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
         Settings::from_values(&text).with_context(|| format!("{} can't be used", path.display()))
     }
-
-    async fn cluster(&self) -> Result<kube::Config> {
-        let Some(path) = &self.kubeconfig else {
-            return kube::Config::infer().await.context("no cluster is in reach: run in a pod, or give --kubeconfig");
-        };
-        let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(|| format!("{} can't be read", path.display()))?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await;
-        config.with_context(|| format!("{} can't be used", path.display()))
-    }
 }
 
 /// What all roles of a process share.
@@ -229,14 +214,8 @@ struct Process {
 }
 
 impl Process {
-    fn new(mut cluster: kube::Config) -> Result<Self> {
-        cluster.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
-        cluster.read_timeout = Some(SILENCE_LIMIT);
-        // Between two requests a connection may be as silent as it likes.
-        cluster.reset_reader_on_write = true;
-        // Whoever asks says how often, and hears what the API server says: behind their back, a request may take hours.
-        cluster.default_retry = false;
-        let client = connect(cluster.clone())?;
+    fn new(cluster: kube::Config) -> Result<Self> {
+        let client = connection::connect(cluster.clone())?;
         let shutdown = Shutdown::default();
         let tasks = Tasks::new(shutdown.clone());
         let (readiness, mut registry) = (Readiness::default(), telemetry::registry());
@@ -249,7 +228,7 @@ impl Process {
     fn client_with_retries(&self) -> Result<Client> {
         let mut cluster = self.cluster.clone();
         cluster.default_retry = true;
-        connect(cluster)
+        connection::connect(cluster)
     }
 
     /// What is known of namespaces, by one watch for all roles.
@@ -283,10 +262,6 @@ impl Process {
         let gate = self.readiness.gate(P::NAME);
         self.tasks.spawn(P::NAME, watch::run(projection, api, scope, gate, self.shutdown.clone()));
     }
-}
-
-fn connect(cluster: kube::Config) -> Result<Client> {
-    Client::try_from(cluster).context("the cluster's credentials can't be used")
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {

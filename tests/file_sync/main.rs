@@ -1,0 +1,11 @@
+//! The file mirror as a program of its own, against a real API server.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod app;
+mod contents;
+mod endurance;
+mod mirror;
+mod notified;
+mod proxy;
+mod sidecar;
