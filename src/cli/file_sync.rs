@@ -173,7 +173,10 @@ fn say_what_holds(settings: &Settings) {
 /// What the sidecar says is missing, for the kubelet's Event and for people.
 fn tell(port: u16, answer: std::io::Result<Answer>) -> Result<ExitCode> {
     let Answer { is_good, report } = answer.with_context(|| format!("the sidecar does not answer at port {port}"))?;
-    let missing: Vec<&str> = report.lines().filter(|line| is_good || !line.ends_with(": ok")).collect();
-    console::print(&(missing.join("\n") + "\n"))?;
+    // What is well, or only waits for the others, would push what is to be done out of sight.
+    let is_telling = |line: &&str| is_good || !(line.ends_with(": ok") || line.ends_with(": waiting"));
+    let telling: Vec<&str> = report.lines().filter(is_telling).collect();
+    let said = if telling.is_empty() { report } else { telling.join("\n") + "\n" };
+    console::print(&said)?;
     Ok(if is_good { NOTHING_FOUND } else { FOUND })
 }

@@ -4,6 +4,7 @@
 
 mod app;
 mod contents;
+mod crashes;
 mod endurance;
 mod mirror;
 mod notified;

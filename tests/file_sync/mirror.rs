@@ -239,3 +239,19 @@ async fn one_look_mirrors_removes_and_ends() {
     let (status, log) = site.once(&[("FOLDER", "/proc/no-such-folder")]).await;
     assert!(!status.success() && log.contains("/proc/no-such-folder can't be used: mount a volume"), "{log}");
 }
+
+#[tokio::test]
+async fn polling_one_namespace_leaves_the_files_of_the_others_alone() {
+    let cluster = ControlPlane::shared().await;
+    let (site, other) = (Site::new(cluster, "polled").await, Site::new(cluster, "beside").await);
+    site.put("a", &[("one", "1")]).await;
+    other.put("b", &[("two", "2")]).await;
+    let both = format!("{},{}", site.namespace.name(), other.namespace.name());
+    let sidecar = site.ready(&[("COMPAT", "kiwigrid"), ("METHOD", "SLEEP"), ("SLEEP_TIME", "0.1"), ("NAMESPACE", &both)]).await;
+    for turn in 0..3 {
+        let text = turn.to_string();
+        site.put("a", &[("one", &text)]).await;
+        site.until_files(&[("one", &text), ("two", "2")]).await;
+    }
+    assert_eq!(sidecar.metric("outrigger_file_sync_removed_total").await, 0);
+}

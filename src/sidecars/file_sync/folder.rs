@@ -4,6 +4,9 @@
 //! (openat2(2), `RESOLVE_BENEATH`). Contents go to a file of another name that has its mode before it has any content; then it takes the
 //! place of the old one. A reader sees the old contents or the new ones.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
