@@ -467,7 +467,7 @@ impl Mirror {
                 by_object.entry(claim.id.clone()).or_default().insert(target);
             }
         }
-        for (id, targets) in by_object {
+        while let Some((id, targets)) = by_object.pop_first() {
             match self.read(&id).await {
                 Ok(Some(payload)) => {
                     let (object, contents) = payload.read(id.kind, self.claims.rules());
@@ -479,7 +479,9 @@ impl Mirror {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(object = %id, error = &*error, "can't be read; trying again");
-                    self.late.extend(targets);
+                    // The others would fare no better, and news are waiting.
+                    self.late.extend(by_object.into_values().flatten().chain(targets));
+                    break;
                 }
             }
         }
