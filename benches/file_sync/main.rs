@@ -84,7 +84,8 @@ async fn follow(cluster: &ControlPlane, namespace: &Namespace<'_>, objects: &Api
     for turn in 1..=extent.changes {
         let number = turn % extent.objects;
         let changed = object(number, turn);
-        let (path, expected) = (folder.path().join(format!("file-{number}")), changed.data.as_ref().unwrap().values().next().unwrap().clone());
+        let (path, expected) =
+            (folder.path().join(format!("file-{number}")), changed.data.as_ref().unwrap().values().next().unwrap().clone());
         objects.replace(&format!("object-{number}"), &PostParams::default(), &changed).await.unwrap();
         // From the API server's answer on: what we see of the event is not sooner than its author does.
         let answered = Instant::now();

@@ -6,16 +6,18 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri},
+    http::{HeaderMap, Method, StatusCode, Uri, header::LOCATION},
     response::{IntoResponse, Response},
 };
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
 
 use crate::sidecar::until;
 
 /// A server that remembers what it was asked, and answers as the test says.
 pub(crate) struct App {
-    address: String,
+    origin: String,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
@@ -23,6 +25,12 @@ pub(crate) struct App {
 struct Shared {
     calls: Mutex<Vec<Call>>,
     answer: Mutex<(StatusCode, String)>,
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { calls: Mutex::default(), answer: Mutex::new((StatusCode::OK, "done".to_owned())) })
+    }
 }
 
 /// A request.
@@ -41,15 +49,38 @@ impl App {
 
     pub(crate) async fn start_at(address: &str) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let shared = Arc::new(Shared { calls: Mutex::default(), answer: Mutex::new((StatusCode::OK, "done".to_owned())) });
+        let (origin, shared) = (format!("http://{}", listener.local_addr().unwrap()), Shared::new());
         let router = Router::new().fallback(answer).with_state(shared.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, shared, task }
+        Self { origin, shared, task }
+    }
+
+    /// Over TLS, with a certificate of its own, which is returned.
+    pub(crate) async fn start_with_tls() -> (Self, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (origin, shared) = (format!("https://localhost:{}", listener.local_addr().unwrap().port()), Shared::new());
+        let router = Router::new().fallback(answer).with_state(shared.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // Whoever does not trust it leaves.
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                let service = TowerToHyperService::new(router.clone());
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            }
+        });
+        (Self { origin, shared, task }, certificate.pem())
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}{path}", self.origin)
     }
 
     /// What all requests are answered from now on.
@@ -80,5 +111,7 @@ impl Drop for App {
 async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let body = String::from_utf8(body.to_vec()).unwrap();
     shared.calls.lock().unwrap().push(Call { method, path: uri.path().to_owned(), headers, body });
-    shared.answer.lock().unwrap().clone().into_response()
+    let (status, body) = shared.answer.lock().unwrap().clone();
+    // What a redirection says is where to.
+    if status.is_redirection() { (status, [(LOCATION, body)]).into_response() } else { (status, body).into_response() }
 }

@@ -6,6 +6,7 @@ mod app;
 mod contents;
 mod crashes;
 mod endurance;
+mod mail;
 mod mirror;
 mod notified;
 mod proxy;

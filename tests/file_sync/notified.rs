@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::App,
+    mail::MailServer,
     sidecar::{Site, config_map, put, until},
 };
 
@@ -213,14 +214,21 @@ async fn credentials_are_read_from_files_for_each_call_and_never_follow_a_redire
     let url = app.url("/");
     let files = [("REQ_URL", &*url), ("REQ_USERNAME_FILE", &user), ("REQ_PASSWORD_FILE", &password), ("REQ_USERNAME", "not-jane")];
     site.put("a", &[("one", "1")]).await;
-    let _sidecar = site.ready(&with(&files)).await;
+    let sidecar = site.ready(&with(&files)).await;
     app.until_calls(1).await;
+    sidecar.until_told().await;
     write("password", "second\n");
     site.put("a", &[("one", "2")]).await;
     let calls = app.until_calls(2).await;
     let sent: Vec<&str> = calls.iter().map(|call| call.headers["authorization"].to_str().unwrap()).collect();
     // Base64 of jane:first and jane:second.
     assert_eq!(sent, ["Basic amFuZTpmaXJzdA==", "Basic amFuZTpzZWNvbmQ="]);
+
+    let elsewhere = App::start().await;
+    app.answer(307, &elsewhere.url("/"));
+    site.put("a", &[("one", "3")]).await;
+    app.until_calls(4).await;
+    assert!(elsewhere.calls().is_empty(), "what is sent is for one address alone");
 }
 
 #[tokio::test]
@@ -265,7 +273,7 @@ async fn slack_gets_its_own_format() {
     site.put("a", &[("one", "1")]).await;
     let _sidecar = site.ready(&with(&[("REQ_URL", &app.url("/hook")), ("REQ_PRESET", "slack")])).await;
     app.until_calls(1).await;
-    assert_eq!(bodies(&app), [json!({"text": format!("1 files in {} changed: one", site.path().display())})]);
+    assert_eq!(bodies(&app), [json!({"text": format!("1 file in {} changed: one", site.path().display())})]);
 }
 
 #[tokio::test]
@@ -279,4 +287,45 @@ async fn the_first_sync_does_not_wait_for_the_app_that_waits_for_it() {
     sidecar.until_log("not notified yet").await;
     let app = App::start_at(&address).await;
     assert_eq!(app.until_calls(1).await[0].path, "/reload");
+}
+
+#[tokio::test]
+async fn people_are_told_by_mail_even_if_the_app_does_not_listen() {
+    let site = Site::new(ControlPlane::shared().await, "mail").await;
+    let (app, mails) = (App::start().await, MailServer::start().await);
+    app.answer(404, "");
+    site.put("a", &[("one", "secret-contents")]).await;
+    let (url, server) = (app.url("/"), mails.url());
+    let settings =
+        [("REQ_URL", &*url), ("SMTP_URL", &server), ("SMTP_FROM", "outrigger@example.com"), ("SMTP_TO", "a@example.com, b@example.com")];
+    let _sidecar = site.ready(&with(&settings)).await;
+    app.until_calls(3).await;
+    let mail = mails.until_mails(1).await;
+    assert_eq!(mail.len(), 1, "it is not sent again for each attempt to call");
+    for part in ["RCPT TO:<a@example.com>", "RCPT TO:<b@example.com>", "Subject: 1 file in ", "\r\none\r\n"] {
+        assert!(mail[0].contains(part), "{part} in {}", mail[0]);
+    }
+    assert!(!mail[0].contains("secret-contents"));
+}
+
+#[tokio::test]
+async fn an_address_with_tls_is_trusted_by_its_authority_or_on_request() {
+    let site = Site::new(ControlPlane::shared().await, "tls").await;
+    let (app, ca) = App::start_with_tls().await;
+    let url = app.url("/");
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem").display().to_string();
+    fs::write(&ca_file, ca).unwrap();
+    site.put("a", &[("one", "1")]).await;
+    let sidecar = site.ready(&with(&[("REQ_URL", &url)])).await;
+    sidecar.until_log("not notified yet").await;
+    assert!(app.calls().is_empty(), "nobody vouches for it");
+    sidecar.kill().await;
+    let sidecar = site.ready(&with(&[("REQ_URL", &url), ("REQ_CA_FILE", &ca_file)])).await;
+    app.until_calls(1).await;
+    sidecar.until_told().await;
+    sidecar.kill().await;
+    site.put("a", &[("one", "2")]).await;
+    let _sidecar = site.ready(&with(&[("REQ_URL", &url), ("REQ_SKIP_TLS_VERIFY", "true")])).await;
+    app.until_calls(2).await;
 }

@@ -76,7 +76,7 @@ impl FileSync {
         notify::check(&settings.notify)?;
         let metrics = Metrics::new(registry);
         let folder = Folder::open(settings.rules.clone(), settings.files.clone())?;
-        let is_told = settings.notify.call.is_some() || settings.notify.script.is_some();
+        let is_told = settings.notify.call.is_some() || settings.notify.script.is_some() || settings.notify.mail.is_some();
         let first_root = settings.rules.roots.first().map(String::as_str).unwrap_or_default();
         let changes = Changes::new(first_root, is_told, metrics.clone());
         let scopes = scopes(&settings.selection, namespace);
@@ -91,7 +91,7 @@ impl FileSync {
             metrics: metrics.clone(),
         };
         let streams = scopes.iter().enumerate().map(stream).collect();
-        let notifier = Notifier::new(settings.notify.clone(), settings.web.clone(), changes.clone(), metrics.clone());
+        let notifier = Notifier::new(settings.notify.clone(), &settings.web, changes.clone(), metrics.clone());
         let mirror = Mirror::new(settings, client.clone(), scopes, folder, changes, metrics, readiness);
         Ok(Self { method: settings.method, mirror, notifier, streams, client, events })
     }

@@ -1,7 +1,5 @@
 //! The call over HTTP.
 
-use std::fs;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{
     Client,
@@ -10,9 +8,9 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::{Batch, NotifyError};
+use super::{Batch, NotifyError, credential};
 use crate::sidecars::file_sync::{
-    settings::{Call, Credential, Payload, Web},
+    settings::{Call, Payload, Web},
     web,
 };
 
@@ -49,13 +47,17 @@ impl Caller {
         if let Some(authorization) = self.authorization()? {
             request = request.header(AUTHORIZATION, authorization);
         }
-        web::answer(request, url).await?;
-        Ok(())
+        match web::answer(request, url).await {
+            Err(error) if !self.call.retry_5xx && error.status().is_some_and(|status| status.is_server_error()) => {
+                Err(NotifyError::Final(error))
+            }
+            answered => Ok(answered.map(drop)?),
+        }
     }
 
     /// Basic authentication, if there is a user or a password. Files are read each time: they may have changed.
     fn authorization(&self) -> Result<Option<HeaderValue>, NotifyError> {
-        let (user, password) = (read(self.call.user.as_ref())?, read(self.call.password.as_ref())?);
+        let (user, password) = (credential::read(self.call.user.as_ref())?, credential::read(self.call.password.as_ref())?);
         if user.is_none() && password.is_none() {
             return Ok(None);
         }
@@ -67,17 +69,6 @@ impl Caller {
             header.set_sensitive(true);
         }
         Ok(header)
-    }
-}
-
-fn read(credential: Option<&Credential>) -> Result<Option<SecretString>, NotifyError> {
-    match credential {
-        None => Ok(None),
-        Some(Credential::Value(value)) => Ok(Some(value.clone())),
-        Some(Credential::File(path)) => {
-            let text = fs::read_to_string(path).map_err(|source| NotifyError::Credential { path: path.clone(), source })?;
-            Ok(Some(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned())))
-        }
     }
 }
 
@@ -131,15 +122,8 @@ fn fill(template: &str, batch: &Batch) -> String {
 }
 
 fn slack_line(batch: &Batch) -> String {
-    let more = batch.count.saturating_sub(batch.files.len());
-    let names = batch.files.join(", ");
-    // "&", "<" and ">" are Slack's control characters ("Formatting text for app surfaces", Slack API).
-    let names = names.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    match (batch.count, more) {
-        (0, _) => format!("Files in {} changed", batch.folder),
-        (count, 0) => format!("{count} files in {} changed: {names}", batch.folder),
-        (count, more) => format!("{count} files in {} changed: {names} and {more} more", batch.folder),
-    }
+    // These are Slack's control characters ("Formatting text for app surfaces", Slack API).
+    batch.line().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 mod call;
 mod changes;
+mod credential;
+mod mail;
 mod script;
 
 use std::{error::Error, path::PathBuf, time::Duration};
@@ -11,9 +13,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub(super) use changes::Changes;
 pub use script::ScriptError;
 
+use mail::MailError;
+
 use super::{
     metrics::Metrics,
-    settings::{Notify, Web},
+    settings::{Mail, Notify, Script, Web},
     web::WebError,
 };
 use crate::runtime::{backoff::Backoff, complaint::Complaint};
@@ -28,7 +32,7 @@ pub(super) enum NotifyError {
     #[error("the call failed")]
     Call(#[from] WebError),
     /// A file with a credential can't be read.
-    #[error("{path} can't be read, which REQ_USERNAME_FILE or REQ_PASSWORD_FILE names")]
+    #[error("{path} can't be read, which a setting names as the file of a credential")]
     Credential {
         /// The file.
         path: String,
@@ -36,16 +40,15 @@ pub(super) enum NotifyError {
         #[source]
         source: std::io::Error,
     },
+    /// The call failed in a way that is not to be tried again.
+    #[error("the call failed, and ENABLE_5XX says not to make it again")]
+    Final(#[source] WebError),
     /// The program failed.
     #[error("the script failed")]
     Script(#[from] ScriptError),
-}
-
-impl NotifyError {
-    /// Whether another attempt may fare better, going by what the settings say of answers of 500 and above.
-    fn is_final(&self, retry_5xx: bool) -> bool {
-        matches!(self, Self::Call(error) if error.status().is_some_and(|status| status.is_server_error() && !retry_5xx))
-    }
+    /// The mail failed.
+    #[error("the mail failed")]
+    Mail(#[from] MailError),
 }
 
 /// Files that changed, together.
@@ -59,6 +62,27 @@ pub(super) struct Batch {
     pub folder: String,
 }
 
+impl Batch {
+    /// How many files changed, in words.
+    fn summary(&self) -> String {
+        match self.count {
+            0 => format!("Files in {} changed", self.folder),
+            1 => format!("1 file in {} changed", self.folder),
+            count => format!("{count} files in {} changed", self.folder),
+        }
+    }
+
+    /// The same with their names.
+    fn line(&self) -> String {
+        let names = self.files.join(", ");
+        match self.count.saturating_sub(self.files.len()) {
+            _ if self.files.is_empty() => self.summary(),
+            0 => format!("{}: {names}", self.summary()),
+            more => format!("{}: {names} and {more} more", self.summary()),
+        }
+    }
+}
+
 /// Checks, before anything is written, that those who are to be told can be.
 ///
 /// # Errors
@@ -67,21 +91,50 @@ pub(super) fn check(notify: &Notify) -> Result<(), ScriptError> {
     notify.script.as_ref().map_or(Ok(()), |script| script::check(&PathBuf::from(&script.path)))
 }
 
+/// A way to tell.
+#[derive(Debug)]
+enum Channel {
+    Script(Script),
+    Call(call::Caller),
+    Mail(Mail, Duration),
+}
+
+impl Channel {
+    async fn tell(&mut self, batch: &Batch) -> Result<(), NotifyError> {
+        match self {
+            Self::Script(script) => Ok(script::run(script, batch).await?),
+            Self::Call(caller) => caller.call(batch).await,
+            Self::Mail(mail, timeout) => mail::send(mail, *timeout, batch).await,
+        }
+    }
+}
+
+/// Whether a channel was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    NotYet,
+    Told,
+    GivenUp,
+}
+
 /// Tells of changes.
 #[derive(Debug)]
 pub(super) struct Notifier {
     notify: Notify,
     changes: Changes,
     metrics: Metrics,
-    caller: Option<call::Caller>,
+    /// In the order in which they are told.
+    channels: Vec<Channel>,
 }
 
 impl Notifier {
     /// One that tells of these changes.
     #[must_use]
-    pub(super) fn new(notify: Notify, web: Web, changes: Changes, metrics: Metrics) -> Self {
-        let caller = notify.call.clone().map(|call| call::Caller::new(call, web));
-        Self { notify, changes, metrics, caller }
+    pub(super) fn new(notify: Notify, web: &Web, changes: Changes, metrics: Metrics) -> Self {
+        let script = notify.script.clone().map(Channel::Script);
+        let call = notify.call.clone().map(|call| Channel::Call(call::Caller::new(call, web.clone())));
+        let mail = notify.mail.clone().map(|mail| Channel::Mail(mail, web.timeout));
+        Self { notify, changes, metrics, channels: [script, call, mail].into_iter().flatten().collect() }
     }
 
     /// Tells of each batch. Never ends.
@@ -103,22 +156,22 @@ impl Notifier {
         self.changes.wait().await;
         self.settle().await;
         let (mut backoff, mut complaint) = (Backoff::new(self.notify.first_pause, LONGEST_PAUSE), Complaint::default());
-        let (mut failures, mut script_ran) = (0, None);
-        loop {
+        // What was told, and up to which change.
+        let (mut told, mut told_up_to) = (vec![Progress::NotYet; self.channels.len()], None);
+        for failures in 1.. {
             let (batch, generation) = self.changes.batch();
-            let error = match self.tell(&batch, &mut script_ran, generation).await {
-                Ok(()) => {
+            if told_up_to.replace(generation) != Some(generation) {
+                told.fill(Progress::NotYet);
+            }
+            let Some(error) = self.tell(&batch, &mut told).await else {
+                if told.iter().all(|told| *told == Progress::Told) {
                     tracing::info!(files = batch.count, "notified");
                     self.metrics.notified();
-                    self.changes.delivered(generation);
-                    return;
                 }
-                Err(error) => error,
+                self.changes.delivered(generation);
+                return;
             };
-            self.metrics.failed_notification();
-            failures += 1;
-            let retry_5xx = self.notify.call.as_ref().is_none_or(|call| call.retry_5xx);
-            if error.is_final(retry_5xx) || self.notify.retries.is_some_and(|retries| failures > retries) {
+            if self.notify.retries.is_some_and(|retries| failures > retries) {
                 tracing::error!(error = &error as &dyn Error, files = batch.count, attempts = failures, "not notified, and given up");
                 self.changes.delivered(generation);
                 return;
@@ -141,15 +194,26 @@ impl Notifier {
         }
     }
 
-    /// Runs the script, unless it ran for these changes already, and makes the call.
-    async fn tell(&mut self, batch: &Batch, script_ran: &mut Option<u64>, generation: u64) -> Result<(), NotifyError> {
-        if let Some(script) = self.notify.script.as_ref().filter(|_| *script_ran != Some(generation)) {
-            script::run(script, batch).await?;
-            *script_ran = Some(generation);
+    /// Tells by each channel that does not know yet. One that fails does not hold back the others; the first failure is returned.
+    async fn tell(&mut self, batch: &Batch, told: &mut [Progress]) -> Option<NotifyError> {
+        let mut failure = None;
+        for (channel, told) in self.channels.iter_mut().zip(told) {
+            if *told != Progress::NotYet {
+                continue;
+            }
+            match channel.tell(batch).await {
+                Ok(()) => *told = Progress::Told,
+                Err(error) => {
+                    self.metrics.failed_notification();
+                    if matches!(error, NotifyError::Final(_)) {
+                        tracing::error!(error = &error as &dyn Error, files = batch.count, "not notified, and given up");
+                        *told = Progress::GivenUp;
+                    } else {
+                        failure.get_or_insert(error);
+                    }
+                }
+            }
         }
-        if let Some(caller) = &mut self.caller {
-            caller.call(batch).await?;
-        }
-        Ok(())
+        failure
     }
 }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use lettre::message::Mailbox;
 use reqwest::Url;
 use secrecy::SecretString;
 
@@ -21,7 +22,7 @@ pub use table::{Row, TABLE, WITHOUT_EFFECT};
 use super::plan::{Kind, Rules};
 use crate::runtime::telemetry::LogFormat;
 use table as t;
-use value::{Read, address, boolean, count, folder, list, mode, number, some_time, time, word};
+use value::{Read, address, boolean, count, folder, list, mail_server, mailbox, mode, number, some_time, time, word};
 
 /// How often a call is tried again in mode once: the app may not be there to answer before the sidecar ends.
 const RETRIES_OF_ONCE: u32 = 5;
@@ -192,6 +193,8 @@ pub struct Notify {
     pub call: Option<Call>,
     /// By running a program.
     pub script: Option<Script>,
+    /// By mail.
+    pub mail: Option<Mail>,
     /// How long nothing must change before.
     pub quiet: Duration,
     /// How long it waits at most.
@@ -221,6 +224,21 @@ pub struct Call {
     pub latin1: bool,
     /// Whether answers of 500 and above are tried again.
     pub retry_5xx: bool,
+}
+
+/// A mail.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    /// The server, with its port and whether it is spoken to over TLS.
+    pub url: String,
+    /// The sender.
+    pub from: Mailbox,
+    /// The recipients.
+    pub to: Vec<Mailbox>,
+    /// The user at the server.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<Credential>,
 }
 
 /// What a POST sends.
@@ -383,6 +401,7 @@ impl<'a> Given<'a> {
         Ok(Notify {
             call: self.call()?,
             script: self.script(rules)?,
+            mail: self.mail()?,
             quiet: self.read(&t::NOTIFY_QUIET, time)?,
             latest: self.read(&t::NOTIFY_LATEST, time)?,
             initial: !self.read(&t::REQ_SKIP_INIT, boolean)?,
@@ -426,6 +445,20 @@ impl<'a> Given<'a> {
             return Err(SettingsError::Unreadable { name: t::SCRIPT.name, value: path, way_out });
         }
         Ok(Some(Script { path, timeout: self.read(&t::SCRIPT_TIMEOUT, some_time)? }))
+    }
+
+    fn mail(&self) -> Result<Option<Mail>, SettingsError> {
+        let Some(url) = self.read_if_set(&t::SMTP_URL, mail_server)? else { return Ok(None) };
+        let user = self.text(&t::SMTP_USERNAME);
+        if user.is_some() && url.starts_with("smtp:") && !url.contains("tls=required") {
+            let way_out = "a user's password is not sent without TLS: use smtps://, or add ?tls=required".to_owned();
+            return Err(SettingsError::Unreadable { name: t::SMTP_URL.name, value: url, way_out });
+        }
+        let missing = |row: &Row| SettingsError::Missing { name: row.name, way_out: "SMTP_URL needs it" };
+        let from = self.read_if_set(&t::SMTP_FROM, mailbox)?.ok_or_else(|| missing(&t::SMTP_FROM))?;
+        let to = self.read_if_set(&t::SMTP_TO, |text| list(text).iter().map(|address| mailbox(address)).collect::<Read<Vec<_>>>())?;
+        let to = to.filter(|to| !to.is_empty()).ok_or_else(|| missing(&t::SMTP_TO))?;
+        Ok(Some(Mail { url, from, to, user, password: self.credential(&t::SMTP_PASSWORD, &t::SMTP_PASSWORD_FILE) }))
     }
 
     /// What a row is set to, or its default.

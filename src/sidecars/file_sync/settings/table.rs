@@ -27,7 +27,7 @@ impl Row {
     /// Whether its value must not be seen in a list of processes.
     #[must_use]
     pub fn is_secret(&self) -> bool {
-        self == &REQ_PASSWORD
+        self == &REQ_PASSWORD || self == &SMTP_PASSWORD
     }
 }
 
@@ -156,6 +156,19 @@ table! {
         "Program that is run after files changed, before REQ_URL is called. The image has no shell: it must be executable by itself.";
     SCRIPT_TIMEOUT: "seconds or a duration" = "30",
         "How long it may run before it is killed and counts as failed.";
+
+    SMTP_URL: "smtps://host, or smtp://host?tls=required",
+        "Mail server by which people are told after files changed, with :port where it is not the usual one. smtp://host alone has no TLS, and takes no user.";
+    SMTP_FROM: "an address",
+        "Sender of the mail; required with SMTP_URL.";
+    SMTP_TO: "addresses, comma-separated",
+        "Who gets it; required with SMTP_URL.";
+    SMTP_USERNAME: "a text",
+        "User at the mail server.";
+    SMTP_PASSWORD: "a text",
+        "Its password. A variable only: arguments can be seen by others.";
+    SMTP_PASSWORD_FILE: "a path",
+        "File with the password; it is read again for each mail, and wins.";
 
     HEALTH_HOST: "an IP address" = "::",
         "Address of the health port.";

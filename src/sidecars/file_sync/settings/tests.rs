@@ -27,6 +27,7 @@ type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)]
 
 const URL: &[(&str, &str)] = &[("REQ_URL", "http://app/reload")];
 const POST: &[(&str, &str)] = &[("REQ_URL", "http://app/reload"), ("REQ_METHOD", "POST")];
+const MAIL: &[(&str, &str)] = &[("SMTP_URL", "smtp://mail?tls=required"), ("SMTP_FROM", "a@b.c"), ("SMTP_TO", "d@e.f")];
 const KIWIGRID: &[(&str, &str)] = &[("COMPAT", "kiwigrid")];
 
 const CASES: &[Case] = &[
@@ -102,6 +103,17 @@ const CASES: &[Case] = &[
     ("NOTIFY_LATEST", "9", &[], |s| s.notify.latest == Duration::from_secs(9)),
     ("SCRIPT", "/scripts/reload", &[], |s| s.notify.script.as_ref().is_some_and(|script| script.path == "/scripts/reload")),
     ("SCRIPT_TIMEOUT", "4", &[("SCRIPT", "/s")], |s| s.notify.script.as_ref().unwrap().timeout == Duration::from_secs(4)),
+    ("SMTP_URL", "smtps://mail", MAIL, |s| s.notify.mail.as_ref().is_some_and(|mail| mail.url == "smtps://mail")),
+    ("SMTP_FROM", "Jane <jane@example.com>", MAIL, |s| s.notify.mail.as_ref().unwrap().from.email.to_string() == "jane@example.com"),
+    ("SMTP_TO", "a@b.c, d@e.f", MAIL, |s| s.notify.mail.as_ref().unwrap().to.len() == 2),
+    ("SMTP_USERNAME", "jane", MAIL, |s| s.notify.mail.as_ref().unwrap().user.as_deref() == Some("jane")),
+    ("SMTP_PASSWORD", "pw", MAIL, |s| matches!(&s.notify.mail.as_ref().unwrap().password, Some(Credential::Value(_)))),
+    (
+        "SMTP_PASSWORD_FILE",
+        "/p",
+        MAIL,
+        |s| matches!(&s.notify.mail.as_ref().unwrap().password, Some(Credential::File(path)) if path == "/p"),
+    ),
     ("HEALTH_HOST", "127.0.0.1", &[], |s| s.health.ip().is_loopback()),
     ("HEALTH_PORT", "9000", &[], |s| s.health.port() == 9000),
     ("LOG_LEVEL", "WARNING", &[], |s| s.log_level == "warn"),
@@ -156,6 +168,9 @@ fn what_is_missing_or_unreadable_is_named_with_the_way_out() {
         (&[BASE[0], BASE[1], ("HEALTH_PORT", "0")], &["HEALTH_PORT is \"0\""]),
         (&[BASE[0], BASE[1], ("WATCH_SERVER_TIMEOUT", "0")], &["WATCH_SERVER_TIMEOUT"]),
         (&[BASE[0], BASE[1], ("SCRIPT", "/srv/files/run")], &["SCRIPT is \"/srv/files/run\"", "a volume of its own"]),
+        (&[BASE[0], BASE[1], ("SMTP_URL", "smtp://jane:pw@mail")], &["SMTP_USERNAME and SMTP_PASSWORD"]),
+        (&[BASE[0], BASE[1], ("SMTP_URL", "smtps://mail"), ("SMTP_FROM", "a@b.c")], &["SMTP_TO is not set"]),
+        (&[BASE[0], BASE[1], MAIL[1], MAIL[2], ("SMTP_URL", "smtp://mail"), ("SMTP_USERNAME", "jane")], &["not sent without TLS"]),
         (&[BASE[0], BASE[1], ("COMPAT", "grafana")], &["COMPAT is \"grafana\"", "gsidecar, kiwigrid"]),
     ] {
         let error = read_with(given).unwrap_err().to_string();
@@ -177,7 +192,7 @@ fn only_the_health_port_is_needed_to_ask_there() {
 #[test]
 fn secrets_have_no_flag_and_do_not_show() {
     let secrets: Vec<&str> = TABLE.iter().filter(|row| row.is_secret()).map(|row| row.name).collect();
-    assert_eq!(secrets, ["REQ_PASSWORD"]);
+    assert_eq!(secrets, ["REQ_PASSWORD", "SMTP_PASSWORD"]);
     let shown = format!("{:?}", call(&[("REQ_USERNAME", "jane-the-user"), ("REQ_PASSWORD", "hunter2")]));
     assert!(!shown.contains("hunter2") && !shown.contains("jane-the-user"), "{shown}");
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lettre::message::Mailbox;
+
 use crate::api::duration;
 
 /// The result of a reader; the error is what may be written instead.
@@ -71,6 +73,19 @@ pub(super) fn address(text: &str) -> Read<reqwest::Url> {
     let allowed = || "use an address with http or https, such as http://localhost:3000/reload".to_owned();
     let url = reqwest::Url::parse(text).map_err(|_| allowed())?;
     if ["http", "https"].contains(&url.scheme()) && url.has_host() { Ok(url) } else { Err(allowed()) }
+}
+
+/// The address of a mail server, which must not hold a password: it would show.
+pub(super) fn mail_server(text: &str) -> Read<String> {
+    let allowed = || "use smtps://host or smtp://host?tls=required, with SMTP_USERNAME and SMTP_PASSWORD".to_owned();
+    let url = reqwest::Url::parse(text).map_err(|_| allowed())?;
+    let is_good = ["smtp", "smtps"].contains(&url.scheme()) && url.has_host() && url.username().is_empty() && url.password().is_none();
+    if is_good { Ok(text.to_owned()) } else { Err(allowed()) }
+}
+
+/// Whom a mail is from or to: an address, with a name before it or not.
+pub(super) fn mailbox(text: &str) -> Read<Mailbox> {
+    text.parse().map_err(|_| "use an address such as jane@example.com".to_owned())
 }
 
 #[cfg(test)]
