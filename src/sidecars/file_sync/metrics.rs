@@ -18,6 +18,7 @@ pub(super) struct Metrics {
     removed: Counter,
     repaired: Counter,
     failed_requests: Counter,
+    watches: Counter,
     relists: Counter,
     silent_watches: Counter,
     notifications: Counter,
@@ -46,6 +47,7 @@ impl Metrics {
             ("file_sync_removed", "Files removed", &metrics.removed),
             ("file_sync_repaired", "Files found changed by others", &metrics.repaired),
             ("file_sync_failed_requests", "Requests to the API server that failed", &metrics.failed_requests),
+            ("file_sync_watches", "Watches begun or resumed", &metrics.watches),
             ("file_sync_relists", "Lists read again because the API server had forgotten where a watch was", &metrics.relists),
             ("file_sync_silent_watches", "Watches resumed because nothing was heard of them", &metrics.silent_watches),
             ("file_sync_notifications", "Notifications delivered", &metrics.notifications),
@@ -95,6 +97,11 @@ impl Metrics {
     /// A request to the API server failed.
     pub(super) fn failed_request(&self) {
         self.failed_requests.inc();
+    }
+
+    /// A watch begins or is resumed.
+    pub(super) fn watching(&self) {
+        self.watches.inc();
     }
 
     /// A list is read again.

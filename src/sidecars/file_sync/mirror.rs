@@ -18,7 +18,6 @@ use tokio::{
 };
 
 use super::{
-    advice,
     folder::{Folder, FolderError},
     links::{Fetched, Links},
     metrics::Metrics,
@@ -27,6 +26,7 @@ use super::{
     observe::{Event, News, Scope},
     plan::{Claims, Digest, ObjectId, Source, Step, Target, digest, step},
     settings::{Method, Settings},
+    streams::Streams,
 };
 use crate::runtime::{
     backoff::Backoff,
@@ -57,7 +57,7 @@ pub(super) struct Mirror {
     repair: bool,
     interval: Duration,
     readers: Vec<(u32, u32)>,
-    streams: Vec<Stream>,
+    streams: Streams,
     claims: Claims,
     folder: Folder,
     links: Links,
@@ -88,41 +88,6 @@ enum Phase {
     Complete,
 }
 
-/// A stream as it is seen from here.
-struct Stream {
-    scope: Scope,
-    gate: Gate,
-    state: State,
-    was_listed: bool,
-    members: BTreeSet<ObjectId>,
-    listing: Option<BTreeSet<ObjectId>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    Waiting,
-    Listed,
-    /// With what to do about it, and whether that was told for so long that its files are gone.
-    Forbidden {
-        advice: String,
-        is_lost: bool,
-    },
-}
-
-impl Stream {
-    /// It may be read, whatever was before: a watch goes on where it was, and what was lost is about to be listed.
-    fn answering(&mut self) {
-        if let State::Forbidden { is_lost, .. } = self.state {
-            self.state = if self.was_listed && !is_lost { State::Listed } else { State::Waiting };
-        }
-        if self.state == State::Listed {
-            self.gate.open();
-        } else {
-            self.gate.close();
-        }
-    }
-}
-
 impl Mirror {
     /// A mirror into this folder.
     #[must_use]
@@ -135,10 +100,6 @@ impl Mirror {
         metrics: Metrics,
         readiness: &Readiness,
     ) -> Self {
-        let stream = |scope: Scope| {
-            let gate = readiness.gate(scope.to_string());
-            Stream { scope, gate, state: State::Waiting, was_listed: false, members: BTreeSet::new(), listing: None }
-        };
         Self {
             client,
             method: settings.method,
@@ -147,7 +108,7 @@ impl Mirror {
             interval: settings.pace.interval,
             readers: settings.files.readers.clone(),
             files: readiness.gate("files"),
-            streams: scopes.into_iter().map(stream).collect(),
+            streams: Streams::new(scopes, readiness),
             claims: Claims::new(settings.rules.clone()),
             links: Links::new(settings.web.clone()),
             folder,
@@ -193,7 +154,7 @@ impl Mirror {
     /// Whether the one look is over, and how.
     fn ended(&self) -> Option<Result<(), MirrorError>> {
         let unwritten = self.late.len() + self.links.count();
-        match self.forbidden_everywhere() {
+        match self.streams.forbidden_everywhere() {
             Some(advice) => Some(Err(MirrorError::Forbidden(advice))),
             None if self.phase < Phase::Complete => None,
             None if unwritten > 0 => Some(Err(MirrorError::Incomplete(unwritten))),
@@ -204,12 +165,10 @@ impl Mirror {
     fn hear(&mut self, number: usize, news: News) {
         let Some(stream) = self.streams.get_mut(number) else { return };
         match news {
-            News::Listing => stream.listing = Some(BTreeSet::new()),
+            News::Listing => stream.listing(),
             News::Object(payload) => {
-                let (object, contents) = payload.read(stream.scope.kind, self.claims.rules());
-                stream.listing.as_mut().unwrap_or(&mut stream.members).insert(object.id.clone());
-                // What was there before and is in a list that is not whole yet belongs to the stream all the same.
-                stream.members.insert(object.id.clone());
+                let (object, contents) = payload.read(stream.scope().kind, self.claims.rules());
+                stream.shows(&object.id);
                 let (touched, refused) = self.claims.put(&object);
                 for refusal in refused {
                     tracing::warn!(object = %object.id, key = refusal.key, error = &refusal.reason as &dyn Error, "a key can't be mirrored");
@@ -217,74 +176,34 @@ impl Mirror {
                 self.settle(touched, Some((&object.id, &contents)));
             }
             News::Listed => {
-                stream.state = State::Listed;
-                stream.was_listed = true;
-                stream.gate.open();
-                let listed = stream.listing.take().unwrap_or_default();
-                let before = std::mem::replace(&mut stream.members, listed);
-                let gone: Vec<ObjectId> = before.difference(&stream.members).cloned().collect();
-                tracing::info!(stream = %stream.scope, objects = stream.members.len(), "listed");
-                for id in gone {
+                for id in stream.listed() {
                     self.gone(&id);
                 }
             }
             News::Gone(id) => {
-                stream.members.remove(&id);
-                if let Some(listing) = &mut stream.listing {
-                    listing.remove(&id);
-                }
+                stream.misses(&id);
                 self.gone(&id);
             }
-            News::Forbidden(refusal) => self.forbidden(number, &refusal),
-            News::Lost => self.lost(number),
-            News::Failing => stream.gate.close_with("the API server can't be asked: see the log"),
-            News::Answering => stream.answering(),
+            News::Forbidden(refusal) => {
+                stream.forbidden(&refusal);
+                self.streams.show_forbidden();
+            }
+            News::Lost => {
+                for id in stream.lost() {
+                    self.gone(&id);
+                }
+            }
+            News::Failing => stream.failing(),
+            News::Answering => {
+                stream.answering();
+                self.streams.show_forbidden();
+            }
         }
     }
 
     fn gone(&mut self, id: &ObjectId) {
         let touched = self.claims.remove(id);
         self.settle(touched, None);
-    }
-
-    fn forbidden(&mut self, number: usize, refusal: &str) {
-        if let Some(stream) = self.streams.get_mut(number) {
-            let advice = advice::forbidden(&stream.scope, refusal);
-            let is_lost = matches!(stream.state, State::Forbidden { is_lost: true, .. });
-            let before = std::mem::replace(&mut stream.state, State::Forbidden { advice: advice.clone(), is_lost });
-            if !matches!(before, State::Forbidden { .. }) {
-                tracing::error!(stream = %stream.scope, "{advice}");
-            }
-        }
-        let is_everywhere = self.forbidden_everywhere().is_some();
-        for stream in &self.streams {
-            if let State::Forbidden { advice, .. } = &stream.state {
-                // One that is forbidden harms only itself, unless it is all there is.
-                if is_everywhere { stream.gate.close_with(advice.clone()) } else { stream.gate.open_with(advice.clone()) }
-            }
-        }
-    }
-
-    fn lost(&mut self, number: usize) {
-        let Some(stream) = self.streams.get_mut(number) else { return };
-        if let State::Forbidden { is_lost, .. } = &mut stream.state {
-            *is_lost = true;
-        }
-        tracing::warn!(stream = %stream.scope, "forbidden for too long: its files are removed");
-        stream.listing = None;
-        let members = std::mem::take(&mut stream.members);
-        for id in members {
-            self.gone(&id);
-        }
-    }
-
-    /// What to do about it, if nothing at all may be read.
-    fn forbidden_everywhere(&self) -> Option<String> {
-        let advice = self.streams.iter().map(|stream| match &stream.state {
-            State::Forbidden { advice, .. } => Some(format!("{}: {advice}", stream.scope)),
-            _ => None,
-        });
-        advice.collect::<Option<Vec<_>>>().map(|advice| advice.join("\n"))
     }
 
     /// Brings places to what is wanted there. The contents of one object may be at hand.
@@ -424,9 +343,7 @@ impl Mirror {
 
     /// Does what is due once events were heard: the end of the first sync, files whose contents are to be read, metrics.
     async fn advance(&mut self) {
-        let is_settled = |stream: &Stream| stream.state != State::Waiting;
-        let any_listed = self.streams.iter().any(|stream| stream.state == State::Listed);
-        if !self.is_synced() && any_listed && self.streams.iter().all(is_settled) {
+        if !self.is_synced() && self.streams.are_settled() {
             self.phase = Phase::Synced;
         }
         if self.is_synced() {
@@ -442,13 +359,12 @@ impl Mirror {
             self.claims.conflict_count(),
             self.late.len() + self.links.count(),
         );
-        self.metrics.forbidden(self.streams.iter().filter(|stream| matches!(stream.state, State::Forbidden { .. })).count());
+        self.metrics.forbidden(self.streams.forbidden_count());
     }
 
     /// Removes what nobody wants any more, unless those who want it may be silent for a moment only.
     fn prune(&mut self) {
-        let may_return = self.streams.iter().any(|stream| matches!(stream.state, State::Forbidden { is_lost: false, .. }));
-        if !self.prune_is_due || may_return {
+        if !self.prune_is_due || self.streams.may_return() {
             return;
         }
         self.prune_is_due = false;

@@ -14,6 +14,7 @@ mod observe;
 pub mod plan;
 mod record;
 pub mod settings;
+mod streams;
 mod web;
 
 use futures::future::join_all;

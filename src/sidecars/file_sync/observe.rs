@@ -315,6 +315,7 @@ impl Stream {
         events: impl EventStream<Item = Result<WatchEvent<Payload>, kube::Error>>,
         mut is_listing: bool,
     ) -> Result<(), StreamError> {
+        self.metrics.watching();
         let (mut events, begun) = (pin!(events), Instant::now());
         loop {
             let Ok(event) = timeout(self.pace.client_timeout, events.next()).await else {
