@@ -135,7 +135,7 @@ async fn create(namespace: &Namespace<'_>, pod: &Value) {
     let settings = Settings::default();
     let decision = inject(&pod.to_string(), Context { defaults: None, settings: &settings, offline: false }).unwrap();
     let Outcome::Injected { patch, .. } = &decision.outcome else { panic!("{decision:?}") };
-    let patch: json_patch::Patch = serde_json::from_slice(&patch.to_json()).unwrap();
+    let patch: json_patch::Patch = serde_json::from_str(patch.as_json()).unwrap();
     let mut pod = pod.clone();
     json_patch::patch(&mut pod, &patch).unwrap();
     pods(namespace).create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
