@@ -30,6 +30,7 @@ use super::{
 };
 use crate::runtime::{
     backoff::Backoff,
+    complaint::with_causes,
     readiness::{Gate, Readiness},
 };
 
@@ -171,7 +172,7 @@ impl Mirror {
                 stream.shows(&object.id);
                 let (touched, refused) = self.claims.put(&object);
                 for refusal in refused {
-                    tracing::warn!(object = %object.id, key = refusal.key, error = &refusal.reason as &dyn Error, "a key can't be mirrored");
+                    tracing::warn!(object = %object.id, key = refusal.key, error = with_causes(&refusal.reason), "a key can't be mirrored");
                 }
                 self.settle(touched, Some((&object.id, &contents)));
             }
@@ -281,8 +282,7 @@ impl Mirror {
             Ok(()) => self.done(target),
             Err(error) => {
                 self.late.insert(target.clone());
-                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                self.complain(target, format!("{error}{cause}"));
+                self.complain(target, with_causes(&error));
             }
         }
     }
@@ -326,7 +326,10 @@ impl Mirror {
             Ok(bytes) => self.write(&target, &bytes, wanted.mode, Some(link)),
             Err(error) => {
                 self.metrics.failed_download();
-                self.complain(&target, format!("the address in its .url key can't be fetched, what was there stays: {error}"));
+                self.complain(
+                    &target,
+                    format!("the address in its .url key can't be fetched, what was there stays: {}", with_causes(&error)),
+                );
             }
         }
     }
@@ -394,7 +397,7 @@ impl Mirror {
                 // That it is gone is about to be told.
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(object = %id, error = &*error, "can't be read; trying again");
+                    tracing::warn!(object = %id, error = with_causes(&*error), "can't be read; trying again");
                     // The others would fare no better, and news are waiting.
                     self.late.extend(by_object.into_values().flatten().chain(targets));
                     break;

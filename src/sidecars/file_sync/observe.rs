@@ -4,7 +4,7 @@
 //! version. A watch that ends is resumed where it was; bookmarks keep that place fresh, so nothing is read again. Only when the server has
 //! forgotten the place (410 Gone) is the list read anew.
 
-use std::{error::Error, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use futures::{Stream as EventStream, StreamExt};
 use kube::{
@@ -22,7 +22,11 @@ use super::{
     plan::{Kind, ObjectId},
     settings::{Method, Named, Namespaces, Pace, Selection},
 };
-use crate::runtime::{backoff::Backoff, complaint::Complaint, pulse::Pulse};
+use crate::runtime::{
+    backoff::Backoff,
+    complaint::{Complaint, with_causes},
+    pulse::Pulse,
+};
 
 /// For the first byte of an answer, and for a page.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
@@ -236,7 +240,7 @@ impl Stream {
         }
         self.metrics.failed_request();
         if place.complaint.is_new(&error) {
-            tracing::warn!(stream = %self.scope, error = &error as &dyn Error, "can't be read; trying again");
+            tracing::warn!(stream = %self.scope, error = with_causes(&error), "can't be read; trying again");
         }
         sleep(place.backoff.pause()).await;
         Ok(())

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::Batch;
-use crate::sidecars::file_sync::metrics::Metrics;
+use crate::{runtime::complaint::with_causes, sidecars::file_sync::metrics::Metrics};
 
 /// The file's name in the folder.
 const NAME: &str = ".outrigger-unnotified";
@@ -72,7 +72,7 @@ impl Changes {
                 Ok(_) => state.is_marked = true,
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => state.is_marked = true,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a crash before the next notification would swallow it");
+                    tracing::warn!(error = with_causes(&error), "a crash before the next notification would swallow it");
                 }
             }
         }
@@ -165,7 +165,7 @@ impl Changes {
             match fs::remove_file(path) {
                 Ok(()) => state.is_marked = false,
                 Err(error) if error.kind() == ErrorKind::NotFound => state.is_marked = false,
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the next start will notify once more"),
+                Err(error) => tracing::warn!(error = with_causes(&error), "the next start will notify once more"),
             }
         }
     }

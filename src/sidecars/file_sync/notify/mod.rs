@@ -6,7 +6,7 @@ mod credential;
 mod mail;
 mod script;
 
-use std::{error::Error, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -20,7 +20,10 @@ use super::{
     settings::{Mail, Notify, Script, Web},
     web::WebError,
 };
-use crate::runtime::{backoff::Backoff, complaint::Complaint};
+use crate::runtime::{
+    backoff::Backoff,
+    complaint::{Complaint, with_causes},
+};
 
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -172,12 +175,12 @@ impl Notifier {
                 return;
             };
             if self.notify.retries.is_some_and(|retries| failures > retries) {
-                tracing::error!(error = &error as &dyn Error, files = batch.count, attempts = failures, "not notified, and given up");
+                tracing::error!(error = with_causes(&error), files = batch.count, attempts = failures, "not notified, and given up");
                 self.changes.delivered(generation);
                 return;
             }
             if complaint.is_new(&error) {
-                tracing::warn!(error = &error as &dyn Error, files = batch.count, "not notified yet; trying again");
+                tracing::warn!(error = with_causes(&error), files = batch.count, "not notified yet; trying again");
             }
             sleep(backoff.pause()).await;
         }
@@ -206,7 +209,7 @@ impl Notifier {
                 Err(error) => {
                     self.metrics.failed_notification();
                     if matches!(error, NotifyError::Final(_)) {
-                        tracing::error!(error = &error as &dyn Error, files = batch.count, "not notified, and given up");
+                        tracing::error!(error = with_causes(&error), files = batch.count, "not notified, and given up");
                         *told = Progress::GivenUp;
                     } else {
                         failure.get_or_insert(error);
