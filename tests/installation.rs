@@ -6,12 +6,14 @@
 mod helm;
 #[path = "common/load.rs"]
 mod load;
+#[path = "common/product_image.rs"]
+mod product_image;
 #[path = "common/readme.rs"]
 mod readme;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -26,16 +28,17 @@ use kube::{
     Api,
     api::{ListParams, PostParams},
 };
-use outrigger_bed::{ControlPlane, Namespace, Node, gaps, image};
+use outrigger_bed::{ControlPlane, Namespace, Node, image};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    sync::{Mutex, MutexGuard, OnceCell},
+    sync::{Mutex, MutexGuard},
     time,
 };
 
 use helm::{CHART, Helm, RELEASE, set};
 use load::{Load, Outcome};
+use product_image::product_image;
 
 /// As long as Helm waits.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -255,25 +258,6 @@ async fn sidecars_of_all(namespace: &Namespace<'_>) -> Vec<Vec<String>> {
 
 fn assert_none_failed(outcome: &Outcome) {
     assert!(outcome.unreviewed.is_empty() && outcome.unanswered.is_empty(), "{:?} {:?}", outcome.unreviewed, outcome.unanswered);
-}
-
-/// The product's image with the program under test, without the tables that only debuggers read.
-async fn product_image() -> Option<&'static Path> {
-    static IMAGE: OnceCell<Option<(TempDir, PathBuf)>> = OnceCell::const_new();
-    let made = IMAGE.get_or_init(|| async {
-        let folder = tempfile::tempdir().unwrap();
-        let (program, tar) = (folder.path().join("outrigger"), folder.path().join("image.tar"));
-        let stripped = Command::new("strip").arg("-o").arg(&program).arg(env!("CARGO_BIN_EXE_outrigger")).status();
-        assert!(stripped.unwrap().success(), "strip comes with the C compiler");
-        match image::product::write(&program, &tar) {
-            Ok(()) => Some((folder, tar)),
-            Err(why) => {
-                gaps::skip("the product's image", &why).unwrap();
-                None
-            }
-        }
-    });
-    made.await.as_ref().map(|(_, tar)| tar.as_path())
 }
 
 /// A pod that nobody schedules: it is judged by what is stored.

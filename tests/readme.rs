@@ -25,7 +25,8 @@ fn the_offline_tour_works_as_written() {
 #[test]
 fn every_file_that_is_linked_is_there() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for page in ["README.md", "docs/architecture.md", "docs/installation.md", "webhook-config/README.md"] {
+    let pages = ["architecture", "file-sync", "from-k8s-sidecar", "installation"].map(|page| format!("docs/{page}.md"));
+    for page in pages.iter().map(String::as_str).chain(["README.md", "webhook-config/README.md"]) {
         let text = std::fs::read_to_string(repository.join(page)).unwrap();
         let folder = repository.join(page).parent().unwrap().to_owned();
         let links = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap());

@@ -4,11 +4,13 @@ mod change;
 mod check;
 mod columns;
 mod completion;
+mod connection;
 mod console;
 mod crds;
 mod diff;
 mod explain;
 mod export;
+mod file_sync;
 mod inject;
 mod injector;
 mod input;
@@ -19,6 +21,7 @@ mod output;
 mod reference;
 mod serve;
 mod surroundings;
+mod tasks;
 mod uninject;
 mod validate;
 mod workloads;
@@ -61,6 +64,7 @@ enum Command {
     Check(check::Check),
     Crds(crds::Crds),
     Export(export::Export),
+    FileSync(file_sync::FileSync),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -80,6 +84,7 @@ impl Arguments {
             Command::Check(check) => check.run(&console),
             Command::Crds(crds::Crds {}) => crds::run(),
             Command::Export(export) => export.run(&console).map(|()| NOTHING_FOUND),
+            Command::FileSync(file_sync) => file_sync.run(),
             Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(&console),
         };

@@ -13,7 +13,8 @@ use super::{
     pod::{Container as PodContainer, Spec},
     settings::Settings,
     sidecar::{
-        Amounts, Container, Exec, Handler, HttpGet, Lifecycle, Mount, Placement, Port, Probe, Resources, SecurityContext, Variable, Volume,
+        Amounts, Container, Exec, Handler, HttpGet, Lifecycle, Mount, Placement, Port, Probe, ProbeWay, Resources, SecurityContext,
+        Variable, Volume,
     },
 };
 
@@ -151,6 +152,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) mounts: Vec<Mount<'a>>,
     /// Seconds the sidecar may take to be up before it is started again.
     pub(crate) startup_seconds: u16,
+    /// Whether its program tells what the app waits for: the kubelet shows in an Event what a command prints, but not what a
+    /// port answers.
+    pub(crate) tells_what_is_missing: bool,
     /// Whether it ends before the app starts.
     pub(crate) ends: bool,
 }
@@ -171,8 +175,15 @@ impl<'a> Builder<'a> {
             env: parts.env,
             resources: self.resources(kind),
             volume_mounts: parts.mounts,
-            startup_probe: probes.then(|| probe("/startupz", port, 1, parts.startup_seconds)),
-            liveness_probe: probes.then(|| probe("/livez", port, 10, 3)),
+            startup_probe: probes.then(|| {
+                let way = if parts.tells_what_is_missing {
+                    ProbeWay::Exec(Exec { command: vec!["outrigger", parts.command, "probe"] })
+                } else {
+                    ProbeWay::HttpGet(HttpGet { path: "/startupz", port })
+                };
+                probe(way, 1, parts.startup_seconds)
+            }),
+            liveness_probe: probes.then(|| probe(ProbeWay::HttpGet(HttpGet { path: "/livez", port }), 10, 3)),
             lifecycle: waits
                 .then(|| Lifecycle { post_start: Handler { exec: Exec { command: vec!["outrigger", parts.command, "wait"] } } }),
             security_context: SecurityContext::restricted(parts.user, self.pod_group().is_some()),
@@ -299,8 +310,8 @@ pub(crate) fn request_above_limit(annotations: &Annotations<'_>, kind: SidecarKi
     })
 }
 
-fn probe(path: &'static str, port: u16, period_seconds: u16, failure_threshold: u16) -> Probe {
-    Probe { http_get: HttpGet { path, port }, period_seconds, timeout_seconds: 5, failure_threshold }
+const fn probe(way: ProbeWay, period_seconds: u16, failure_threshold: u16) -> Probe {
+    Probe { way, period_seconds, timeout_seconds: 5, failure_threshold }
 }
 
 /// The containers a sidecar serves, in the pod's order: those a key names, else all that no injector wrote.

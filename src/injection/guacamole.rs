@@ -54,6 +54,7 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         env: builder.written_variables(KIND),
         mounts,
         startup_seconds: STARTUP_SECONDS,
+        tells_what_is_missing: false,
         ends: false,
     };
     Ok(Rig {

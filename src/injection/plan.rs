@@ -124,7 +124,7 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
             taken.extend(tcp.filter_map(|port| Some((u16::try_from(port.container_port?).ok()?, &*container.name))));
         }
         for rig in rigs {
-            let health = rig.container.startup_probe.as_ref().map(|probe| (probe.http_get.port, Builder::health_port_key(rig.kind).name));
+            let health = rig.container.health_port().map(|port| (port, Builder::health_port_key(rig.kind).name));
             let served = rig.container.ports.iter().map(|port| (port.container_port, VNC_PORT.name));
             for (port, key) in served.chain(health) {
                 if let Some(owner) = taken.insert(port, rig.container.name) {

@@ -91,6 +91,17 @@ pub(crate) struct Container<'a> {
     pub(crate) security_context: SecurityContext,
 }
 
+impl Container<'_> {
+    /// The port on which the kubelet probes it, if it does.
+    #[must_use]
+    pub(crate) fn health_port(&self) -> Option<u16> {
+        match &self.liveness_probe.as_ref()?.way {
+            ProbeWay::HttpGet(get) => Some(get.port),
+            ProbeWay::Exec(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Port {
@@ -129,10 +140,18 @@ pub(crate) struct Mount<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Probe {
-    pub(crate) http_get: HttpGet,
+    #[serde(flatten)]
+    pub(crate) way: ProbeWay,
     pub(crate) period_seconds: u16,
     pub(crate) timeout_seconds: u16,
     pub(crate) failure_threshold: u16,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ProbeWay {
+    HttpGet(HttpGet),
+    Exec(Exec),
 }
 
 #[derive(Debug, Serialize)]

@@ -7,6 +7,7 @@ pub mod complaint;
 mod conversation;
 pub mod lease;
 pub mod patience;
+pub mod pulse;
 pub mod readiness;
 pub mod request;
 pub mod server;

@@ -1,9 +1,16 @@
 //! An HTTP server, with TLS or without, and a bound on everything a client can hold: connections, handshakes, headers, time.
 
-use std::{io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use futures::FutureExt;
+use rustix::io::Errno;
 use rustls::{ServerConfig, server::ResolvesServerCert};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -31,6 +38,24 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// A listener without a file descriptor left must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Listens. All of IPv6 means all of IPv4 too, so on a machine without IPv6 the latter is what is left of it.
+///
+/// # Errors
+/// The address is taken, or is none of this machine's.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) && is_everywhere(address) => {
+            tracing::info!(%address, "there is no IPv6 here: listening on IPv4 alone");
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+fn is_everywhere(address: SocketAddr) -> bool {
+    address.is_ipv6() && address.ip().is_unspecified()
+}
 
 /// Serves `router` over TLS until shutdown, then lets requests in progress end. `limits` is how long clients are waited for.
 ///

@@ -11,13 +11,15 @@ use axum::{
 };
 use prometheus_client::registry::Registry;
 
-use super::{readiness::Readiness, telemetry::exposition};
+use super::{pulse::Pulses, readiness::Readiness, telemetry::exposition};
 
 /// What the plain port shows.
 #[derive(Debug)]
 pub struct Status {
     /// Whether work may be sent here.
     pub readiness: Readiness,
+    /// The parts without which the process is to be started again.
+    pub pulses: Pulses,
     /// All metrics.
     pub registry: Registry,
 }
@@ -28,9 +30,10 @@ pub fn router(status: Status) -> Router {
     routes.with_state(Arc::new(status))
 }
 
-/// Answering is living: nothing outside this process may end it.
-async fn alive() -> &'static str {
-    "ok\n"
+/// Answering is living, unless a part of this process has died: nothing outside it may end it.
+async fn alive(State(status): State<Arc<Status>>) -> Response {
+    let silent = status.pulses.silent();
+    if silent.is_empty() { "ok\n".into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, silent.join("\n") + "\n").into_response() }
 }
 
 async fn ready(State(status): State<Arc<Status>>) -> Response {

@@ -19,6 +19,15 @@ fn the_page_of_the_command_line_is_generated() {
 }
 
 #[test]
+fn the_settings_of_the_file_mirror_are_generated() {
+    let page = fs::read_to_string("docs/file-sync.md").expect("the page");
+    let (before, rest) = page.split_once("generated`. -->\n").expect("where the table begins");
+    let (_, after) = rest.split_once("<!-- end of settings -->").expect("where it ends");
+    let table = outrigger::sidecars::file_sync::settings::reference();
+    committed::check("docs/file-sync.md", format!("{before}generated`. -->\n\n{table}\n<!-- end of settings -->{after}"), "cli");
+}
+
+#[test]
 fn shells_get_completion_scripts() {
     for (shell, mark) in
         [("bash", "complete -F"), ("zsh", "#compdef outrigger"), ("fish", "complete -c outrigger"), ("elvish", "outrigger")]

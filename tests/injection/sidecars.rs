@@ -1,5 +1,7 @@
 //! What each of the sidecars adds to a pod, setting by setting.
 
+use outrigger::{api::annotations::TABLE, sidecars::file_sync::settings};
+
 use super::*;
 
 // ---- VNC ----
@@ -165,7 +167,55 @@ fn file_sync_variables() {
         annotations.push((&key, written));
         let pod = injected(&pod(&annotations));
         assert_eq!(variable(container(&pod, "outrigger-file-sync"), name), Some(expected), "{key}: {written}");
+        understood(&pod);
     }
+}
+
+/// What the sidecar makes of the variables it is given.
+fn understood(pod: &Value) -> String {
+    let sidecar = container(pod, "outrigger-file-sync");
+    // As the kubelet hands them over.
+    let given = |row: &settings::Row| variable(sidecar, row.name).map(|value| value.replace("$$", "$"));
+    format!("{:?}", settings::read(given).unwrap())
+}
+
+#[test]
+fn what_nobody_writes_is_what_the_annotations_page_says_holds_by_default() {
+    let silent = understood(&injected(&pod(&FILE_SYNC)));
+    assert!(silent.contains("namespaces: Own"), "{silent}");
+    for key in TABLE.iter().filter(|key| key.sidecar() == Some(SidecarKind::FileSync) && key.variable.is_some()) {
+        let Some(default) = key.default else { continue };
+        let written = injected(&with(&FILE_SYNC, (key.name, default)));
+        assert_eq!(understood(&written), silent, "{}: {default}", key.name);
+    }
+}
+
+#[test]
+fn file_sync_knows_who_is_to_read_what_not_all_may() {
+    let app_users = |annotation: (&str, &str), pod_context: Value| {
+        let mut pod = with(&FILE_SYNC, annotation);
+        pod["spec"]["securityContext"] = pod_context;
+        pod["spec"]["containers"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "other", "securityContext": {"runAsUser": 7, "runAsGroup": 8}}));
+        let pod = injected(&pod);
+        understood(&pod);
+        variable(container(&pod, "outrigger-file-sync"), "APP_USERS").map(str::to_owned)
+    };
+    let (secrets, mode) = (("file-sync.outrigger.dev/kinds", "both"), ("file-sync.outrigger.dev/file-mode", "0600"));
+    assert_eq!(app_users(secrets, json!({"runAsUser": 5})).as_deref(), Some("5:0,7:8"));
+    assert_eq!(app_users(mode, json!({})).as_deref(), Some("7:8"));
+    assert_eq!(app_users(secrets, json!({"runAsUser": 5, "fsGroup": 9})), None, "all read by the group");
+    assert_eq!(app_users(("file-sync.outrigger.dev/mode", "poll"), json!({"runAsUser": 5})), None, "all read them anyway");
+}
+
+#[test]
+fn the_kubelet_shows_what_file_sync_waits_for() {
+    let pod = injected(&pod(&FILE_SYNC));
+    let sidecar = container(&pod, "outrigger-file-sync");
+    assert_eq!(sidecar["startupProbe"]["exec"]["command"], json!(["outrigger", "file-sync", "probe"]));
+    assert_eq!(sidecar["livenessProbe"]["httpGet"], json!({"path": "/livez", "port": 15801}));
 }
 
 #[test]

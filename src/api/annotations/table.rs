@@ -73,7 +73,7 @@ table! {
     FILE_SYNC_VOLUME: "file-sync.outrigger.dev/volume", ValueKind::Name, default None, variable None,
         "Volume of the pod that the files are written to; without it, one is added.";
     FILE_SYNC_LABEL: "file-sync.outrigger.dev/label", ValueKind::LabelKey, default None, variable Some("LABEL"),
-        "Label that ConfigMaps and Secrets must have to be mirrored; required.";
+        "Label that ConfigMaps and Secrets must have to be mirrored; this or names is required.";
     FILE_SYNC_LABEL_VALUE: "file-sync.outrigger.dev/label-value", ValueKind::LabelValue, default None, variable Some("LABEL_VALUE"),
         "Value the label must have; without it, any.";
     FILE_SYNC_KINDS: "file-sync.outrigger.dev/kinds", ValueKind::Word(&["configmaps", "secrets", "both"]), default Some("configmaps"), variable Some("RESOURCE"),
@@ -92,8 +92,8 @@ table! {
         "Annotation by which a ConfigMap or Secret names a folder of its own below the shared one.";
     FILE_SYNC_UNIQUE_FILENAMES: "file-sync.outrigger.dev/unique-filenames", ValueKind::Boolean, default Some("false"), variable Some("UNIQUE_FILENAMES"),
         "Whether file names carry namespace, kind and name of their object, so that equal keys don't meet.";
-    FILE_SYNC_FILE_MODE: "file-sync.outrigger.dev/file-mode", ValueKind::FileMode, default Some("0644"), variable Some("DEFAULT_FILE_MODE"),
-        "Mode of the files, in octal.";
+    FILE_SYNC_FILE_MODE: "file-sync.outrigger.dev/file-mode", ValueKind::FileMode, default None, variable Some("DEFAULT_FILE_MODE"),
+        "Mode of the files, in octal; without it, 0644 for ConfigMaps and 0440 for Secrets.";
     FILE_SYNC_NOTIFY_URL: "file-sync.outrigger.dev/notify-url", ValueKind::Url, default None, variable Some("REQ_URL"),
         "Address that is called after files changed.";
     FILE_SYNC_NOTIFY_METHOD: "file-sync.outrigger.dev/notify-method", ValueKind::Word(&["GET", "POST"]), default Some("GET"), variable Some("REQ_METHOD"),

@@ -1,24 +1,18 @@
 //! `outrigger serve`: the roles of the installation, in one process or several.
 
-use std::{
-    collections::HashMap,
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
-use axum::http::{HeaderValue, header};
 use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, core::PartialObjectMeta};
 use prometheus_client::registry::Registry;
-use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     api::duration,
+    cli::{connection, tasks::Tasks},
     cluster::{
         namespaces::{NamespaceProjection, Namespaces},
         snapshot::{Snapshot, snapshot},
@@ -31,10 +25,11 @@ use crate::{
     injection::Settings,
     runtime::{
         patience::Limits,
+        pulse::Pulses,
         readiness::{Gate, Readiness},
         server,
         shutdown::{Shutdown, Signals},
-        status,
+        status::{self, Status},
         telemetry::{self, LogFormat},
         traces::Traces,
     },
@@ -44,20 +39,13 @@ mod admission;
 mod certificate;
 mod controllers;
 mod repair;
-mod tasks;
 
 use admission::AdmissionRole;
 use certificate::CertificateArgs;
 use controllers::ControllersArgs;
-use tasks::Tasks;
 
 /// No client gets a request through in less.
 const SHORTEST_REQUEST_DEADLINE: Duration = Duration::from_millis(100);
-/// How long the API server may say nothing on a connection in use. Watches end sooner by themselves; a list whose connection
-/// is dead does not.
-const SILENCE_LIMIT: Duration = Duration::from_secs(240);
-/// Who the API server's log and metrics say is asking.
-const USER_AGENT: &str = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
 /// Threads that answer reviews. One decides about ten thousand a second, and the other is there while it is at a huge one;
 /// on a machine with many CPUs, more would only hold memory.
 const WORKERS: usize = 2;
@@ -170,7 +158,7 @@ impl Serve {
             bail!("no role is left to run: give --roles at least one");
         }
         let settings = self.settings()?;
-        let mut process = Process::new(self.cluster().await?)?;
+        let mut process = Process::new(connection::config(self.kubeconfig.as_deref()).await?)?;
         let alive = process.readiness.gate("process");
         let plain = bind(self.status_address).await?;
 
@@ -190,7 +178,8 @@ impl Serve {
         alive.open();
 
         let Process { readiness, registry, shutdown, mut tasks, .. } = process;
-        tasks.spawn("status", server::serve_plain(plain, status::router(status::Status { readiness, registry }), shutdown.clone()));
+        let status = status::router(Status { readiness, pulses: Pulses::default(), registry });
+        tasks.spawn("status", server::serve_plain(plain, status, shutdown.clone()));
         tracing::info!(
             roles = ?self.roles, https = %self.https_address, status = %self.status_address, version = env!("CARGO_PKG_VERSION"), "serving"
         );
@@ -210,15 +199,6 @@ impl Serve {
         let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
         Settings::from_values(&text).with_context(|| format!("{} can't be used", path.display()))
     }
-
-    async fn cluster(&self) -> Result<kube::Config> {
-        let Some(path) = &self.kubeconfig else {
-            return kube::Config::infer().await.context("no cluster is in reach: run in a pod, or give --kubeconfig");
-        };
-        let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(|| format!("{} can't be read", path.display()))?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await;
-        config.with_context(|| format!("{} can't be used", path.display()))
-    }
 }
 
 /// What all roles of a process share.
@@ -234,14 +214,8 @@ struct Process {
 }
 
 impl Process {
-    fn new(mut cluster: kube::Config) -> Result<Self> {
-        cluster.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
-        cluster.read_timeout = Some(SILENCE_LIMIT);
-        // Between two requests a connection may be as silent as it likes.
-        cluster.reset_reader_on_write = true;
-        // Whoever asks says how often, and hears what the API server says: behind their back, a request may take hours.
-        cluster.default_retry = false;
-        let client = connect(cluster.clone())?;
+    fn new(cluster: kube::Config) -> Result<Self> {
+        let client = connection::connect(cluster.clone())?;
         let shutdown = Shutdown::default();
         let tasks = Tasks::new(shutdown.clone());
         let (readiness, mut registry) = (Readiness::default(), telemetry::registry());
@@ -254,7 +228,7 @@ impl Process {
     fn client_with_retries(&self) -> Result<Client> {
         let mut cluster = self.cluster.clone();
         cluster.default_retry = true;
-        connect(cluster)
+        connection::connect(cluster)
     }
 
     /// What is known of namespaces, by one watch for all roles.
@@ -290,22 +264,6 @@ impl Process {
     }
 }
 
-fn connect(cluster: kube::Config) -> Result<Client> {
-    Client::try_from(cluster).context("the cluster's credentials can't be used")
-}
-
-/// Listens. All of IPv6 means all of IPv4 too, so on a machine without IPv6 the latter is what is left of it.
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    let bound = match TcpListener::bind(address).await {
-        Err(error) if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) && is_everywhere(address) => {
-            tracing::info!(%address, "there is no IPv6 here: listening on IPv4 alone");
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
-        }
-        bound => bound,
-    };
-    bound.with_context(|| format!("{address} can't be listened on"))
-}
-
-fn is_everywhere(address: SocketAddr) -> bool {
-    address.is_ipv6() && address.ip().is_unspecified()
+    server::bind(address).await.with_context(|| format!("{address} can't be listened on"))
 }

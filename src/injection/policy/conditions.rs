@@ -161,8 +161,7 @@ fn ports_are_free(profile: &Profile<'_>) -> Option<Requirement> {
 }
 
 fn ports(rig: &Rig<'_>) -> impl Iterator<Item = u16> {
-    let probes = rig.container.startup_probe.as_ref().map(|probe| probe.http_get.port);
-    rig.container.ports.iter().map(|port| port.container_port).chain(probes)
+    rig.container.ports.iter().map(|port| port.container_port).chain(rig.container.health_port())
 }
 
 /// Volumes of the pod that annotations name.

@@ -1,0 +1,180 @@
+//! Crashes at any point, and others who write to the same folder.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::sidecars::file_sync::plan::{Source, Step, Wanted, step};
+
+fn rules(folder: &TempDir) -> Rules {
+    Rules {
+        roots: vec![folder.path().display().to_string()],
+        absolute_folders: false,
+        unique_names: false,
+        suffixes: Vec::new(),
+        fetch_links: false,
+        mode: None,
+        folder_annotation: String::new(),
+    }
+}
+
+fn options() -> Files {
+    Files { adopt: false, fsync: false, repair: true, readers: Vec::new() }
+}
+
+fn open(folder: &TempDir) -> Folder {
+    Folder::open(rules(folder), options()).unwrap()
+}
+
+fn target(path: &str) -> Target {
+    Target { root: 0, path: path.to_owned() }
+}
+
+fn ours(folder: &Folder) -> Vec<String> {
+    folder.targets().into_iter().map(|target| target.path).collect()
+}
+
+fn record_of(folder: &TempDir) -> String {
+    fs::read_to_string(folder.path().join(record::NAME)).unwrap()
+}
+
+#[test]
+fn kiwigrid_k2_what_is_ours_is_known_after_a_restart() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = open(&place);
+    folder.write(&target("a"), b"1", 0o644, None).unwrap();
+    folder.write(&target("sub/b"), b"2", 0o400, None).unwrap();
+    folder.write(&target("c"), b"3", 0o644, None).unwrap();
+    folder.remove(&target("c")).unwrap();
+    fs::write(place.path().join("foreign"), "theirs").unwrap();
+    let folder = open(&place);
+    assert_eq!(ours(&folder), ["a", "sub/b"]);
+    let wanted = Wanted { source: Source::Value(digest(b"2")), mode: 0o400 };
+    let next = step(Some(wanted), folder.present(&target("sub/b")));
+    assert_eq!(next, Step::Keep, "nothing is to be done again");
+}
+
+#[test]
+fn wherever_the_record_was_cut_off_nothing_foreign_becomes_ours() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = open(&place);
+    for (path, text) in [("a", "1"), ("sub/b", "2"), ("c", "3")] {
+        folder.write(&target(path), text.as_bytes(), 0o644, None).unwrap();
+    }
+    folder.remove(&target("c")).unwrap();
+    let whole = record_of(&place);
+    assert!(whole.lines().count() >= 8, "{whole}");
+    for length in 0..=whole.len() {
+        let crashed = tempfile::tempdir().unwrap();
+        // What the record does not name yet was not made yet, so whatever is there is somebody else's.
+        for name in ["a", "c"] {
+            fs::write(crashed.path().join(name), "theirs").unwrap();
+        }
+        fs::write(crashed.path().join(record::NAME), whole.get(..length).unwrap()).unwrap();
+        let mut folder = open(&crashed);
+        for name in ["a", "c"] {
+            let was_made = Record::parse(whole.get(..length).unwrap()).files.get(name).is_some_and(Option::is_none);
+            assert_eq!(folder.present(&target(name)).is_some(), was_made, "{name} at {length}");
+            if !was_made {
+                assert!(matches!(folder.write(&target(name), b"ours", 0o644, None), Err(FolderError::Foreign(_))), "{name} at {length}");
+                assert_eq!(fs::read_to_string(crashed.path().join(name)).unwrap(), "theirs");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_being_written_in_a_crash_is_removed_and_written_anew() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = open(&place);
+    folder.write(&target("a"), b"old", 0o644, None).unwrap();
+    fs::write(place.path().join(unfinished("a")), "ha").unwrap();
+    let mut folder = open(&place);
+    assert!(!place.path().join(unfinished("a")).exists());
+    fs::write(place.path().join(unfinished("a")), "ha").unwrap();
+    folder.write(&target("a"), b"new", 0o644, None).unwrap();
+    assert_eq!(fs::read_to_string(place.path().join("a")).unwrap(), "new");
+    assert!(!place.path().join(unfinished("a")).exists());
+}
+
+#[test]
+fn one_that_was_about_to_be_made_is_ours_if_it_holds_what_it_was_to_hold() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("a"), "ours").unwrap();
+    fs::write(place.path().join("b"), "theirs").unwrap();
+    let making = |path: &str| record::line(&Entry::Making { path: path.to_owned(), sha256: digest(b"ours") });
+    fs::write(place.path().join(record::NAME), making("a") + &making("b") + &making("c")).unwrap();
+    assert_eq!(ours(&open(&place)), ["a"]);
+    assert_eq!(Record::parse(&record_of(&place)).files.len(), 1, "the others are forgotten, so that they never become ours");
+}
+
+#[test]
+fn kiwigrid_k8_no_link_leads_out_whoever_put_it_there() {
+    let (place, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut folder = open(&place);
+    folder.write(&target("sub/a"), b"1", 0o644, None).unwrap();
+    fs::rename(place.path().join("sub"), place.path().join("moved")).unwrap();
+    symlink(outside.path(), place.path().join("sub")).unwrap();
+    fs::write(outside.path().join("a"), "theirs").unwrap();
+    assert!(folder.write(&target("sub/a"), b"2", 0o644, None).is_err());
+    assert!(folder.write(&target("sub/b"), b"2", 0o644, None).is_err());
+    assert!(folder.set_mode(&target("sub/a"), 0o600).is_err());
+    folder.remove(&target("sub/a")).unwrap();
+    assert_eq!(fs::read_to_string(outside.path().join("a")).unwrap(), "theirs");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    assert_eq!(fs::metadata(outside.path().join("a")).unwrap().permissions().mode() & 0o777, 0o644);
+}
+
+#[test]
+fn what_others_did_to_our_files_is_noticed() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = open(&place);
+    for name in ["changed", "removed", "touched", "closed"] {
+        folder.write(&target(name), b"1", 0o644, None).unwrap();
+    }
+    assert!(folder.changed_by_others().is_empty());
+    fs::write(place.path().join("changed"), "2").unwrap();
+    fs::remove_file(place.path().join("removed")).unwrap();
+    fs::write(place.path().join("touched"), "1").unwrap();
+    fs::set_permissions(place.path().join("closed"), fs::Permissions::from_mode(0o600)).unwrap();
+    let names: Vec<String> = folder.changed_by_others().into_iter().map(|target| target.path).collect();
+    assert_eq!(names, ["changed", "closed", "removed"]);
+    folder.write(&target("removed"), b"1", 0o644, None).unwrap();
+    assert_eq!(fs::read_to_string(place.path().join("removed")).unwrap(), "1");
+    assert!(folder.changed_by_others().is_empty());
+}
+
+#[test]
+fn the_record_stays_short_however_often_files_come_and_go() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = open(&place);
+    for _ in 0..200 {
+        folder.write(&target("a"), b"1", 0o644, None).unwrap();
+        folder.remove(&target("a")).unwrap();
+    }
+    assert!(record_of(&place).lines().count() <= 110);
+    folder.write(&target("b"), b"1", 0o644, None).unwrap();
+    assert_eq!(ours(&open(&place)), ["b"]);
+}
+
+#[test]
+fn a_folder_that_we_did_not_make_stays_when_its_last_file_of_ours_goes() {
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("theirs")).unwrap();
+    let mut folder = open(&place);
+    folder.write(&target("theirs/ours/a"), b"1", 0o644, None).unwrap();
+    drop(folder);
+    let mut folder = open(&place);
+    folder.remove(&target("theirs/ours/a")).unwrap();
+    assert!(place.path().join("theirs").exists() && !place.path().join("theirs/ours").exists());
+}
+
+#[test]
+fn with_fsync_all_is_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = Folder::open(rules(&place), Files { fsync: true, ..options() }).unwrap();
+    folder.write(&target("sub/a"), b"1", 0o440, None).unwrap();
+    assert_eq!(fs::metadata(place.path().join("sub/a")).unwrap().permissions().mode() & 0o777, 0o440);
+    assert_eq!(ours(&open(&place)), ["sub/a"]);
+}

@@ -1,0 +1,120 @@
+//! The addresses in `.url` keys: fetched beside everything else, again and again until they answer. What is there stays until then.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{sync::Semaphore, time::sleep};
+
+use super::{
+    plan::{Digest, Target},
+    settings::Web,
+    web::{self, WebError},
+};
+use crate::runtime::backoff::Backoff;
+
+/// Addresses fetched at once.
+const AT_ONCE: usize = 4;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The addresses that are wanted and not fetched yet.
+pub(super) struct Links {
+    web: Web,
+    client: Option<reqwest::Client>,
+    wanted: BTreeMap<Target, Wanted>,
+    running: FuturesUnordered<BoxFuture<'static, Fetched>>,
+    room: Arc<Semaphore>,
+}
+
+struct Wanted {
+    link: Digest,
+    address: String,
+    backoff: Backoff,
+    was_tried: bool,
+}
+
+/// What an address answered.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// The file it is for.
+    pub target: Target,
+    /// The digest of the address.
+    pub link: Digest,
+    /// What it holds.
+    pub body: Result<Vec<u8>, WebError>,
+}
+
+impl Links {
+    /// None are wanted yet.
+    #[must_use]
+    pub(super) fn new(web: Web) -> Self {
+        let (running, room) = (FuturesUnordered::new(), Arc::new(Semaphore::new(AT_ONCE)));
+        Self { web, client: None, wanted: BTreeMap::new(), running, room }
+    }
+
+    /// A file is to hold what an address does.
+    pub(super) fn want(&mut self, target: &Target, link: Digest, address: String) {
+        if self.wanted.get(target).is_some_and(|wanted| wanted.link == link) {
+            return;
+        }
+        let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        self.wanted.insert(target.clone(), Wanted { link, address, backoff, was_tried: false });
+        self.fetch(target, Duration::ZERO);
+    }
+
+    /// A file is to hold something else, or nothing.
+    pub(super) fn forget(&mut self, target: &Target) {
+        self.wanted.remove(target);
+    }
+
+    /// Whether each address was asked at least once.
+    #[must_use]
+    pub(super) fn were_all_tried(&self) -> bool {
+        self.wanted.values().all(|wanted| wanted.was_tried)
+    }
+
+    /// How many files wait.
+    #[must_use]
+    pub(super) fn count(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// The next answer to what is still wanted. Waits for ever if nothing is. An address that failed is asked again.
+    pub(super) async fn next(&mut self) -> Fetched {
+        loop {
+            if self.running.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            let Some(fetched) = self.running.next().await else { continue };
+            let Some(wanted) = self.wanted.get_mut(&fetched.target).filter(|wanted| wanted.link == fetched.link) else { continue };
+            wanted.was_tried = true;
+            if fetched.body.is_ok() {
+                self.wanted.remove(&fetched.target);
+            } else {
+                let pause = wanted.backoff.pause();
+                self.fetch(&fetched.target, pause);
+            }
+            return fetched;
+        }
+    }
+
+    fn fetch(&mut self, target: &Target, pause: Duration) {
+        let Some(wanted) = self.wanted.get(target) else { return };
+        let (target, link, address, room) = (target.clone(), wanted.link, wanted.address.clone(), self.room.clone());
+        let client = match &self.client {
+            Some(client) => Ok(client.clone()),
+            None => web::client(&self.web, true).map(|client| self.client.insert(client).clone()),
+        };
+        let fetch = async move {
+            sleep(pause).await;
+            // The semaphore is never closed.
+            let _room = room.acquire().await;
+            let body = match client {
+                Ok(client) => web::fetch(&client, &address).await,
+                Err(error) => Err(error),
+            };
+            Fetched { target, link, body }
+        };
+        self.running.push(fetch.boxed());
+    }
+}

@@ -1,0 +1,493 @@
+//! From what the API server tells to the files: each event is decided and done at once.
+//!
+//! Contents are held only while an event is handled. A file whose contents are not at hand, such as one that surfaces because another
+//! object went, is late: its object is read once more. Until all lists are whole nothing is removed, and nothing that is there already is
+//! written over: the object that has the first claim to it may yet come.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    time::Duration,
+};
+
+use futures::future::OptionFuture;
+use kube::{Api, Client};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout},
+};
+
+use super::{
+    folder::{Folder, FolderError},
+    links::{Fetched, Links},
+    metrics::Metrics,
+    notify::Changes,
+    object::{Contents, Payload},
+    observe::{Event, News, Scope},
+    plan::{Claims, Digest, ObjectId, Source, Step, Target, digest, step},
+    settings::{Method, Settings},
+    streams::Streams,
+};
+use crate::runtime::{
+    backoff::Backoff,
+    complaint::with_causes,
+    readiness::{Gate, Readiness},
+};
+
+/// For one object.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why the sidecar ends before it is told to.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// Nothing may be read, and nobody waits for a change of that.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The one look is over, and files are missing.
+    #[error("{0} files could not be written: see the log")]
+    Incomplete(usize),
+}
+
+/// The mirror at work.
+pub(super) struct Mirror {
+    client: Client,
+    method: Method,
+    initial_is_told: bool,
+    repair: bool,
+    interval: Duration,
+    readers: Vec<(u32, u32)>,
+    streams: Streams,
+    claims: Claims,
+    folder: Folder,
+    links: Links,
+    changes: Changes,
+    metrics: Metrics,
+    files: Gate,
+    /// Places whose contents are not at hand.
+    late: BTreeSet<Target>,
+    retry_at: Option<Instant>,
+    backoff: Backoff,
+    /// What was said of a place and still holds.
+    complaints: BTreeMap<Target, String>,
+    /// Places that several objects want, of which that was said.
+    contested: BTreeSet<Target>,
+    phase: Phase,
+    /// Whether files may be there that nobody wants.
+    prune_is_due: bool,
+}
+
+/// How far the first sync is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Lists are not whole yet.
+    Listing,
+    /// All lists were whole once, or are forbidden.
+    Synced,
+    /// That, and all files were tried.
+    Complete,
+}
+
+impl Mirror {
+    /// A mirror into this folder.
+    #[must_use]
+    pub(super) fn new(
+        settings: &Settings,
+        client: Client,
+        scopes: Vec<Scope>,
+        folder: Folder,
+        changes: Changes,
+        metrics: Metrics,
+        readiness: &Readiness,
+    ) -> Self {
+        Self {
+            client,
+            method: settings.method,
+            initial_is_told: settings.notify.initial,
+            repair: settings.files.repair,
+            interval: settings.pace.interval,
+            readers: settings.files.readers.clone(),
+            files: readiness.gate("files"),
+            streams: Streams::new(scopes, readiness),
+            claims: Claims::new(settings.rules.clone()),
+            links: Links::new(settings.web.clone()),
+            folder,
+            changes,
+            metrics,
+            late: BTreeSet::new(),
+            retry_at: None,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            complaints: BTreeMap::new(),
+            contested: BTreeSet::new(),
+            phase: Phase::Listing,
+            prune_is_due: true,
+        }
+    }
+
+    /// Keeps the files as the events say. Ends only in mode once.
+    ///
+    /// # Errors
+    /// In mode once, when nothing may be read or files could not be written.
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), MirrorError> {
+        let mut look = interval_at(Instant::now() + self.interval, self.interval);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let retry = OptionFuture::from(self.retry_at.map(sleep_until));
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some((number, news)) => self.hear(number, news),
+                    None => return Ok(()),
+                },
+                fetched = self.links.next() => self.fetched(fetched),
+                Some(()) = retry => self.retry_at = None,
+                _ = look.tick(), if self.repair && self.is_synced() => self.look_at_files(),
+            }
+            self.advance().await;
+            if self.method == Method::Once
+                && let Some(ended) = self.ended()
+            {
+                return ended;
+            }
+        }
+    }
+
+    /// Whether the one look is over, and how.
+    fn ended(&self) -> Option<Result<(), MirrorError>> {
+        let unwritten = self.late.len() + self.links.count();
+        match self.streams.forbidden_everywhere() {
+            Some(advice) => Some(Err(MirrorError::Forbidden(advice))),
+            None if self.phase < Phase::Complete => None,
+            None if unwritten > 0 => Some(Err(MirrorError::Incomplete(unwritten))),
+            None => Some(Ok(())),
+        }
+    }
+
+    fn hear(&mut self, number: usize, news: News) {
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        match news {
+            News::Listing => stream.listing(),
+            News::Object(payload) => {
+                let (object, contents) = payload.read(stream.scope().kind, self.claims.rules());
+                stream.shows(&object.id);
+                let (touched, refused) = self.claims.put(&object);
+                for refusal in refused {
+                    tracing::warn!(object = %object.id, key = refusal.key, error = with_causes(&refusal.reason), "a key can't be mirrored");
+                }
+                self.settle(touched, Some((&object.id, &contents)));
+            }
+            News::Listed => {
+                for id in stream.listed() {
+                    self.gone(&id);
+                }
+            }
+            News::Gone(id) => {
+                stream.misses(&id);
+                self.gone(&id);
+            }
+            News::Forbidden(refusal) => {
+                stream.forbidden(&refusal);
+                self.streams.show_forbidden();
+            }
+            News::Lost => {
+                for id in stream.lost() {
+                    self.gone(&id);
+                }
+            }
+            News::Failing => stream.failing(),
+            News::Answering => {
+                stream.answering();
+                self.streams.show_forbidden();
+            }
+        }
+    }
+
+    fn gone(&mut self, id: &ObjectId) {
+        let touched = self.claims.remove(id);
+        self.settle(touched, None);
+    }
+
+    /// Brings places to what is wanted there. The contents of one object may be at hand.
+    fn settle(&mut self, touched: BTreeSet<Target>, at_hand: Option<(&ObjectId, &Contents)>) {
+        let mut unwanted = Vec::new();
+        for target in touched {
+            self.tell_conflict(&target);
+            let wanted = self.claims.winner(&target);
+            let next = step(wanted.map(|(_, wanted)| wanted), self.folder.present(&target));
+            let contents = wanted.and_then(|(claim, _)| at_hand.filter(|(id, _)| **id == claim.id)?.1.get(&claim.key));
+            if next != Step::Fetch {
+                self.links.forget(&target);
+            }
+            match (next, wanted, contents) {
+                (Step::Keep, ..) => self.done(&target),
+                (Step::Remove, ..) => unwanted.push(target),
+                (Step::SetMode, Some((_, wanted)), _) => {
+                    let done = self.folder.set_mode(&target, wanted.mode);
+                    self.tried(&target, done);
+                }
+                (Step::Write, Some((_, wanted)), Some(bytes)) if self.is_synced() || self.folder.present(&target).is_none() => {
+                    self.write(&target, bytes, wanted.mode, None);
+                }
+                (Step::Fetch, Some((_, wanted)), Some(bytes)) => {
+                    if let Source::Link(link) = wanted.source {
+                        self.late.remove(&target);
+                        self.links.want(&target, link, String::from_utf8_lossy(bytes).into_owned());
+                    }
+                }
+                _ => {
+                    self.late.insert(target);
+                }
+            }
+        }
+        // New names are there before old ones go.
+        for target in unwanted {
+            self.remove(&target);
+        }
+    }
+
+    fn write(&mut self, target: &Target, bytes: &[u8], mode: u32, link: Option<Digest>) {
+        self.changes.expect();
+        let done = self.folder.write(target, bytes, mode, link);
+        if done.is_ok() {
+            tracing::debug!(file = self.name(target), bytes = bytes.len(), "written");
+            self.metrics.written();
+            self.changes.add(self.name(target));
+        } else {
+            self.changes.settle();
+        }
+        self.tried(target, done);
+    }
+
+    fn remove(&mut self, target: &Target) {
+        self.late.remove(target);
+        // Who wants it may be in a list that is not whole yet.
+        if !self.is_synced() || self.folder.present(target).is_none() {
+            return;
+        }
+        self.changes.expect();
+        let done = self.folder.remove(target);
+        if done.is_ok() {
+            tracing::debug!(file = self.name(target), "removed");
+            self.metrics.removed();
+            self.changes.add(self.name(target));
+        } else {
+            self.changes.settle();
+            self.prune_is_due = true;
+        }
+        self.tried(target, done);
+    }
+
+    fn tried(&mut self, target: &Target, done: Result<(), FolderError>) {
+        match done {
+            Ok(()) => self.done(target),
+            Err(error) => {
+                self.late.insert(target.clone());
+                self.complain(target, with_causes(&error));
+            }
+        }
+    }
+
+    fn done(&mut self, target: &Target) {
+        self.late.remove(target);
+        self.complaints.remove(target);
+    }
+
+    fn complain(&mut self, target: &Target, complaint: String) {
+        if self.complaints.get(target) != Some(&complaint) {
+            tracing::error!(file = self.name(target), "{complaint}");
+            self.complaints.insert(target.clone(), complaint);
+        }
+    }
+
+    fn tell_conflict(&mut self, target: &Target) {
+        let losers: Vec<String> = self.claims.losers(target).map(|claim| claim.id.to_string()).collect();
+        if losers.is_empty() {
+            self.contested.remove(target);
+            return;
+        }
+        let is_new = self.contested.insert(target.clone());
+        if let Some((winner, _)) = self.claims.winner(target).filter(|_| is_new) {
+            tracing::warn!(
+                file = self.name(target), shown = %winner.id, hidden = losers.join(", "),
+                "objects want the same file: the first by namespace, kind and name is shown; UNIQUE_FILENAMES=true shows all"
+            );
+        }
+    }
+
+    fn fetched(&mut self, fetched: Fetched) {
+        let Fetched { target, link, body } = fetched;
+        let wanted = self.claims.winner(&target).map(|(_, wanted)| wanted);
+        let Some(wanted) = wanted.filter(|wanted| wanted.source == Source::Link(link)) else { return };
+        match body {
+            Ok(bytes) if self.folder.present(&target).is_some_and(|present| present.digest == digest(&bytes)) => {
+                self.folder.confirm_link(&target, link);
+                self.settle(BTreeSet::from([target]), None);
+            }
+            Ok(bytes) => self.write(&target, &bytes, wanted.mode, Some(link)),
+            Err(error) => {
+                self.metrics.failed_download();
+                self.complain(
+                    &target,
+                    format!("the address in its .url key can't be fetched, what was there stays: {}", with_causes(&error)),
+                );
+            }
+        }
+    }
+
+    /// Finds out whether somebody changed our files.
+    fn look_at_files(&mut self) {
+        let changed = self.folder.changed_by_others();
+        if !changed.is_empty() {
+            tracing::warn!(files = changed.len(), "files were changed by others, and are written again");
+            self.metrics.repaired(changed.len());
+            self.settle(changed.into_iter().collect(), None);
+        }
+    }
+
+    /// Does what is due once events were heard: the end of the first sync, files whose contents are to be read, metrics.
+    async fn advance(&mut self) {
+        if !self.is_synced() && self.streams.are_settled() {
+            self.phase = Phase::Synced;
+        }
+        if self.is_synced() {
+            self.prune();
+            if self.retry_at.is_none() && !self.late.is_empty() {
+                self.read_late().await;
+            }
+            self.complete();
+        }
+        self.metrics.holds(
+            self.folder.count(),
+            self.claims.object_count(),
+            self.claims.conflict_count(),
+            self.late.len() + self.links.count(),
+        );
+        self.metrics.forbidden(self.streams.forbidden_count());
+    }
+
+    /// Removes what nobody wants any more, unless those who want it may be silent for a moment only.
+    fn prune(&mut self) {
+        if !self.prune_is_due || self.streams.may_return() {
+            return;
+        }
+        self.prune_is_due = false;
+        let unwanted: Vec<Target> = self.folder.targets().into_iter().filter(|target| self.claims.winner(target).is_none()).collect();
+        for target in unwanted {
+            self.remove(&target);
+        }
+    }
+
+    /// Reads the objects whose files are late once more, and writes these.
+    async fn read_late(&mut self) {
+        let late = std::mem::take(&mut self.late);
+        let mut by_object: BTreeMap<ObjectId, BTreeSet<Target>> = BTreeMap::new();
+        for target in late {
+            if let Some((claim, _)) = self.claims.winner(&target) {
+                by_object.entry(claim.id.clone()).or_default().insert(target);
+            }
+        }
+        while let Some((id, targets)) = by_object.pop_first() {
+            match self.read(&id).await {
+                Ok(Some(payload)) => {
+                    let (object, contents) = payload.read(id.kind, self.claims.rules());
+                    let (mut touched, _) = self.claims.put(&object);
+                    touched.extend(targets);
+                    self.settle(touched, Some((&id, &contents)));
+                }
+                // That it is gone is about to be told.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(object = %id, error = with_causes(&*error), "can't be read; trying again");
+                    // The others would fare no better, and news are waiting.
+                    self.late.extend(by_object.into_values().flatten().chain(targets));
+                    break;
+                }
+            }
+        }
+        if self.late.is_empty() {
+            self.backoff.reset();
+        } else {
+            self.retry_at = Some(Instant::now() + self.backoff.pause());
+        }
+    }
+
+    async fn read(&self, id: &ObjectId) -> Result<Option<Payload>, Box<dyn Error + Send + Sync>> {
+        let objects: Api<Payload> = Api::namespaced_with(self.client.clone(), &id.namespace, &id.kind);
+        Ok(timeout(READ_LIMIT, objects.get_opt(&id.name)).await??)
+    }
+
+    /// Says that the first sync is complete, once it is.
+    fn complete(&mut self) {
+        if self.phase == Phase::Synced && self.links.were_all_tried() {
+            self.phase = Phase::Complete;
+            self.changes.release(self.initial_is_told);
+            self.warn_of_unreadable_files();
+            tracing::info!(files = self.folder.count(), "the first sync is complete");
+        }
+        if self.phase == Phase::Complete {
+            let missing = self.late.len() + self.links.count();
+            match self.complaints.values().next() {
+                Some(complaint) if missing > 0 => self.files.open_with(format!("{missing} files are missing: {complaint}")),
+                _ => self.files.open(),
+            }
+        }
+    }
+
+    /// Files that the app can't read would look to it as if they weren't there.
+    fn warn_of_unreadable_files(&self) {
+        for (user, group) in &self.readers {
+            let owned = self.folder.targets().into_iter().filter_map(|target| Some((self.folder.owner(&target)?, target)));
+            let unreadable: Vec<Target> = owned
+                .filter(|((owner, owners, mode), _)| !can_read(*mode, (*owner, *owners), (*user, *group)))
+                .map(|(_, target)| target)
+                .collect();
+            if let Some(first) = unreadable.first() {
+                tracing::warn!(
+                    user,
+                    group,
+                    files = unreadable.len(),
+                    file = self.name(first),
+                    "the app can't read these files: give the pod an fsGroup, run the app as our user, or set DEFAULT_FILE_MODE"
+                );
+            }
+        }
+    }
+
+    fn is_synced(&self) -> bool {
+        self.phase >= Phase::Synced
+    }
+
+    fn name(&self, target: &Target) -> String {
+        self.claims.rules().record(target)
+    }
+}
+
+/// Whether a user with a group may read a file, by its mode, owner and group (inode(7)).
+fn can_read(mode: u32, (owner, owners): (u32, u32), (user, group): (u32, u32)) -> bool {
+    let bits = match () {
+        () if user == 0 => return true,
+        () if user == owner => 0o400,
+        () if group == owners => 0o040,
+        () => 0o004,
+    };
+    mode & bits != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::can_read;
+
+    #[test]
+    fn a_file_is_read_by_its_owner_its_group_or_all_as_its_mode_says() {
+        for (mode, user, group, expected) in [
+            (0o440, 1000, 5, true),
+            (0o440, 7, 2000, true),
+            (0o440, 7, 5, false),
+            (0o644, 7, 5, true),
+            (0o044, 1000, 2000, false),
+            (0o000, 0, 0, true),
+        ] {
+            assert_eq!(can_read(mode, (1000, 2000), (user, group)), expected, "{mode:o} {user}:{group}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The file mirror: `ConfigMap`s and Secrets as files, for as long as the pod runs.
+//!
+//! `observe` hears what the API server tells, `plan` decides what belongs where, `folder` does it and keeps a `record` of what is ours, and
+//! `notify` tells the app. `mirror` goes from one to the next.
+
+mod advice;
+mod folder;
+mod links;
+mod metrics;
+mod mirror;
+mod notify;
+mod object;
+mod observe;
+pub mod plan;
+mod record;
+pub mod settings;
+mod streams;
+mod web;
+
+use futures::future::join_all;
+use kube::Client;
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+
+pub use folder::FolderError;
+pub use mirror::MirrorError;
+pub use notify::ScriptError;
+
+use crate::runtime::{pulse::Pulses, readiness::Readiness};
+use folder::Folder;
+use metrics::Metrics;
+use mirror::Mirror;
+use notify::{Changes, Notifier};
+use observe::{Scope, Stream, scopes, silence_limit};
+use settings::{Method, Settings};
+
+/// News that wait for the mirror. Each may hold a whole object, so few wait.
+const NEWS_WAITING: usize = 1;
+
+/// Why the sidecar ends before it is told to.
+#[derive(Debug, thiserror::Error)]
+pub enum FileSyncError {
+    /// The files can't be kept.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The script can't be run.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// The one look came to nothing.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+}
+
+/// A sidecar that is ready to run.
+pub struct FileSync {
+    method: Method,
+    mirror: Mirror,
+    notifier: Notifier,
+    streams: Vec<Stream>,
+    client: Client,
+    events: mpsc::Receiver<observe::Event>,
+}
+
+impl FileSync {
+    /// Opens the folders and gets ready. `namespace` is the pod's own.
+    ///
+    /// # Errors
+    /// A folder or the script can't be used.
+    pub fn new(
+        settings: &Settings,
+        client: Client,
+        namespace: &str,
+        readiness: &Readiness,
+        pulses: &Pulses,
+        registry: &mut Registry,
+    ) -> Result<Self, FileSyncError> {
+        notify::check(&settings.notify)?;
+        let metrics = Metrics::new(registry);
+        let folder = Folder::open(settings.rules.clone(), settings.files.clone())?;
+        let is_told = settings.notify.call.is_some() || settings.notify.script.is_some() || settings.notify.mail.is_some();
+        let first_root = settings.rules.roots.first().map(String::as_str).unwrap_or_default();
+        let changes = Changes::new(first_root, is_told, metrics.clone());
+        let scopes = scopes(&settings.selection, namespace);
+        let (sender, events) = mpsc::channel(NEWS_WAITING);
+        let stream = |(number, scope): (usize, &Scope)| Stream {
+            number,
+            scope: scope.clone(),
+            method: settings.method,
+            pace: settings.pace.clone(),
+            events: sender.clone(),
+            pulse: pulses.pulse(scope.to_string(), silence_limit(&settings.pace, settings.method)),
+            metrics: metrics.clone(),
+        };
+        let streams = scopes.iter().enumerate().map(stream).collect();
+        let notifier = Notifier::new(settings.notify.clone(), &settings.web, changes.clone(), metrics.clone());
+        let mirror = Mirror::new(settings, client.clone(), scopes, folder, changes, metrics, readiness);
+        Ok(Self { method: settings.method, mirror, notifier, streams, client, events })
+    }
+
+    /// Mirrors until this is dropped; in mode once, until that is done.
+    ///
+    /// # Errors
+    /// In mode once, files are missing.
+    pub async fn run(self) -> Result<(), FileSyncError> {
+        let Self { method, mirror, notifier, streams, client, events } = self;
+        let streams = join_all(streams.into_iter().map(|stream| stream.run(client.clone())));
+        let mirror = mirror.run(events);
+        if method == Method::Once {
+            let (mirrored, _) = tokio::join!(mirror, streams);
+            mirrored?;
+            notifier.finish().await;
+            return Ok(());
+        }
+        tokio::select! {
+            mirrored = mirror => mirrored?,
+            _ = streams => {}
+            () = notifier.run() => {}
+        }
+        Ok(())
+    }
+}

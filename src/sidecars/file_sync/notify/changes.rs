@@ -1,0 +1,244 @@
+//! The changes that were not told yet. A file beside the mirrored ones says that there are some, so that a crash does not swallow them.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use super::Batch;
+use crate::{runtime::complaint::with_causes, sidecars::file_sync::metrics::Metrics};
+
+/// The file's name in the folder.
+const NAME: &str = ".outrigger-unnotified";
+/// Files that are named; the others are counted.
+const MOST_NAMES: usize = 100;
+
+/// What changed and is to be told. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Changes {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    news: Notify,
+    metrics: Metrics,
+    /// Where the file is; none where nobody is to be told.
+    path: Option<PathBuf>,
+    folder: String,
+}
+
+#[derive(Debug)]
+struct State {
+    files: BTreeSet<String>,
+    /// Counts the changes; what was told is told up to one of them.
+    generation: u64,
+    is_marked: bool,
+    /// Nothing is told before the first sync is whole.
+    is_released: bool,
+    /// Whether an earlier run left something to tell.
+    is_left: bool,
+}
+
+impl State {
+    fn is_waiting(&self) -> bool {
+        self.is_left || !self.files.is_empty()
+    }
+}
+
+impl Changes {
+    /// Changes below `folder`. If nobody `is_told`, they are forgotten at once.
+    #[must_use]
+    pub(crate) fn new(folder: &str, is_told: bool, metrics: Metrics) -> Self {
+        let path = is_told.then(|| Path::new(folder).join(NAME));
+        // Whatever is there says that something is left to tell; a link that somebody put there is not followed.
+        let is_left = path.as_ref().is_some_and(|path| fs::symlink_metadata(path).is_ok());
+        let state = State { files: BTreeSet::new(), generation: 0, is_marked: is_left, is_released: false, is_left };
+        metrics.pending(is_left);
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), news: Notify::new(), metrics, path, folder: folder.to_owned() }) }
+    }
+
+    /// Files are about to change. Whatever happens from now on, they will be told of.
+    pub(crate) fn expect(&self) {
+        let mut state = self.lock();
+        if let Some(path) = self.shared.path.as_ref().filter(|_| !state.is_marked) {
+            match fs::File::create_new(path) {
+                Ok(_) => state.is_marked = true,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => state.is_marked = true,
+                Err(error) => {
+                    tracing::warn!(error = with_causes(&error), "a crash before the next notification would swallow it");
+                }
+            }
+        }
+    }
+
+    /// A file has changed.
+    pub(crate) fn add(&self, file: String) {
+        if self.shared.path.is_none() {
+            return;
+        }
+        let mut state = self.lock();
+        state.files.insert(file);
+        state.generation += 1;
+        self.shared.metrics.pending(true);
+        if state.is_released {
+            self.shared.news.notify_one();
+        }
+    }
+
+    /// What was expected did not happen.
+    pub(crate) fn settle(&self) {
+        let mut state = self.lock();
+        if !state.is_waiting() {
+            self.unmark(&mut state);
+        }
+    }
+
+    /// The first sync is whole: from now on changes are told, those of the first sync if it `is_told`.
+    pub(crate) fn release(&self, is_told: bool) {
+        let mut state = self.lock();
+        state.is_released = true;
+        if !is_told && !state.is_left {
+            self.forget(&mut state);
+        }
+        if state.is_waiting() {
+            self.shared.news.notify_one();
+        }
+    }
+
+    /// Whether there is something to tell.
+    #[must_use]
+    pub(crate) fn are_waiting(&self) -> bool {
+        self.lock().is_waiting()
+    }
+
+    /// Waits until there is something to tell.
+    pub(crate) async fn wait(&self) {
+        loop {
+            {
+                let state = self.lock();
+                if state.is_released && state.is_waiting() {
+                    return;
+                }
+            }
+            self.shared.news.notified().await;
+        }
+    }
+
+    /// Waits for one more change.
+    pub(crate) async fn next(&self) {
+        self.shared.news.notified().await;
+    }
+
+    /// All that is to be told, and up to which change that is.
+    #[must_use]
+    pub(crate) fn batch(&self) -> (Batch, u64) {
+        let state = self.lock();
+        let files = state.files.iter().take(MOST_NAMES).cloned().collect();
+        (Batch { files, count: state.files.len(), folder: self.shared.folder.clone() }, state.generation)
+    }
+
+    /// All was told up to this change.
+    pub(crate) fn delivered(&self, generation: u64) {
+        let mut state = self.lock();
+        state.is_left = false;
+        // What came meanwhile is told in the next batch, with what was told already.
+        if state.generation == generation {
+            self.forget(&mut state);
+        }
+    }
+
+    fn forget(&self, state: &mut State) {
+        state.files.clear();
+        self.shared.metrics.pending(false);
+        self.unmark(state);
+    }
+
+    fn unmark(&self, state: &mut State) {
+        if let Some(path) = self.shared.path.as_ref().filter(|_| state.is_marked) {
+            match fs::remove_file(path) {
+                Ok(()) => state.is_marked = false,
+                Err(error) if error.kind() == ErrorKind::NotFound => state.is_marked = false,
+                Err(error) => tracing::warn!(error = with_causes(&error), "the next start will notify once more"),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What it holds is whole after any panic.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(folder: &Path) -> Changes {
+        Changes::new(&folder.display().to_string(), true, Metrics::default())
+    }
+
+    #[test]
+    fn what_was_not_told_is_told_by_the_next_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = changes(folder.path());
+        first.expect();
+        assert!(changes(folder.path()).are_waiting(), "it ended before it could say what changed");
+        first.release(true);
+        first.add("a".to_owned());
+        let (batch, generation) = first.batch();
+        assert_eq!((batch.files, batch.count), (vec!["a".to_owned()], 1));
+        first.add("b".to_owned());
+        first.delivered(generation);
+        assert!(first.are_waiting() && changes(folder.path()).are_waiting(), "b was not told");
+        let (batch, generation) = first.batch();
+        assert_eq!(batch.count, 2);
+        first.delivered(generation);
+        assert!(!first.are_waiting() && !changes(folder.path()).are_waiting());
+    }
+
+    #[test]
+    fn the_first_sync_is_told_by_choice_but_never_hides_what_is_left_of_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = changes(folder.path());
+        first.expect();
+        first.add("a".to_owned());
+        first.release(false);
+        assert!(!first.are_waiting() && !changes(folder.path()).are_waiting());
+
+        first.expect();
+        let second = changes(folder.path());
+        second.add("b".to_owned());
+        second.release(false);
+        assert!(second.are_waiting(), "the run before had something to tell");
+    }
+
+    #[test]
+    fn a_change_that_did_not_happen_is_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let changes = changes(folder.path());
+        changes.expect();
+        changes.settle();
+        assert!(!self::changes(folder.path()).are_waiting());
+        changes.add("a".to_owned());
+        changes.expect();
+        changes.settle();
+        assert!(self::changes(folder.path()).are_waiting(), "another one did");
+    }
+
+    #[test]
+    fn where_nobody_is_told_nothing_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let changes = Changes::new(&folder.path().display().to_string(), false, Metrics::default());
+        changes.expect();
+        changes.add("a".to_owned());
+        assert!(!changes.are_waiting());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,222 @@
+//! Telling the app that files changed: once for each settled batch of changes, again and again until it is heard.
+
+mod call;
+mod changes;
+mod credential;
+mod mail;
+mod script;
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+pub(super) use changes::Changes;
+pub use script::ScriptError;
+
+use mail::MailError;
+
+use super::{
+    metrics::Metrics,
+    settings::{Mail, Notify, Script, Web},
+    web::WebError,
+};
+use crate::runtime::{
+    backoff::Backoff,
+    complaint::{Complaint, with_causes},
+};
+
+/// The longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// Why the app was not told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotifyError {
+    /// The call failed.
+    #[error("the call failed")]
+    Call(#[from] WebError),
+    /// A file with a credential can't be read.
+    #[error("{path} can't be read, which a setting names as the file of a credential")]
+    Credential {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The call failed in a way that is not to be tried again.
+    #[error("the call failed, and ENABLE_5XX says not to make it again")]
+    Final(#[source] WebError),
+    /// The program failed.
+    #[error("the script failed")]
+    Script(#[from] ScriptError),
+    /// The mail failed.
+    #[error("the mail failed")]
+    Mail(#[from] MailError),
+}
+
+/// Files that changed, together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// The first of them, in order.
+    pub files: Vec<String>,
+    /// How many there are.
+    pub count: usize,
+    /// Where they are.
+    pub folder: String,
+}
+
+impl Batch {
+    /// How many files changed, in words.
+    fn summary(&self) -> String {
+        match self.count {
+            0 => format!("Files in {} changed", self.folder),
+            1 => format!("1 file in {} changed", self.folder),
+            count => format!("{count} files in {} changed", self.folder),
+        }
+    }
+
+    /// The same with their names.
+    fn line(&self) -> String {
+        let names = self.files.join(", ");
+        match self.count.saturating_sub(self.files.len()) {
+            _ if self.files.is_empty() => self.summary(),
+            0 => format!("{}: {names}", self.summary()),
+            more => format!("{}: {names} and {more} more", self.summary()),
+        }
+    }
+}
+
+/// Checks, before anything is written, that those who are to be told can be.
+///
+/// # Errors
+/// The script can't be run.
+pub(super) fn check(notify: &Notify) -> Result<(), ScriptError> {
+    notify.script.as_ref().map_or(Ok(()), |script| script::check(&PathBuf::from(&script.path)))
+}
+
+/// A way to tell.
+#[derive(Debug)]
+enum Channel {
+    Script(Script),
+    Call(call::Caller),
+    Mail(Mail, Duration),
+}
+
+impl Channel {
+    async fn tell(&mut self, batch: &Batch) -> Result<(), NotifyError> {
+        match self {
+            Self::Script(script) => Ok(script::run(script, batch).await?),
+            Self::Call(caller) => caller.call(batch).await,
+            Self::Mail(mail, timeout) => mail::send(mail, *timeout, batch).await,
+        }
+    }
+}
+
+/// Whether a channel was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    NotYet,
+    Told,
+    GivenUp,
+}
+
+/// Tells of changes.
+#[derive(Debug)]
+pub(super) struct Notifier {
+    notify: Notify,
+    changes: Changes,
+    metrics: Metrics,
+    /// In the order in which they are told.
+    channels: Vec<Channel>,
+}
+
+impl Notifier {
+    /// One that tells of these changes.
+    #[must_use]
+    pub(super) fn new(notify: Notify, web: &Web, changes: Changes, metrics: Metrics) -> Self {
+        let script = notify.script.clone().map(Channel::Script);
+        let call = notify.call.clone().map(|call| Channel::Call(call::Caller::new(call, web.clone())));
+        let mail = notify.mail.clone().map(|mail| Channel::Mail(mail, web.timeout));
+        Self { notify, changes, metrics, channels: [script, call, mail].into_iter().flatten().collect() }
+    }
+
+    /// Tells of each batch. Never ends.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.tell_next().await;
+        }
+    }
+
+    /// Tells of all there is to tell, and returns when that is done or given up.
+    pub(super) async fn finish(mut self) {
+        while self.changes.are_waiting() {
+            self.tell_next().await;
+        }
+    }
+
+    /// Waits for the next batch to settle, and tells of it.
+    async fn tell_next(&mut self) {
+        self.changes.wait().await;
+        self.settle().await;
+        let (mut backoff, mut complaint) = (Backoff::new(self.notify.first_pause, LONGEST_PAUSE), Complaint::default());
+        // What was told, and up to which change.
+        let (mut told, mut told_up_to) = (vec![Progress::NotYet; self.channels.len()], None);
+        for failures in 1.. {
+            let (batch, generation) = self.changes.batch();
+            if told_up_to.replace(generation) != Some(generation) {
+                told.fill(Progress::NotYet);
+            }
+            let Some(error) = self.tell(&batch, &mut told).await else {
+                if told.iter().all(|told| *told == Progress::Told) {
+                    tracing::info!(files = batch.count, "notified");
+                    self.metrics.notified();
+                }
+                self.changes.delivered(generation);
+                return;
+            };
+            if self.notify.retries.is_some_and(|retries| failures > retries) {
+                tracing::error!(error = with_causes(&error), files = batch.count, attempts = failures, "not notified, and given up");
+                self.changes.delivered(generation);
+                return;
+            }
+            if complaint.is_new(&error) {
+                tracing::warn!(error = with_causes(&error), files = batch.count, "not notified yet; trying again");
+            }
+            sleep(backoff.pause()).await;
+        }
+    }
+
+    /// Waits until nothing has changed for a while, but not for ever.
+    async fn settle(&self) {
+        let latest = Instant::now() + self.notify.latest;
+        loop {
+            let quiet = Instant::now() + self.notify.quiet;
+            if timeout_at(quiet.min(latest), self.changes.next()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells by each channel that does not know yet. One that fails does not hold back the others; the first failure is returned.
+    async fn tell(&mut self, batch: &Batch, told: &mut [Progress]) -> Option<NotifyError> {
+        let mut failure = None;
+        for (channel, told) in self.channels.iter_mut().zip(told) {
+            if *told != Progress::NotYet {
+                continue;
+            }
+            match channel.tell(batch).await {
+                Ok(()) => *told = Progress::Told,
+                Err(error) => {
+                    self.metrics.failed_notification();
+                    if matches!(error, NotifyError::Final(_)) {
+                        tracing::error!(error = with_causes(&error), files = batch.count, "not notified, and given up");
+                        *told = Progress::GivenUp;
+                    } else {
+                        failure.get_or_insert(error);
+                    }
+                }
+            }
+        }
+        failure
+    }
+}

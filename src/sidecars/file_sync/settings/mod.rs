@@ -1,0 +1,537 @@
+//! What the sidecar is told: by variables of the environment or flags, in the words of its two predecessors or in ours.
+
+mod reference;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use lettre::message::Mailbox;
+use reqwest::Url;
+use secrecy::SecretString;
+
+pub use reference::reference;
+pub use table::{Row, TABLE, WITHOUT_EFFECT};
+
+use super::plan::{Kind, Rules};
+use crate::runtime::telemetry::LogFormat;
+use table as t;
+use value::{Read, address, boolean, count, folder, list, mail_server, mailbox, mode, number, some_time, time, word};
+
+/// How often a call is tried again in mode once: the app may not be there to answer before the sidecar ends.
+const RETRIES_OF_ONCE: u32 = 5;
+
+/// Levels in the words of Rust's, Go's and Python's libraries.
+const LOG_LEVELS: [(&str, &str); 7] = [
+    ("error", "error"),
+    ("warn", "warn"),
+    ("info", "info"),
+    ("debug", "debug"),
+    ("trace", "trace"),
+    ("warning", "warn"),
+    ("critical", "error"),
+];
+
+/// Why a setting can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// It is required.
+    #[error("{name} is not set: {way_out}")]
+    Missing {
+        /// The setting.
+        name: &'static str,
+        /// What to write.
+        way_out: &'static str,
+    },
+    /// It can't be read.
+    #[error("{name} is {value:?}: {way_out}")]
+    Unreadable {
+        /// The setting.
+        name: &'static str,
+        /// What was written.
+        value: String,
+        /// What to write instead.
+        way_out: String,
+    },
+}
+
+/// All settings, read.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whose meaning the words have.
+    pub compat: Compat,
+    /// When to look.
+    pub method: Method,
+    /// What to look at.
+    pub selection: Selection,
+    /// Where the files belong.
+    pub rules: Rules,
+    /// How files are treated.
+    pub files: Files,
+    /// How the API server is asked.
+    pub pace: Pace,
+    /// How the web is asked.
+    pub web: Web,
+    /// Who is told of changes, and when.
+    pub notify: Notify,
+    /// Where the health port is.
+    pub health: SocketAddr,
+    /// The filter of the log.
+    pub log_level: String,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+/// Whose meaning the words have that both predecessors know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compat {
+    /// k8s-gsidecar's, as documented.
+    Gsidecar,
+    /// kiwigrid/k8s-sidecar's.
+    Kiwigrid,
+}
+
+/// When to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Follow changes.
+    Watch,
+    /// Look again at intervals.
+    Poll,
+    /// Look once and end.
+    Once,
+}
+
+/// Which objects are mirrored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Where.
+    pub namespaces: Namespaces,
+    /// What.
+    pub kinds: Vec<Kind>,
+    /// By label, in the API's words.
+    pub labels: Option<String>,
+    /// By name; any if there are none.
+    pub names: Vec<Named>,
+}
+
+/// Where to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespaces {
+    /// In the pod's own namespace.
+    Own,
+    /// Everywhere.
+    All,
+    /// In these.
+    Listed(Vec<String>),
+}
+
+/// An object by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// In this namespace alone.
+    pub namespace: Option<String>,
+    /// Of this kind alone.
+    pub kind: Option<Kind>,
+    /// The name.
+    pub name: String,
+}
+
+/// How files are treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// Whether a foreign file in our place becomes ours.
+    pub adopt: bool,
+    /// Whether a file is on the disk before it appears.
+    pub fsync: bool,
+    /// Whether files that others changed are written again.
+    pub repair: bool,
+    /// User and group of those who read the files.
+    pub readers: Vec<(u32, u32)>,
+}
+
+/// How the API server is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two looks.
+    pub interval: Duration,
+    /// Objects in a page of a list.
+    pub page_size: u32,
+    /// After which the API server ends a watch.
+    pub server_timeout: Duration,
+    /// Silence after which a watch is dead.
+    pub client_timeout: Duration,
+    /// The longest pause after a failure.
+    pub longest_pause: Duration,
+    /// How long a namespace may be forbidden before its files go.
+    pub forbidden_grace: Duration,
+    /// Whether the API server's certificate is taken unseen.
+    pub skip_tls_verify: bool,
+}
+
+/// How the web is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// For one request with its answer.
+    pub timeout: Duration,
+    /// Whether certificates are taken unseen.
+    pub skip_tls_verify: bool,
+    /// Further certificate authorities.
+    pub ca_file: Option<String>,
+}
+
+/// Who is told of changes, and when.
+#[derive(Debug, Clone)]
+pub struct Notify {
+    /// Over HTTP.
+    pub call: Option<Call>,
+    /// By running a program.
+    pub script: Option<Script>,
+    /// By mail.
+    pub mail: Option<Mail>,
+    /// How long nothing must change before.
+    pub quiet: Duration,
+    /// How long it waits at most.
+    pub latest: Duration,
+    /// Whether the first sync is told, too.
+    pub initial: bool,
+    /// How often a failed attempt is repeated; without it, until it succeeds.
+    pub retries: Option<u32>,
+    /// Pause after the first failure.
+    pub first_pause: Duration,
+}
+
+/// A call over HTTP.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Whom to call.
+    pub url: Url,
+    /// Whether by POST, with a body, rather than by GET.
+    pub post: bool,
+    /// What to send.
+    pub payload: Payload,
+    /// The user and the password, which are sent here alone.
+    pub user: Option<Credential>,
+    /// See `user`.
+    pub password: Option<Credential>,
+    /// Whether they are sent as Latin-1 where that can express them.
+    pub latin1: bool,
+    /// Whether answers of 500 and above are tried again.
+    pub retry_5xx: bool,
+}
+
+/// A mail.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    /// The server, with its port and whether it is spoken to over TLS.
+    pub url: String,
+    /// The sender.
+    pub from: Mailbox,
+    /// The recipients.
+    pub to: Vec<Mailbox>,
+    /// The user at the server.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<Credential>,
+}
+
+/// What a POST sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// Nothing.
+    Empty,
+    /// JSON, in whose strings words stand for what changed.
+    Json(serde_json::Value),
+    /// Text, in which words stand for what changed.
+    Text(String),
+    /// One line for Slack.
+    Slack,
+}
+
+/// One half of what a call is allowed by.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// As it is.
+    Value(SecretString),
+    /// In a file that may change.
+    File(String),
+}
+
+/// A program to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// Where it is.
+    pub path: String,
+    /// How long it may run.
+    pub timeout: Duration,
+}
+
+/// Reads all settings. `set` is what a row was set to, if it was.
+///
+/// # Errors
+/// One is missing or can't be read.
+pub fn read(set: impl Fn(&Row) -> Option<String>) -> Result<Settings, SettingsError> {
+    Given::new(&set)?.settings()
+}
+
+/// Reads where the health port is, for those who only ask there.
+///
+/// # Errors
+/// It can't be read.
+pub fn health_port(set: impl Fn(&Row) -> Option<String>) -> Result<u16, SettingsError> {
+    Given::new(&set)?.read(&t::HEALTH_PORT, port)
+}
+
+/// What was set, with the defaults that hold otherwise.
+struct Given<'a> {
+    set: &'a dyn Fn(&Row) -> Option<String>,
+    compat: Compat,
+}
+
+impl<'a> Given<'a> {
+    fn new(set: &'a dyn Fn(&Row) -> Option<String>) -> Result<Self, SettingsError> {
+        let words = [("gsidecar", Compat::Gsidecar), ("kiwigrid", Compat::Kiwigrid)];
+        let compat = Self { set, compat: Compat::Gsidecar }.read(&t::COMPAT, |text| word(text, &words))?;
+        Ok(Self { set, compat })
+    }
+
+    fn settings(&self) -> Result<Settings, SettingsError> {
+        let method = self.read(&t::METHOD, |text| self.method(text))?;
+        let rules = self.rules()?;
+        let (host, port) = (self.read(&t::HEALTH_HOST, ip)?, self.read(&t::HEALTH_PORT, port)?);
+        Ok(Settings {
+            compat: self.compat,
+            method,
+            selection: self.selection()?,
+            notify: self.notify(method, &rules)?,
+            rules,
+            files: Files {
+                adopt: self.read(&t::EXISTING_FILES, |text| word(text, &[("keep", false), ("adopt", true)]))?,
+                fsync: self.read(&t::FSYNC, boolean)?,
+                repair: !self.read(&t::IGNORE_ALREADY_PROCESSED, boolean)?,
+                readers: self.read_if_set(&t::APP_USERS, readers)?.unwrap_or_default(),
+            },
+            pace: Pace {
+                interval: self.read(&t::POLL_INTERVAL, some_time)?,
+                page_size: self.read(&t::LIST_PAGE_SIZE, count)?,
+                server_timeout: self.read(&t::WATCH_SERVER_TIMEOUT, some_time)?,
+                client_timeout: self.read(&t::WATCH_CLIENT_TIMEOUT, some_time)?,
+                longest_pause: self.read(&t::ERROR_THROTTLE_SLEEP, some_time)?,
+                forbidden_grace: self.read(&t::FORBIDDEN_GRACE, time)?,
+                skip_tls_verify: self.read(&t::SKIP_TLS_VERIFY, boolean)?,
+            },
+            web: Web {
+                timeout: self.read(&t::REQ_TIMEOUT, some_time)?,
+                skip_tls_verify: self.read(&t::REQ_SKIP_TLS_VERIFY, boolean)?,
+                ca_file: self.text(&t::REQ_CA_FILE),
+            },
+            health: SocketAddr::new(host, port),
+            log_level: self.read(&t::LOG_LEVEL, |text| word(text, &LOG_LEVELS))?.to_owned(),
+            log_format: self.read(&t::LOG_FORMAT, |text| {
+                word(text, &[("text", LogFormat::Text), ("logfmt", LogFormat::Text), ("json", LogFormat::Json)])
+            })?,
+        })
+    }
+
+    fn method(&self, text: &str) -> Read<Method> {
+        let (list, sleep) = match self.compat {
+            Compat::Gsidecar => (Method::Poll, Method::Once),
+            Compat::Kiwigrid => (Method::Once, Method::Poll),
+        };
+        word(text, &[("watch", Method::Watch), ("poll", Method::Poll), ("once", Method::Once), ("list", list), ("sleep", sleep)])
+    }
+
+    fn selection(&self) -> Result<Selection, SettingsError> {
+        let names = self.read_if_set(&t::RESOURCE_NAME, names)?.unwrap_or_default();
+        let (label, value) = (self.text(&t::LABEL), self.text(&t::LABEL_VALUE));
+        let by_names_alone = self.compat == Compat::Kiwigrid && !names.is_empty();
+        let labels = match (label, value) {
+            _ if by_names_alone => None,
+            (Some(label), Some(value)) => Some(format!("{label}={value}")),
+            (Some(label), None) => Some(label),
+            (None, _) if names.is_empty() => {
+                return Err(SettingsError::Missing {
+                    name: t::LABEL.name,
+                    way_out: "name the label that objects have, or the objects with RESOURCE_NAME",
+                });
+            }
+            (None, Some(_)) => {
+                return Err(SettingsError::Missing { name: t::LABEL.name, way_out: "LABEL_VALUE is the value of which label?" });
+            }
+            (None, None) => None,
+        };
+        let both = || vec![Kind::Secret, Kind::ConfigMap];
+        let kinds = self.read(&t::RESOURCE, |text| {
+            let words = [("configmap", 0), ("configmaps", 0), ("secret", 1), ("secrets", 1), ("both", 2)];
+            Ok(match word(text, &words)? {
+                0 => vec![Kind::ConfigMap],
+                1 => vec![Kind::Secret],
+                _ => both(),
+            })
+        })?;
+        Ok(Selection { namespaces: self.read(&t::NAMESPACE, namespaces)?, kinds, labels, names })
+    }
+
+    fn rules(&self) -> Result<Rules, SettingsError> {
+        let first = self.read_if_set(&t::FOLDER, folder)?;
+        let first = first
+            .ok_or(SettingsError::Missing { name: t::FOLDER.name, way_out: "name the folder to write the files to, such as /srv/files" })?;
+        let further = self.read_if_set(&t::ALLOWED_FOLDERS, |text| list(text).iter().map(|path| folder(path)).collect::<Read<Vec<_>>>())?;
+        let mut roots = vec![first];
+        roots.extend(further.unwrap_or_default());
+        Ok(Rules {
+            roots,
+            absolute_folders: self.compat == Compat::Kiwigrid,
+            unique_names: self.read(&t::UNIQUE_FILENAMES, boolean)?,
+            suffixes: self.text(&t::FILE_SUFFIXES).map(|text| list(&text)).unwrap_or_default(),
+            fetch_links: self.read(&t::URL_KEYS, |text| word(text, &[("fetch", true), ("ignore", false)]))?,
+            mode: self.read_if_set(&t::DEFAULT_FILE_MODE, mode)?,
+            folder_annotation: self.text(&t::FOLDER_ANNOTATION).unwrap_or_default(),
+        })
+    }
+
+    fn notify(&self, method: Method, rules: &Rules) -> Result<Notify, SettingsError> {
+        let retries = self.read_if_set(&t::REQ_RETRY_TOTAL, number)?;
+        Ok(Notify {
+            call: self.call()?,
+            script: self.script(rules)?,
+            mail: self.mail()?,
+            quiet: self.read(&t::NOTIFY_QUIET, time)?,
+            latest: self.read(&t::NOTIFY_LATEST, time)?,
+            initial: !self.read(&t::REQ_SKIP_INIT, boolean)?,
+            retries: retries.or_else(|| (method == Method::Once).then_some(RETRIES_OF_ONCE)),
+            first_pause: self.read(&t::REQ_RETRY_BACKOFF_FACTOR, some_time)?,
+        })
+    }
+
+    fn call(&self) -> Result<Option<Call>, SettingsError> {
+        let slack = self.read(&t::REQ_PRESET, |text| word(text, &[("none", false), ("slack", true)]))?;
+        let Some(url) = self.read_if_set(&t::REQ_URL, address)? else { return Ok(None) };
+        let post = slack || self.read(&t::REQ_METHOD, |text| word(text, &[("GET", false), ("POST", true)]))?;
+        let payload = if slack { Payload::Slack } else { self.text(&t::REQ_PAYLOAD).map_or(Payload::Empty, |text| self.payload(text)) };
+        let latin1 = self.read(&t::REQ_BASIC_AUTH_ENCODING, |text| {
+            word(text, &[("utf-8", false), ("utf8", false), ("latin1", true), ("latin-1", true), ("iso-8859-1", true)])
+        })?;
+        let retry_5xx = self.read(&t::ENABLE_5XX, boolean)?;
+        let user = self.credential(&t::REQ_USERNAME, &t::REQ_USERNAME_FILE);
+        let password = self.credential(&t::REQ_PASSWORD, &t::REQ_PASSWORD_FILE);
+        Ok(Some(Call { url, post, payload, user, password, latin1, retry_5xx }))
+    }
+
+    fn payload(&self, text: String) -> Payload {
+        match serde_json::from_str(&text) {
+            Ok(json) => Payload::Json(json),
+            Err(_) if self.compat == Compat::Kiwigrid => Payload::Json(serde_json::Value::String(text)),
+            Err(_) => Payload::Text(text),
+        }
+    }
+
+    fn credential(&self, value: &Row, file: &Row) -> Option<Credential> {
+        let file = self.text(file).map(Credential::File);
+        file.or_else(|| self.text(value).map(|text| Credential::Value(SecretString::from(text))))
+    }
+
+    fn script(&self, rules: &Rules) -> Result<Option<Script>, SettingsError> {
+        let Some(path) = self.read_if_set(&t::SCRIPT, folder)? else { return Ok(None) };
+        // Whoever may create an object could write the program, too.
+        if rules.recorded(&path).is_ok() {
+            let way_out = "a program that is run must not stand where files are mirrored to: bring it in a volume of its own".to_owned();
+            return Err(SettingsError::Unreadable { name: t::SCRIPT.name, value: path, way_out });
+        }
+        Ok(Some(Script { path, timeout: self.read(&t::SCRIPT_TIMEOUT, some_time)? }))
+    }
+
+    fn mail(&self) -> Result<Option<Mail>, SettingsError> {
+        let Some(url) = self.read_if_set(&t::SMTP_URL, mail_server)? else { return Ok(None) };
+        let user = self.text(&t::SMTP_USERNAME);
+        if user.is_some() && url.starts_with("smtp:") && !url.contains("tls=required") {
+            let way_out = "a user's password is not sent without TLS: use smtps://, or add ?tls=required".to_owned();
+            return Err(SettingsError::Unreadable { name: t::SMTP_URL.name, value: url, way_out });
+        }
+        let missing = |row: &Row| SettingsError::Missing { name: row.name, way_out: "SMTP_URL needs it" };
+        let from = self.read_if_set(&t::SMTP_FROM, mailbox)?.ok_or_else(|| missing(&t::SMTP_FROM))?;
+        let to = self.read_if_set(&t::SMTP_TO, |text| list(text).iter().map(|address| mailbox(address)).collect::<Read<Vec<_>>>())?;
+        let to = to.filter(|to| !to.is_empty()).ok_or_else(|| missing(&t::SMTP_TO))?;
+        Ok(Some(Mail { url, from, to, user, password: self.credential(&t::SMTP_PASSWORD, &t::SMTP_PASSWORD_FILE) }))
+    }
+
+    /// What a row is set to, or its default.
+    fn text(&self, row: &Row) -> Option<String> {
+        let default = if self.compat == Compat::Kiwigrid { row.kiwigrid.or(row.default) } else { row.default };
+        (self.set)(row).filter(|value| !value.is_empty()).or_else(|| default.map(str::to_owned))
+    }
+
+    fn read_if_set<T>(&self, row: &'static Row, read: impl FnOnce(&str) -> Read<T>) -> Result<Option<T>, SettingsError> {
+        let Some(value) = self.text(row) else { return Ok(None) };
+        read(&value).map(Some).map_err(|way_out| SettingsError::Unreadable { name: row.name, value, way_out })
+    }
+
+    /// Reads a row that has a default.
+    fn read<T>(&self, row: &'static Row, read: impl FnOnce(&str) -> Read<T>) -> Result<T, SettingsError> {
+        self.read_if_set(row, read)?.ok_or(SettingsError::Missing { name: row.name, way_out: "give it a value" })
+    }
+}
+
+fn namespaces(text: &str) -> Read<Namespaces> {
+    let names = list(text);
+    match names.as_slice() {
+        [] => Err("use names, ALL or OWN".to_owned()),
+        [all] if all == "ALL" => Ok(Namespaces::All),
+        [own] if own == "OWN" => Ok(Namespaces::Own),
+        // Names of namespaces have no capitals (RFC 1123 labels).
+        names if names.iter().any(|name| name == "ALL" || name == "OWN") => Err("ALL and OWN stand alone".to_owned()),
+        _ => Ok(Namespaces::Listed(names)),
+    }
+}
+
+fn names(text: &str) -> Read<Vec<Named>> {
+    let kind = |text: &str| word(text, &[("configmap", Kind::ConfigMap), ("secret", Kind::Secret)]).map(Some);
+    list(text)
+        .iter()
+        .map(|item| match item.split('/').collect::<Vec<_>>().as_slice() {
+            [name] => Ok(Named { namespace: None, kind: None, name: (*name).to_owned() }),
+            [of, name] => Ok(Named { namespace: None, kind: kind(of)?, name: (*name).to_owned() }),
+            [namespace, of, name] => Ok(Named { namespace: Some((*namespace).to_owned()), kind: kind(of)?, name: (*name).to_owned() }),
+            _ => Err("use name, kind/name or namespace/kind/name".to_owned()),
+        })
+        .collect()
+}
+
+fn readers(text: &str) -> Read<Vec<(u32, u32)>> {
+    let pair = |item: &String| item.split_once(':').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+    list(text).iter().map(|item| pair(item).ok_or_else(|| "use pairs of numbers such as 1000:1000".to_owned())).collect()
+}
+
+fn ip(text: &str) -> Read<IpAddr> {
+    text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| "use an IP address such as 0.0.0.0".to_owned())
+}
+
+fn port(text: &str) -> Read<u16> {
+    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| "use a port from 1 to 65535".to_owned())
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Watch => "watch",
+            Self::Poll => "poll",
+            Self::Once => "once",
+        })
+    }
+}
+
+impl fmt::Display for Namespaces {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => formatter.write_str("OWN"),
+            Self::All => formatter.write_str("ALL"),
+            Self::Listed(names) => formatter.write_str(&names.join(",")),
+        }
+    }
+}

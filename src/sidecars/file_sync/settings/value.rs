@@ -1,0 +1,133 @@
+//! How the text of a setting is read. Each reader says what is allowed when it refuses.
+
+use std::time::Duration;
+
+use lettre::message::Mailbox;
+
+use crate::api::duration;
+
+/// The result of a reader; the error is what may be written instead.
+pub(super) type Read<T> = Result<T, String>;
+
+/// One of a few words, in any case.
+pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
+    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, meaning)| *meaning);
+    found.ok_or_else(|| {
+        let allowed: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        format!("use one of {}", allowed.join(", "))
+    })
+}
+
+/// `true` or `false`, in any case.
+pub(super) fn boolean(text: &str) -> Read<bool> {
+    word(text, &[("true", true), ("false", false)])
+}
+
+/// The items between commas, without the spaces around them. Nothing is no item.
+pub(super) fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// A number of seconds, with a fraction or not, or a duration such as `1m30s`.
+pub(super) fn time(text: &str) -> Read<Duration> {
+    let allowed = || "use seconds such as 60, or a duration such as 1m30s".to_owned();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| allowed());
+    }
+    duration::parse(text).map_err(|_| allowed())
+}
+
+/// A [`time`] that is not zero, for what would never end or never pause otherwise.
+pub(super) fn some_time(text: &str) -> Read<Duration> {
+    time(text).and_then(|time| if time.is_zero() { Err("use more than no time at all".to_owned()) } else { Ok(time) })
+}
+
+/// A whole number.
+pub(super) fn number(text: &str) -> Read<u32> {
+    text.parse().map_err(|_| "use a whole number".to_owned())
+}
+
+/// A whole number above zero.
+pub(super) fn count(text: &str) -> Read<u32> {
+    number(text).and_then(|number| if number == 0 { Err("use at least 1".to_owned()) } else { Ok(number) })
+}
+
+/// A file's mode in octal, such as `0640` or `640`. It must let the owner read.
+pub(super) fn mode(text: &str) -> Read<u32> {
+    let allowed = || "use an octal mode that lets its owner read, such as 0640".to_owned();
+    let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).map_err(|_| allowed())?;
+    if mode & 0o400 == 0 || mode > 0o777 { Err(allowed()) } else { Ok(mode) }
+}
+
+/// An absolute path without `..`, cleaned of doubled slashes and of one at its end.
+pub(super) fn folder(text: &str) -> Read<String> {
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if !text.starts_with('/') || parts.contains(&"..") || text.contains('\0') {
+        return Err("use an absolute path without \"..\", such as /srv/files".to_owned());
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
+
+/// An address of the web, in full.
+pub(super) fn address(text: &str) -> Read<reqwest::Url> {
+    let allowed = || "use an address with http or https, such as http://localhost:3000/reload".to_owned();
+    let url = reqwest::Url::parse(text).map_err(|_| allowed())?;
+    if ["http", "https"].contains(&url.scheme()) && url.has_host() { Ok(url) } else { Err(allowed()) }
+}
+
+/// The address of a mail server, which must not hold a password: it would show.
+pub(super) fn mail_server(text: &str) -> Read<String> {
+    let allowed = || "use smtps://host or smtp://host?tls=required, with SMTP_USERNAME and SMTP_PASSWORD".to_owned();
+    let url = reqwest::Url::parse(text).map_err(|_| allowed())?;
+    let is_good = ["smtp", "smtps"].contains(&url.scheme()) && url.has_host() && url.username().is_empty() && url.password().is_none();
+    if is_good { Ok(text.to_owned()) } else { Err(allowed()) }
+}
+
+/// Whom a mail is from or to: an address, with a name before it or not.
+pub(super) fn mailbox(text: &str) -> Read<Mailbox> {
+    text.parse().map_err(|_| "use an address such as jane@example.com".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_or_durations() {
+        for (text, time) in [("60", 60_000), ("1.5", 1500), ("0", 0), ("200ms", 200), ("1m30s", 90_000)] {
+            assert_eq!(super::time(text), Ok(Duration::from_millis(time)), "{text}");
+        }
+        for text in ["", "-1", "soon", "inf", "1e300"] {
+            assert!(time(text).unwrap_err().contains("1m30s"), "{text}");
+        }
+        assert!(some_time("0").is_err() && some_time("1").is_ok());
+    }
+
+    #[test]
+    fn modes_are_octal_and_let_the_owner_read() {
+        for (text, mode) in [("0644", 0o644), ("440", 0o440), ("0o400", 0o400)] {
+            assert_eq!(super::mode(text), Ok(mode), "{text}");
+        }
+        for text in ["", "888", "0044", "1777", "-1"] {
+            assert!(mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn folders_are_absolute_and_go_nowhere_else() {
+        assert_eq!(folder("/srv//files/./").unwrap(), "/srv/files");
+        assert_eq!(folder("/").unwrap(), "/");
+        for text in ["", "srv", "/srv/../etc", "/srv\0"] {
+            assert!(folder(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lists_are_trimmed_and_addresses_are_of_the_web() {
+        assert_eq!(list(" a, b ,,c"), ["a", "b", "c"]);
+        assert!(address("http://localhost:1/x").is_ok());
+        for text in ["localhost", "file:///etc/passwd", "ftp://host", "http://"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! How the web is asked: in time, with a bound on what is read, and without a word of the answer in logs or errors.
+
+use std::{fs, time::Duration};
+
+use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
+
+use super::settings::Web;
+
+/// For the connection alone.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// More than any object can hold by itself: ten times.
+const LONGEST_BODY: usize = 10 * 1024 * 1024;
+const MOST_REDIRECTS: usize = 5;
+
+/// Why the web did not give what was asked for. Addresses may hold secrets, so none are shown beyond their host.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WebError {
+    /// The authorities to trust can't be read.
+    #[error("the certificates in REQ_CA_FILE {path} can't be read")]
+    Authorities {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There was no answer.
+    #[error("{host} does not answer")]
+    Silent {
+        /// Who was asked.
+        host: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer is a refusal.
+    #[error("{host} answers {status}")]
+    Refused {
+        /// Who was asked.
+        host: String,
+        /// What was answered.
+        status: StatusCode,
+    },
+    /// The answer is too long.
+    #[error("{host} answers with more than {LONGEST_BODY} bytes")]
+    TooLong {
+        /// Who was asked.
+        host: String,
+    },
+    /// The address is none of the web's.
+    #[error("this is no address with http or https")]
+    Address,
+}
+
+impl WebError {
+    /// The status of a refusal.
+    #[must_use]
+    pub(super) const fn status(&self) -> Option<StatusCode> {
+        if let Self::Refused { status, .. } = self { Some(*status) } else { None }
+    }
+}
+
+/// A client. It is made when it is first needed: its certificates take memory.
+///
+/// # Errors
+/// The authorities to trust can't be read.
+pub(super) fn client(web: &Web, follow_redirects: bool) -> Result<Client, WebError> {
+    let redirects = if follow_redirects { redirect::Policy::limited(MOST_REDIRECTS) } else { redirect::Policy::none() };
+    let mut builder = Client::builder()
+        .user_agent(concat!("outrigger/", env!("CARGO_PKG_VERSION")))
+        .timeout(web.timeout)
+        .connect_timeout(CONNECT_LIMIT.min(web.timeout))
+        .redirect(redirects)
+        .tls_danger_accept_invalid_certs(web.skip_tls_verify);
+    if let Some(path) = &web.ca_file {
+        let failed = |source| WebError::Authorities { path: path.clone(), source };
+        let pem = fs::read(path).map_err(|error| failed(error.into()))?;
+        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&pem).map_err(|error| failed(error.into()))?);
+    }
+    builder.build().map_err(|source| WebError::Silent { host: "the TLS library".to_owned(), source: source.without_url() })
+}
+
+/// The answer to a request, if it is a good one.
+pub(super) async fn answer(request: reqwest::RequestBuilder, url: &Url) -> Result<Response, WebError> {
+    let response = request.send().await.map_err(|source| WebError::Silent { host: host(url), source: source.without_url() })?;
+    let status = response.status();
+    if status.is_success() { Ok(response) } else { Err(WebError::Refused { host: host(url), status }) }
+}
+
+/// What an address holds.
+pub(super) async fn fetch(client: &Client, address: &str) -> Result<Vec<u8>, WebError> {
+    let url = Url::parse(address.trim()).ok().filter(|url| ["http", "https"].contains(&url.scheme())).ok_or(WebError::Address)?;
+    let mut response = answer(client.get(url.clone()), &url).await?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|source| WebError::Silent { host: host(&url), source: source.without_url() })? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LONGEST_BODY {
+            return Err(WebError::TooLong { host: host(&url) });
+        }
+    }
+    Ok(body)
+}
+
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
+}

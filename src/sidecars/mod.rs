@@ -1,0 +1,4 @@
+//! What runs inside the pods, beside the app.
+
+pub mod file_sync;
+pub mod health;

@@ -1,0 +1,95 @@
+//! Each defect that is known of a predecessor has a test here that bears its label.
+//!
+//! The lists in `tests/defects/` have a line for each label: the label, and the name of a test. A label without a test, and a test of a
+//! predecessor's name without a label, fail.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[test]
+fn each_label_has_a_test_and_each_such_test_a_label() {
+    let tests = tests();
+    let lists = lists();
+    assert!(!lists.is_empty());
+    for (origin, lines) in lists {
+        let mut listed = BTreeSet::new();
+        for (label, test) in &lines {
+            let prefix = format!("{origin}_{}_", label.to_ascii_lowercase());
+            assert!(test.starts_with(&prefix), "{origin} {label}: {test} is to begin with {prefix}");
+            assert!(tests.contains(test), "{origin} {label}: there is no test {test}");
+            listed.insert(test.clone());
+        }
+        let unlisted: Vec<&String> = tests.iter().filter(|test| is_of(&origin, test) && !listed.contains(*test)).collect();
+        assert!(unlisted.is_empty(), "{origin}: not in its list: {unlisted:?}");
+    }
+}
+
+#[test]
+fn no_label_is_left_out() {
+    // Labels of the two predecessors of the file mirror, as they are numbered where they were found.
+    for (origin, letter, count) in [("kiwigrid", 'K', 13), ("gsidecar", 'N', 8)] {
+        let lines = lists().into_iter().find(|(name, _)| name == origin).unwrap().1;
+        let labels: BTreeSet<String> = lines.into_iter().map(|(label, _)| label).collect();
+        let expected: BTreeSet<String> = (1..=count).map(|number| format!("{letter}{number}")).collect();
+        assert_eq!(labels, expected, "{origin}");
+    }
+}
+
+/// Whether a test is named after a defect of this origin: `kiwigrid_k1_…`.
+fn is_of(origin: &str, test: &str) -> bool {
+    let label = test.strip_prefix(origin).and_then(|rest| rest.strip_prefix('_')).and_then(|rest| rest.split('_').next());
+    label.is_some_and(|label| label.get(1..).is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())))
+}
+
+/// Each list's name with its lines: label and test.
+fn lists() -> Vec<(String, Vec<(String, String)>)> {
+    let entries = fs::read_dir(root().join("tests/defects")).unwrap().map(|entry| entry.unwrap().path());
+    let mut lists: Vec<_> = entries
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+            let lines = lines.map(|line| line.split_once(' ').map(|(label, test)| (label.to_owned(), test.trim().to_owned())).unwrap());
+            (path.file_stem().unwrap().to_string_lossy().into_owned(), lines.collect())
+        })
+        .collect();
+    lists.sort();
+    lists
+}
+
+/// The names of all tests: functions after an attribute that makes them one.
+fn tests() -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    for file in ["src", "tests"].iter().flat_map(|folder| sources(&root().join(folder))) {
+        let text = fs::read_to_string(&file).unwrap();
+        let mut is_test = false;
+        for line in text.lines().map(str::trim) {
+            let name = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn ")).and_then(|rest| rest.split('(').next());
+            match name {
+                Some(name) if is_test => {
+                    tests.insert(name.to_owned());
+                    is_test = false;
+                }
+                _ if line.starts_with("#[test]") || line.starts_with("#[tokio::test") => is_test = true,
+                _ => is_test = is_test && line.starts_with("#["),
+            }
+        }
+    }
+    assert!(tests.len() > 500, "the tests are found: {}", tests.len());
+    tests
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    files
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,185 @@
+//! The file mirror as a sidecar of pods that really run.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "common/product_image.rs"]
+mod product_image;
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
+use outrigger::injection::{Context, Outcome, Settings, inject};
+use outrigger_bed::{Namespace, Node, image};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use product_image::product_image;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(100);
+const HEALTH_PORT: u16 = 15801;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn injected_pods_see_their_files_before_they_start_and_what_changes_after() {
+    let name = "injected_pods_see_their_files";
+    let Some(product) = product_image().await else { return };
+    let Some(node) = Node::start(name).await else { return };
+    node.import_image(product).await;
+    let folder = tempfile::tempdir().unwrap();
+    node.import_image(&image::answer(folder.path()).unwrap()).await;
+    let namespace = node.cluster().namespace("mirrored").await;
+    namespace.label("pod-security.kubernetes.io/enforce", "restricted").await;
+    put(&namespace, "kind: ConfigMap").await;
+
+    the_commands_that_help_are_shown_in_an_event(&node, &namespace).await;
+    a_job_sees_its_files_and_ends(&namespace).await;
+    an_app_is_told_of_changes(&node, &namespace).await;
+}
+
+/// Nobody gave the account a right: the app waits, and an Event says what to do, which is done.
+async fn the_commands_that_help_are_shown_in_an_event(node: &Node, namespace: &Namespace<'_>) {
+    create(namespace, &reader("waiting", &[])).await;
+    let events: Api<Event> = Api::default_namespaced(namespace.client());
+    let message = until("an Event says what is missing", async || {
+        let events = events.list(&ListParams::default()).await.unwrap();
+        let messages = events.items.into_iter().filter_map(|event| event.message);
+        let messages: Vec<String> = messages.filter(|message| message.contains("Startup probe")).collect();
+        messages.iter().find(|message| message.contains("allow it with")).cloned().ok_or_else(|| format!("{messages:?}"))
+    })
+    .await;
+    let (_, commands) = message.split_once("allow it with: ").unwrap();
+    assert_eq!(phase(namespace, "waiting").await, "Pending", "it waits");
+    for command in commands.trim().split(" && ") {
+        let arguments: Vec<&str> = command.split(' ').skip(1).collect();
+        drop(node.cluster().kubectl(&arguments).await.success());
+    }
+    until_phase(namespace, "waiting", "Succeeded").await;
+}
+
+/// It reads a file at once, fails without it, and its sidecar doesn't keep it from ending.
+async fn a_job_sees_its_files_and_ends(namespace: &Namespace<'_>) {
+    create(namespace, &reader("job", &[])).await;
+    until_phase(namespace, "job", "Succeeded").await;
+    create(namespace, &reader("once", &[("file-sync.outrigger.dev/mode", "once")])).await;
+    until_phase(namespace, "once", "Succeeded").await;
+}
+
+/// The address to call is the app's own, which starts after the first sync: neither waits for the other.
+async fn an_app_is_told_of_changes(node: &Node, namespace: &Namespace<'_>) {
+    let app = json!({"name": "app", "image": "localhost/answer:1", "imagePullPolicy": "IfNotPresent", "args": ["8080"], "securityContext": restricted()});
+    create(namespace, &pod("app", &[("file-sync.outrigger.dev/notify-url", "http://localhost:8080/reload")], &app)).await;
+    until_phase(namespace, "app", "Running").await;
+    let address = pods(namespace).get("app").await.unwrap().status.unwrap().pod_ip.unwrap();
+    let told = async || {
+        let text =
+            reqwest::get(format!("http://{address}:{HEALTH_PORT}/metrics")).await.map_err(|error| error.to_string())?.text().await.unwrap();
+        let count = text.lines().find_map(|line| line.strip_prefix("outrigger_file_sync_notifications_total ")).unwrap();
+        count.parse::<u64>().map_err(|error| error.to_string())
+    };
+    until("the app was told of the first sync", async || if told().await? == 1 { Ok(()) } else { Err("it was not".to_owned()) }).await;
+
+    put(namespace, "kind: Changed").await;
+    until("the app was told of the change", async || if told().await? == 2 { Ok(()) } else { Err("it was not".to_owned()) }).await;
+    let read =
+        ["-n", namespace.name(), "exec", "app", "-c", "outrigger-file-sync", "--", "outrigger", "inject", "-f", "/srv/files/object.yaml"];
+    let read = node.cluster().kubectl(&read).await.success();
+    assert!(read.contains("Changed"), "{read}");
+}
+
+/// A pod whose app is a program that reads the mirrored file, and fails if it is not there.
+fn reader(name: &str, annotations: &[(&str, &str)]) -> Value {
+    let app = json!({
+        "name": "app",
+        "image": image::product::REFERENCE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["outrigger", "inject", "-f", "/srv/files/object.yaml"],
+        "securityContext": restricted(),
+    });
+    pod(name, annotations, &app)
+}
+
+fn pod(name: &str, annotations: &[(&str, &str)], app: &Value) -> Value {
+    let mut all = json!({
+        "outrigger.dev/inject": "file-sync",
+        "file-sync.outrigger.dev/folder": "/srv/files",
+        "file-sync.outrigger.dev/label": "mirrored",
+    });
+    for (key, value) in annotations {
+        all[*key] = json!(value);
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "annotations": all},
+        "spec": {"restartPolicy": "Never", "automountServiceAccountToken": false, "containers": [app]},
+    })
+}
+
+fn restricted() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": true,
+        "runAsNonRoot": true,
+        "runAsUser": 1234,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    })
+}
+
+/// Creates a pod as the webhook would hand it on.
+async fn create(namespace: &Namespace<'_>, pod: &Value) {
+    let settings = Settings::default();
+    let decision = inject(&pod.to_string(), Context { defaults: None, settings: &settings, offline: false }).unwrap();
+    let Outcome::Injected { patch, .. } = &decision.outcome else { panic!("{decision:?}") };
+    let patch: json_patch::Patch = serde_json::from_str(patch.as_json()).unwrap();
+    let mut pod = pod.clone();
+    json_patch::patch(&mut pod, &patch).unwrap();
+    pods(namespace).create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+}
+
+/// The object that is mirrored, with a manifest for a file.
+async fn put(namespace: &Namespace<'_>, text: &str) {
+    let objects: Api<ConfigMap> = Api::default_namespaced(namespace.client());
+    let object: ConfigMap = serde_json::from_value(json!({
+        "metadata": {"name": "files", "labels": {"mirrored": "yes"}},
+        "data": {"object.yaml": format!("apiVersion: v1\n{text}\nmetadata: {{name: x}}\n")},
+    }))
+    .unwrap();
+    if objects.get_opt("files").await.unwrap().is_some() {
+        objects.replace("files", &PostParams::default(), &object).await.unwrap();
+    } else {
+        objects.create(&PostParams::default(), &object).await.unwrap();
+    }
+}
+
+fn pods(namespace: &Namespace<'_>) -> Api<Pod> {
+    Api::default_namespaced(namespace.client())
+}
+
+async fn phase(namespace: &Namespace<'_>, name: &str) -> String {
+    pods(namespace).get(name).await.unwrap().status.and_then(|status| status.phase).unwrap_or_default()
+}
+
+async fn until_phase(namespace: &Namespace<'_>, name: &str, expected: &str) {
+    until(&format!("the pod {name} is {expected}"), async || {
+        let status = pods(namespace).get(name).await.unwrap().status.unwrap_or_default();
+        if status.phase.as_deref() == Some(expected) { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+}
+
+/// Tries until it succeeds; says at the deadline what was wrong last.
+async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => assert!(Instant::now() < end, "waited {DEADLINE:?} until {what}, but {error}"),
+        }
+        sleep(POLL).await;
+    }
+}
