@@ -9,6 +9,7 @@ mod crds;
 mod diff;
 mod explain;
 mod export;
+mod guacamole_provisioner;
 mod inject;
 mod injector;
 mod input;
@@ -62,6 +63,7 @@ enum Command {
     Check(check::Check),
     Crds(crds::Crds),
     Export(export::Export),
+    GuacamoleProvisioner(Box<guacamole_provisioner::GuacamoleProvisioner>),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -81,6 +83,7 @@ impl Arguments {
             Command::Check(check) => check.run(&console),
             Command::Crds(crds::Crds {}) => crds::run(),
             Command::Export(export) => export.run(&console).map(|()| NOTHING_FOUND),
+            Command::GuacamoleProvisioner(provisioner) => provisioner.run(&console),
             Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(&console),
         };
