@@ -6,6 +6,8 @@
 mod cluster;
 #[path = "common/committed.rs"]
 mod committed;
+#[path = "cli/convert.rs"]
+mod convert;
 #[path = "cli/explain.rs"]
 mod explain;
 #[path = "cli/generated.rs"]

@@ -5,6 +5,7 @@ mod check;
 mod columns;
 mod completion;
 mod console;
+mod convert;
 mod crds;
 mod diff;
 mod explain;
@@ -63,6 +64,7 @@ enum Command {
     Check(check::Check),
     Crds(crds::Crds),
     Export(export::Export),
+    Convert(convert::Convert),
     GuacamoleProvisioner(Box<guacamole_provisioner::GuacamoleProvisioner>),
     Completion(completion::Completion),
     Man(man::Man),
@@ -83,6 +85,7 @@ impl Arguments {
             Command::Check(check) => check.run(&console),
             Command::Crds(crds::Crds {}) => crds::run(),
             Command::Export(export) => export.run(&console).map(|()| NOTHING_FOUND),
+            Command::Convert(convert) => convert.run(&console),
             Command::GuacamoleProvisioner(provisioner) => provisioner.run(&console),
             Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(&console),

@@ -58,7 +58,10 @@ async fn a_user_that_the_database_refuses_costs_only_those_connections_that_are_
 #[tokio::test]
 async fn rows_go_in_batches_of_one_transaction() {
     let world = World::new().await;
-    let items = (0..30).map(|number| format!("- {{name: c{number}, protocol: ssh, parameters: {{hostname: h, port: 22}}, users: [alice]}}")).collect::<Vec<_>>().join("\n");
+    let items = (0..30)
+        .map(|number| format!("- {{name: c{number}, protocol: ssh, parameters: {{hostname: h, port: 22}}, users: [alice]}}"))
+        .collect::<Vec<_>>()
+        .join("\n");
     world.file("all.yaml", &items);
     world.sql(
         "CREATE TABLE statements (rows integer);
@@ -101,7 +104,10 @@ async fn a_pass_that_dies_in_the_middle_leaves_nothing_of_it() {
 #[tokio::test]
 async fn two_at_once_make_nothing_twice() {
     let world = World::new().await;
-    let items = (0..200).map(|number| format!("- {{name: c{number}, protocol: ssh, parameters: {{hostname: h}}, users: [alice]}}")).collect::<Vec<_>>().join("\n");
+    let items = (0..200)
+        .map(|number| format!("- {{name: c{number}, protocol: ssh, parameters: {{hostname: h}}, users: [alice]}}"))
+        .collect::<Vec<_>>()
+        .join("\n");
     world.file("all.yaml", &items);
     let children: Vec<_> = (0..4).map(|_| world.command(&["--once"]).stderr(std::process::Stdio::piped()).spawn().unwrap()).collect();
     for child in children {

@@ -95,15 +95,18 @@ pub(crate) fn subject(file: &str, kind: &str, name: &str) -> String {
 
 /// Reads a file. What can't be used is a finding; the rest stands.
 pub(crate) fn read(file: &str, text: &str) -> Document {
-    let mut reader = Reader { file: file.into(), document: Document::default() };
     match yaml::read(text) {
-        Ok(values) => {
-            let is_only_one = matches!(values.as_slice(), [Value::Map(_)]);
-            for value in values {
-                reader.document(value, is_only_one);
-            }
-        }
-        Err(error) => reader.document.findings.push(Finding::error(file, error)),
+        Ok(values) => read_values(file, values),
+        Err(error) => Document { findings: vec![Finding::error(file, error)], ..Document::default() },
+    }
+}
+
+/// Reads the documents of a file.
+pub(crate) fn read_values(file: &str, values: Vec<Value>) -> Document {
+    let mut reader = Reader { file: file.into(), document: Document::default() };
+    let is_only_one = matches!(values.as_slice(), [Value::Map(_)]);
+    for value in values {
+        reader.document(value, is_only_one);
     }
     reader.document
 }
@@ -275,7 +278,7 @@ impl Reader {
 }
 
 /// The attributes that are columns of a connection.
-const COLUMN_ATTRIBUTES: [&str; 7] =
+pub(crate) const COLUMN_ATTRIBUTES: [&str; 7] =
     ["max-connections", "max-connections-per-user", "weight", "failover-only", "guacd-hostname", "guacd-port", "guacd-encryption"];
 
 fn read_group(file: Arc<str>, value: Value) -> Result<Group, Problem> {

@@ -4,6 +4,7 @@
 //! `provisioner` does a pass whenever a file changes (`watch`), and now and then.
 
 mod apply;
+pub mod convert;
 mod desired;
 mod document;
 mod folder;

@@ -13,7 +13,7 @@ const MOST_EXPANDED: usize = 100_000;
 
 /// A value of a file.
 #[derive(Clone)]
-pub(crate) enum Value {
+pub enum Value {
     /// Nothing.
     Null,
     /// A scalar, as text.
@@ -33,6 +33,13 @@ impl Value {
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
         }
+    }
+}
+
+/// It may hold secrets, so it only shows what it is.
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.type_name())
     }
 }
 
