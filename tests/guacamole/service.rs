@@ -265,3 +265,53 @@ async fn no_log_level_shows_a_secret() {
     assert!(log.contains("\"level\":\"DEBUG\"") || log.contains("the database was changed"), "{log}");
     assert!(!log.contains("hunter2") && !log.contains("postgresql-password"), "{log}");
 }
+
+#[tokio::test]
+async fn edits_of_others_are_put_right_also_when_nothing_happened_for_long() {
+    let world = World::new().await;
+    world.file("a.yaml", &ssh("a", "group: Lab\nusers: [alice]"));
+    let service = Service::start(&world, &["--interval", "1s"]);
+    let passes = |count: u64| {
+        world.until("some passes are over", || {
+            let (_, metrics) = service.get("/metrics").unwrap_or_default();
+            let line = metrics.lines().find_map(|line| line.strip_prefix("outrigger_guacamole_passes_total{outcome=\"success\"} "));
+            line.is_some_and(|value| value.parse::<u64>().unwrap() >= count)
+        });
+    };
+    passes(4);
+    let state = || {
+        (
+            world.listed(),
+            world.granted(),
+            world.sql("SELECT attribute_name, attribute_value FROM guacamole_connection_attribute ORDER BY 1"),
+        )
+    };
+    let before = state();
+    for edit in [
+        "UPDATE guacamole_connection_parameter SET parameter_value = 'x' WHERE parameter_name = 'hostname'",
+        "INSERT INTO guacamole_connection_parameter SELECT connection_id, 'x', 'y' FROM guacamole_connection",
+        "DELETE FROM guacamole_connection_permission",
+        "DELETE FROM guacamole_connection_attribute WHERE attribute_name LIKE '%grants%'",
+        "UPDATE guacamole_connection SET parent_id = NULL, max_connections = 1",
+    ] {
+        world.sql(edit);
+        assert_ne!(
+            (state(), world.sql("SELECT count(max_connections) FROM guacamole_connection")),
+            (before.clone(), "0".to_owned()),
+            "{edit}"
+        );
+        world.until(edit, || state() == before && world.sql("SELECT count(max_connections) FROM guacamole_connection") == "0");
+    }
+}
+
+#[tokio::test]
+async fn what_the_database_refused_is_tried_again_at_each_pass() {
+    let world = World::new().await;
+    world.sql("ALTER TABLE guacamole_connection ADD CONSTRAINT picky CHECK (connection_name <> 'a')");
+    world.file("a.yaml", &ssh("a", ""));
+    let service = Service::start(&world, &["--interval", "1s"]);
+    service.until_ready(&world, 200, "the database refuses it");
+    world.sql("ALTER TABLE guacamole_connection DROP CONSTRAINT picky");
+    service.until_ready(&world, 200, "connections: ok");
+    assert_eq!(world.listed(), ["a ssh hostname=host port=22"]);
+}

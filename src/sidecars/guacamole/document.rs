@@ -70,6 +70,9 @@ pub(crate) struct User {
     pub(crate) password: Password,
 }
 
+/// The field with the name of a file that holds a user's password.
+pub(crate) const PASSWORD_FILE: &str = "passwordFile";
+
 /// How a user signs in.
 #[derive(Debug, Clone)]
 pub(crate) enum Password {
@@ -312,7 +315,7 @@ fn read_user(file: Arc<str>, value: Value) -> Result<User, Problem> {
     let mut fields = Fields::of(value)?;
     let name = fields.name("name")?.into();
     let given = fields.text("password", usize::MAX)?.filter(|password| !password.is_empty());
-    let password = match (given, fields.text("passwordFile", LONGEST_VALUE)?) {
+    let password = match (given, fields.text(PASSWORD_FILE, LONGEST_VALUE)?) {
         (None, None) => Password::None,
         (Some(password), None) => Password::Given(SecretString::from(password)),
         (None, Some(path)) => Password::File(path.into()),

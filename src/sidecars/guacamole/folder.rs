@@ -5,12 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aws_lc_rs::digest::{Context, SHA256};
 use secrecy::SecretString;
 
 use super::{
     desired::Desired,
-    document::{self, Password},
-    model::Finding,
+    document::{self, PASSWORD_FILE, Password},
+    model::{Digest, Finding},
     properties::Properties,
 };
 
@@ -27,13 +28,7 @@ const PROPERTIES: [&str; 2] = ["guacamole/guacamole.properties", "guacamole.prop
 /// `..data` is.
 pub(crate) fn read_connections(folder: &Path) -> Desired {
     let mut desired = Desired::default();
-    let mut files = Vec::new();
-    let mut problems = Vec::from_iter(list(folder, "", &mut files));
-    for inner in subfolders(folder) {
-        let name = inner.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        problems.extend(list(&inner, &format!("{name}/"), &mut files));
-    }
-    files.sort();
+    let (files, problems) = connection_files(folder);
     for (name, path) in files {
         match read_text(&path) {
             Ok(text) => {
@@ -52,6 +47,41 @@ pub(crate) fn read_connections(folder: &Path) -> Desired {
     }
     desired.settle();
     desired
+}
+
+/// The digest of all connection files and of the configuration. None if something can't be read, or if files name further ones: then there
+/// is more to it than these bytes.
+pub(crate) fn digest(connections: &Path, configuration: &Path) -> Option<Digest> {
+    let (files, problems) = connection_files(connections);
+    if !problems.is_empty() {
+        return None;
+    }
+    let properties = PROPERTIES.map(|file| configuration.join(file)).into_iter().filter(|path| path.exists());
+    let properties = properties.map(|path| (path.display().to_string(), path));
+    let mut context = Context::new(&SHA256);
+    for (name, path) in files.into_iter().chain(properties) {
+        let text = read_text(&path).ok()?;
+        if text.contains(PASSWORD_FILE) {
+            return None;
+        }
+        context.update(format!("{name}\0{}\0", text.len()).as_bytes());
+        context.update(text.as_bytes());
+        drop(SecretString::from(text));
+    }
+    context.finish().as_ref().try_into().ok()
+}
+
+/// All connection files with their names relative to the folder, sorted, and the folders that can't be read.
+#[expect(clippy::type_complexity, reason = "two lists of pairs")]
+fn connection_files(folder: &Path) -> (Vec<(String, PathBuf)>, Vec<(PathBuf, io::Error)>) {
+    let mut files = Vec::new();
+    let mut problems = Vec::from_iter(list(folder, "", &mut files));
+    for inner in subfolders(folder) {
+        let name = inner.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        problems.extend(list(&inner, &format!("{name}/"), &mut files));
+    }
+    files.sort();
+    (files, problems)
 }
 
 /// The folders in which a change may mean something.

@@ -19,6 +19,7 @@ mod plan;
 mod properties;
 mod provisioner;
 mod rows;
+mod settled;
 mod watch;
 mod yaml;
 

@@ -1,6 +1,11 @@
 //! The provisioner at work: a pass, and when the next one comes.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use prometheus_client::registry::Registry;
 use secrecy::SecretString;
@@ -8,15 +13,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 
 use super::{
-    apply,
-    desired::Desired,
-    folder,
+    apply, folder,
     folder::ConfigurationError,
     metrics::Metrics,
     model::Finding,
     observe,
     plan::{self, Policy},
     properties::{DatabaseSettings, Properties, PropertyError},
+    settled::{self, Settled},
     watch::Watch,
 };
 use crate::{
@@ -104,12 +108,14 @@ pub enum PassError {
 }
 
 /// What a pass found and did.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// What authors should look at.
     pub findings: Vec<Finding>,
     /// How many changes were written, or would be.
     pub changes: usize,
+    /// Whether there was nothing to write.
+    pub was_alike: bool,
     /// The changes in words: a count of each kind.
     pub summary: String,
     /// The changes in full, without secrets, if they were only looked at.
@@ -130,13 +136,15 @@ enum Mode {
 pub struct Provisioner {
     settings: Settings,
     metrics: Metrics,
+    /// How things were when there was nothing to write, if the last pass left them so.
+    settled: Mutex<Option<Settled>>,
 }
 
 impl Provisioner {
     /// A provisioner that counts in this registry.
     #[must_use]
     pub fn new(settings: Settings, registry: &mut Registry) -> Self {
-        Self { settings, metrics: Metrics::new(registry) }
+        Self { settings, metrics: Metrics::new(registry), settled: Mutex::default() }
     }
 
     /// Keeps files and database alike until shutdown. A pass that is under way then is given up, and undone by the server.
@@ -209,8 +217,7 @@ impl Provisioner {
     async fn compare(&self, mode: Mode) -> Result<Report, PassError> {
         let (target, policy) = self.target()?;
         let session = Session::open(&target).await?;
-        let desired = folder::read_connections(&self.settings.connections);
-        let work = session.run(async |client| self.transact(client, desired, &policy, mode).await);
+        let work = session.run(async |client| self.transact(client, &policy, mode).await);
         let done = match timeout(PASS_LIMIT, work).await {
             Ok(done) => done,
             Err(_) => Err(Failure::Unreachable(format!("it took longer than {PASS_LIMIT:?}"))),
@@ -244,14 +251,47 @@ impl Provisioner {
         Ok((target, policy))
     }
 
-    async fn transact(&self, client: &Client, mut desired: Desired, policy: &Policy, mode: Mode) -> Result<Report, Failure> {
+    async fn transact(&self, client: &Client, policy: &Policy, mode: Mode) -> Result<Report, Failure> {
         client.batch_execute(if mode == Mode::Write { BEGIN } else { BEGIN_TO_LOOK }).await?;
+        let report =
+            if mode == Mode::Write { self.write_unless_settled(client, policy).await? } else { self.decide(client, policy, mode).await? };
+        client.batch_execute("COMMIT").await?;
+        Ok(report)
+    }
+
+    /// Does nothing if nothing has changed since there was nothing to do. What is remembered was looked at before what it stands for, so a
+    /// change in between is found by the next pass.
+    async fn write_unless_settled(&self, client: &Client, policy: &Policy) -> Result<Report, Failure> {
+        let files = folder::digest(&self.settings.connections, &self.settings.configuration);
+        let database = settled::row_versions(client).await?;
+        let known = self.lock().take();
+        if let Some(known) = known.filter(|known| files == Some(known.files) && database == known.database) {
+            let report = known.report.clone();
+            *self.lock() = Some(known);
+            return Ok(report);
+        }
+        let report = self.decide(client, policy, Mode::Write).await?;
+        if let Some(files) = files.filter(|_| report.was_alike) {
+            *self.lock() = Some(Settled { files, database, report: report.clone() });
+        }
+        Ok(report)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Settled>> {
+        // It is whole after any panic.
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares files and database in full, and writes what is different, or only says what is.
+    async fn decide(&self, client: &Client, policy: &Policy, mode: Mode) -> Result<Report, Failure> {
+        let mut desired = folder::read_connections(&self.settings.connections);
         let mut observed = observe::observe(client, &desired).await?;
         let stale = plan::stale(&desired, &observed, policy);
         observe::observe_parameters(client, &mut observed, &stale).await?;
         let findings = std::mem::take(&mut desired.findings);
         let mut plan = plan::plan(&desired, &observed, policy);
-        let mut report = Report { findings, changes: plan.changes.len(), summary: plan.summary(), ..Report::default() };
+        let (changes, was_alike, summary) = (plan.changes.len(), plan.is_empty(), plan.summary());
+        let mut report = Report { findings, changes, was_alike, summary, ..Report::default() };
         report.findings.append(&mut plan.findings);
         report.refusal = plan.refusal.map(|refusal| (refusal.unwanted, refusal.to_string()));
         if mode == Mode::Look {
@@ -261,7 +301,6 @@ impl Provisioner {
             report.changes = applied.written;
             report.findings.extend(applied.findings);
         }
-        client.batch_execute("COMMIT").await?;
         Ok(report)
     }
 }
