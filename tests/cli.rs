@@ -12,6 +12,8 @@ mod convert;
 mod explain;
 #[path = "cli/generated.rs"]
 mod generated;
+#[path = "cli/guacamole.rs"]
+mod guacamole;
 #[path = "cli/inject.rs"]
 mod inject;
 #[path = "cli/program.rs"]

@@ -25,7 +25,14 @@ fn the_offline_tour_works_as_written() {
 #[test]
 fn every_file_that_is_linked_is_there() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for page in ["README.md", "docs/architecture.md", "docs/installation.md", "webhook-config/README.md"] {
+    for page in [
+        "README.md",
+        "docs/architecture.md",
+        "docs/installation.md",
+        "docs/guacamole.md",
+        "docs/coming-from-guacamole-import.md",
+        "webhook-config/README.md",
+    ] {
         let text = std::fs::read_to_string(repository.join(page)).unwrap();
         let folder = repository.join(page).parent().unwrap().to_owned();
         let links = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap());
