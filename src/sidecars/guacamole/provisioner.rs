@@ -180,7 +180,7 @@ impl Provisioner {
                 Err(error) => {
                     let pause = backoff.pause();
                     if complaint.is_new(&error) {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "files and database can't be compared; trying again");
+                        tracing::warn!(error = with_causes(&error), "files and database can't be compared; trying again");
                     }
                     gate.close_with(with_causes(&error));
                     pause
