@@ -1,6 +1,6 @@
 //! The map of the house, one line for each room. Arrows go one way; `tests/architecture.rs` holds them.
 //!
-//! `api` <- `injection`, `cluster` <- `admission`, `certificates`, `repair`, `sidecars` <- `cli`; `runtime` knows nothing of the domain,
+//! `api` <- `injection`, `cluster`, `postgres` <- `admission`, `certificates`, `repair`, `sidecars` <- `cli`; `runtime` knows nothing of the domain,
 //! `events` only of owners, and `monitoring` is data.
 
 pub mod admission;
@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod events;
 pub mod injection;
 pub mod monitoring;
+pub mod postgres;
 pub mod repair;
 pub mod runtime;
 pub mod sidecars;

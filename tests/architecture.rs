@@ -18,7 +18,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("events", &["runtime"]),
     ("admission", &["api", "cluster", "events", "injection", "runtime"]),
     ("repair", &["api", "cluster", "events", "injection", "runtime"]),
-    ("sidecars", &["api", "runtime"]),
+    ("postgres", &[]),
+    ("sidecars", &["api", "postgres", "runtime"]),
     ("cli", &["admission", "api", "certificates", "cluster", "events", "injection", "monitoring", "repair", "runtime", "sidecars"]),
     ("main", &["cli"]),
 ];

@@ -6,10 +6,14 @@
 mod cluster;
 #[path = "common/committed.rs"]
 mod committed;
+#[path = "cli/convert.rs"]
+mod convert;
 #[path = "cli/explain.rs"]
 mod explain;
 #[path = "cli/generated.rs"]
 mod generated;
+#[path = "cli/guacamole.rs"]
+mod guacamole;
 #[path = "cli/inject.rs"]
 mod inject;
 #[path = "cli/program.rs"]

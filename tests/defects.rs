@@ -19,31 +19,32 @@ fn each_label_has_a_test_and_each_such_test_a_label() {
     for (origin, lines) in lists {
         let mut listed = BTreeSet::new();
         for (label, test) in &lines {
-            let prefix = format!("{origin}_{}_", label.to_ascii_lowercase());
-            assert!(test.starts_with(&prefix), "{origin} {label}: {test} is to begin with {prefix}");
+            assert!(labels_of(&origin, test).contains(label), "{origin} {label}: {test} does not bear the label in its name");
             assert!(tests.contains(test), "{origin} {label}: there is no test {test}");
             listed.insert(test.clone());
         }
-        let unlisted: Vec<&String> = tests.iter().filter(|test| is_of(&origin, test) && !listed.contains(*test)).collect();
+        let unlisted: Vec<&String> = tests.iter().filter(|test| !labels_of(&origin, test).is_empty() && !listed.contains(*test)).collect();
         assert!(unlisted.is_empty(), "{origin}: not in its list: {unlisted:?}");
     }
 }
 
 #[test]
 fn no_label_is_left_out() {
-    // Labels of the two predecessors of the file mirror, as they are numbered where they were found.
-    for (origin, letter, count) in [("kiwigrid", 'K', 13), ("gsidecar", 'N', 8)] {
+    // Labels of the predecessors of the file mirror and of the provisioner, as they are numbered where they were found.
+    for (origin, letters) in [("kiwigrid", &[('K', 13)][..]), ("gsidecar", &[('N', 8)]), ("provisioner", &[('S', 15), ('G', 21)])] {
         let lines = lists().into_iter().find(|(name, _)| name == origin).unwrap().1;
         let labels: BTreeSet<String> = lines.into_iter().map(|(label, _)| label).collect();
-        let expected: BTreeSet<String> = (1..=count).map(|number| format!("{letter}{number}")).collect();
+        let expected = letters.iter().flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number}")));
+        let expected: BTreeSet<String> = expected.collect();
         assert_eq!(labels, expected, "{origin}");
     }
 }
 
-/// Whether a test is named after a defect of this origin: `kiwigrid_k1_…`.
-fn is_of(origin: &str, test: &str) -> bool {
-    let label = test.strip_prefix(origin).and_then(|rest| rest.strip_prefix('_')).and_then(|rest| rest.split('_').next());
-    label.is_some_and(|label| label.get(1..).is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())))
+/// The labels of this origin that a test bears: `K1` of `kiwigrid_k1_…`, `S3` and `G1` of `provisioner_s3_g1_…`.
+fn labels_of(origin: &str, test: &str) -> Vec<String> {
+    let words = test.strip_prefix(origin).and_then(|rest| rest.strip_prefix('_')).into_iter().flat_map(|rest| rest.split('_'));
+    let is_label = |word: &&str| word.get(1..).is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    words.take_while(is_label).map(str::to_ascii_uppercase).collect()
 }
 
 /// Each list's name with its lines: label and test.

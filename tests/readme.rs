@@ -25,7 +25,8 @@ fn the_offline_tour_works_as_written() {
 #[test]
 fn every_file_that_is_linked_is_there() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = ["architecture", "file-sync", "from-k8s-sidecar", "installation"].map(|page| format!("docs/{page}.md"));
+    let pages = ["architecture", "from-guacamole-import", "file-sync", "from-k8s-sidecar", "guacamole", "installation"];
+    let pages = pages.map(|page| format!("docs/{page}.md"));
     for page in pages.iter().map(String::as_str).chain(["README.md", "webhook-config/README.md"]) {
         let text = std::fs::read_to_string(repository.join(page)).unwrap();
         let folder = repository.join(page).parent().unwrap().to_owned();

@@ -39,6 +39,14 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// Reads a duration, or a number of seconds, as variables of older programs have it.
+pub fn parse_or_seconds(text: &str) -> Result<Duration, DurationError> {
+    match text.parse::<u32>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
+        Err(_) => parse(text),
+    }
+}
+
 /// Reads a duration that must not be shorter than this.
 pub fn at_least(shortest: Duration) -> impl Fn(&str) -> Result<Duration, DurationError> + Clone + Send + Sync + 'static {
     move |text| parse(text).and_then(|duration| if duration < shortest { Err(DurationError::TooShort { shortest }) } else { Ok(duration) })
@@ -90,6 +98,13 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
+    }
+
+    #[test]
+    fn bare_numbers_are_seconds_where_they_are_allowed() {
+        assert_eq!(parse_or_seconds("15"), Ok(Duration::from_secs(15)));
+        assert_eq!(parse_or_seconds("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(parse_or_seconds("-1"), Err(DurationError::Malformed));
     }
 
     #[test]

@@ -6,11 +6,13 @@ mod columns;
 mod completion;
 mod connection;
 mod console;
+mod convert;
 mod crds;
 mod diff;
 mod explain;
 mod export;
 mod file_sync;
+mod guacamole_provisioner;
 mod inject;
 mod injector;
 mod input;
@@ -65,6 +67,8 @@ enum Command {
     Crds(crds::Crds),
     Export(export::Export),
     FileSync(file_sync::FileSync),
+    Convert(convert::Convert),
+    GuacamoleProvisioner(Box<guacamole_provisioner::GuacamoleProvisioner>),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -85,6 +89,8 @@ impl Arguments {
             Command::Crds(crds::Crds {}) => crds::run(),
             Command::Export(export) => export.run(&console).map(|()| NOTHING_FOUND),
             Command::FileSync(file_sync) => file_sync.run(),
+            Command::Convert(convert) => convert.run(&console),
+            Command::GuacamoleProvisioner(provisioner) => provisioner.run(&console),
             Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(&console),
         };

@@ -1,4 +1,5 @@
 //! What runs inside the pods, beside the app.
 
 pub mod file_sync;
+pub mod guacamole;
 pub mod health;

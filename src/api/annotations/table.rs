@@ -149,10 +149,18 @@ table! {
         "Time to wait before the database is first tried; it is tried again anyway until it answers.";
     GUACAMOLE_INTERVAL: "guacamole.outrigger.dev/interval", ValueKind::Duration, default Some("5m"), variable Some("POLL_INTERVAL"),
         "Time between full comparisons; changed files are noticed at once.";
-    GUACAMOLE_BATCH_SIZE: "guacamole.outrigger.dev/batch-size", ValueKind::Integer(1, 10000), default Some("100"), variable Some("BATCH_SIZE"),
-        "Rows written by one statement.";
+    GUACAMOLE_BATCH_SIZE: "guacamole.outrigger.dev/batch-size", ValueKind::Integer(1, 100_000), default Some("5000"), variable Some("BATCH_SIZE"),
+        "Most rows of one statement; all statements of a pass are one transaction.";
     GUACAMOLE_PRUNE: "guacamole.outrigger.dev/prune", ValueKind::Boolean, default Some("true"), variable Some("PRUNE"),
         "Whether connections that we made are removed when their file goes.";
+    GUACAMOLE_PRUNE_LIMIT: "guacamole.outrigger.dev/prune-limit", ValueKind::Integer(0, 100), default Some("50"), variable Some("PRUNE_LIMIT"),
+        "Most percent of our connections that go at once; if it were more, none goes, since Secrets may be missing.";
+    GUACAMOLE_OWNER: "guacamole.outrigger.dev/owner", ValueKind::Name, default Some("default"), variable Some("OWNER"),
+        "Name by which we know again what is ours; sidecars with different connections and one database need different ones.";
+    GUACAMOLE_ADOPT: "guacamole.outrigger.dev/adopt", ValueKind::Boolean, default Some("false"), variable Some("ADOPT"),
+        "Whether a connection that somebody else made becomes ours where a file wants one of its name.";
+    GUACAMOLE_CREATE_USERS: "guacamole.outrigger.dev/create-users", ValueKind::Boolean, default Some("true"), variable Some("CREATE_USERS"),
+        "Whether users and user groups are made that a file names and the database lacks.";
     GUACAMOLE_IMAGE: "guacamole.outrigger.dev/image", ValueKind::Image, default None, variable None,
         "Image of the sidecar; without it, the installation's.";
     GUACAMOLE_USER_ID: "guacamole.outrigger.dev/user-id", ValueKind::Integer(1, 2_147_483_647), default None, variable None,

@@ -2,6 +2,7 @@
 //! `ctr images import` reads it.
 
 mod layer;
+pub mod postgres;
 pub mod product;
 
 use std::fs::File;

@@ -100,6 +100,18 @@ fn cni_plugins() -> Result<PathBuf> {
     Ok(cache::folder()?.join(format!("{}/{}", package.name, package.version)))
 }
 
+/// What a PostgreSQL server consists of.
+pub struct PostgresPrograms {
+    pub(crate) initdb: PathBuf,
+    pub(crate) postgres: PathBuf,
+    pub(crate) psql: PathBuf,
+}
+
+/// Obtains PostgreSQL.
+pub fn postgres() -> Result<PostgresPrograms> {
+    crate::postgres::programs()
+}
+
 /// Obtains Helm.
 pub fn helm() -> Result<PathBuf> {
     program(&packages::helm(), "helm")

@@ -1,0 +1,93 @@
+//! `outrigger convert`: connection files of other provisioners, as a file of ours.
+
+use std::{
+    io::{Read, stdin},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::sidecars::guacamole::{
+    Severity,
+    convert::{self, Converted, Value},
+};
+
+use super::{
+    FOUND, NOTHING_FOUND,
+    console::{self, Console},
+    manifests::{Node, yaml_writer},
+};
+
+/// Print connection files of other provisioners as a file of ours.
+///
+/// Reads a folder of files with a connection each, or a file that Guacamole's own batch import takes. What is printed holds all secrets
+/// that are read.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger convert connections/ > connections.yaml    # one file with a connection in each folder
+  outrigger convert import.csv > connections.yaml
+  cat import.json | outrigger convert - > connections.yaml")]
+pub(super) struct Convert {
+    /// Folder or file, or - for standard input.
+    source: PathBuf,
+
+    /// What the file is; without it, its name says so. JSON is YAML.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Yaml,
+    Json,
+    Csv,
+}
+
+impl Convert {
+    pub(super) fn run(self, console: &Console) -> Result<ExitCode> {
+        let converted = self.read()?;
+        for finding in &converted.findings {
+            match finding.severity {
+                Severity::Error => console.error(&finding.to_string()),
+                Severity::Warning => console.warning(&finding.to_string()),
+            }
+        }
+        console::print(&yaml_writer::write(&node(converted.file)))?;
+        Ok(if converted.findings.iter().any(|finding| finding.severity == Severity::Error) { FOUND } else { NOTHING_FOUND })
+    }
+
+    fn read(&self) -> Result<Converted> {
+        if self.source.is_dir() {
+            return Ok(convert::folder(&self.source));
+        }
+        let name = self.source.display().to_string();
+        let text = if self.source == Path::new("-") {
+            let mut text = String::new();
+            stdin().lock().read_to_string(&mut text).context("standard input can't be read")?;
+            text
+        } else {
+            std::fs::read_to_string(&self.source).with_context(|| format!("{name} can't be read"))?
+        };
+        if text.trim().is_empty() {
+            bail!("{name} is empty");
+        }
+        let is_csv =
+            self.format.map_or_else(|| self.source.extension().is_some_and(|extension| extension == "csv"), |format| format == Format::Csv);
+        if is_csv {
+            convert::csv(&name, &text).with_context(|| format!("{name} can't be converted"))
+        } else {
+            Ok(convert::text(&name, &text))
+        }
+    }
+}
+
+fn node(value: Value) -> Node {
+    match value {
+        Value::Null => Node::Null,
+        Value::Text(text) => Node::String(text),
+        Value::List(items) => Node::Sequence(items.into_iter().map(node).collect()),
+        Value::Map(members) => Node::Mapping(members.into_iter().map(|(name, value)| (name, node(value))).collect()),
+    }
+}

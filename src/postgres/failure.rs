@@ -1,0 +1,99 @@
+//! Why the database did not do something, and what that asks for.
+
+use std::error::Error as _;
+
+use tokio_postgres::Error;
+
+/// Why the database did not do something. It repeats no value of a row: the server's details would, so they are left out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The server refused.
+    #[error("{message} (SQLSTATE {code}{})", constraint.as_ref().map(|name| format!(", {name}")).unwrap_or_default())]
+    Refused {
+        /// Five characters, of which the first two are the class (PostgreSQL, appendix A).
+        code: String,
+        /// What the server says.
+        message: String,
+        /// The constraint that would be violated.
+        constraint: Option<String>,
+    },
+    /// The server can't be reached, or the connection to it has ended.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// What a failure asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// To be tried again: the server is away, busy, or somebody else was quicker.
+    Wait,
+    /// Other data: what was to be written can't be.
+    OtherData,
+    /// Somebody who sets up something: rights, a password, a database, a schema. It is tried again all the same.
+    Operator,
+}
+
+impl Failure {
+    /// What it asks for, by the class of its code.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        let Self::Refused { code, .. } = self else { return Recovery::Wait };
+        match code.get(..2) {
+            // Data exceptions, violated constraints and checks of views, and what triggers raise.
+            Some("22" | "23" | "44" | "P0") => Recovery::OtherData,
+            // Rights, passwords, what isn't there, features the server lacks.
+            Some("28" | "3D" | "3F" | "42" | "0A") => Recovery::Operator,
+            // Connections, conflicts with others, resources, locks, shutdown, and all else.
+            _ => Recovery::Wait,
+        }
+    }
+
+    /// The server's code, if it refused.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            Self::Unreachable(_) => None,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if let Some(refusal) = error.as_db_error() {
+            return Self::Refused {
+                code: refusal.code().code().to_owned(),
+                message: refusal.message().to_owned(),
+                constraint: refusal.constraint().map(ToOwned::to_owned),
+            };
+        }
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let text = error.to_string();
+        Self::Unreachable(if text.ends_with(&cause) { text } else { text + &cause })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_of_a_code_decides() {
+        for (code, recovery) in [
+            ("22001", Recovery::OtherData),
+            ("23505", Recovery::OtherData),
+            ("P0001", Recovery::OtherData),
+            ("28P01", Recovery::Operator),
+            ("3D000", Recovery::Operator),
+            ("42P01", Recovery::Operator),
+            ("57P01", Recovery::Wait),
+            ("40P01", Recovery::Wait),
+            ("55P03", Recovery::Wait),
+            ("53300", Recovery::Wait),
+        ] {
+            let failure = Failure::Refused { code: code.to_owned(), message: String::new(), constraint: None };
+            assert_eq!(failure.recovery(), recovery, "{code}");
+        }
+        assert_eq!(Failure::Unreachable(String::new()).recovery(), Recovery::Wait);
+    }
+}

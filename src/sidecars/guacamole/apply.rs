@@ -1,0 +1,117 @@
+//! Writes a plan: all of it by one statement a table, in one transaction. What the database refuses is found by halving, with a savepoint
+//! before each try, and reported; the rest is written.
+
+use std::ops::Range;
+
+use futures::future::try_join_all;
+use tokio_postgres::{
+    Client,
+    types::{ToSql, Type},
+};
+
+use super::{
+    model::Finding,
+    plan::{Change, Plan},
+    rows::{Column, Numbers, Rows, Statement},
+};
+use crate::postgres::failure::{Failure, Recovery};
+
+/// What was written.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// How many changes.
+    pub(crate) written: usize,
+    /// The changes that the database refused.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Writes a plan in the transaction that is open. `most_rows` is how many rows one statement may have.
+pub(crate) async fn apply(client: &Client, plan: &Plan<'_>, owner: &str, most_rows: usize) -> Result<Applied, Failure> {
+    let numbers = reserve_numbers(client, plan).await?;
+    let mut applied = Applied::default();
+    // The next range to try is the last one.
+    let mut untried = Vec::from_iter([Range { start: 0, end: plan.changes.len() }]);
+    while let Some(range) = untried.pop() {
+        let changes = plan.changes.get(range.clone()).unwrap_or_default();
+        match try_to_write(client, changes, &numbers, owner, most_rows).await {
+            Ok(()) => applied.written += changes.len(),
+            Err(failure) if failure.recovery() != Recovery::OtherData => return Err(failure),
+            Err(failure) => {
+                if let [change] = changes {
+                    applied.findings.push(Finding::error(subject(change), format!("the database refuses it: {failure}")));
+                } else {
+                    let middle = range.start.midpoint(range.end);
+                    untried.extend([middle..range.end, range.start..middle]);
+                }
+            }
+        }
+    }
+    Ok(applied)
+}
+
+/// Writes some changes, or none of them.
+async fn try_to_write(client: &Client, changes: &[Change<'_>], numbers: &Numbers, owner: &str, most_rows: usize) -> Result<(), Failure> {
+    client.batch_execute("SAVEPOINT attempt").await?;
+    let rows = Rows::of(changes, numbers, owner).map_err(|_| Failure::Unreachable("there are no random bytes to be had".to_owned()))?;
+    match write(client, &rows.statements(), most_rows).await {
+        Ok(()) => Ok(client.batch_execute("RELEASE attempt").await?),
+        Err(failure) => {
+            if failure.recovery() == Recovery::OtherData {
+                client.batch_execute("ROLLBACK TO attempt; RELEASE attempt").await?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// How many statements are under way at once. The server carries them out one after the other, and none after one that fails.
+const PIPELINE: usize = 16;
+
+async fn write(client: &Client, statements: &[Statement<'_>], most_rows: usize) -> Result<(), Failure> {
+    let pieces = statements.iter().flat_map(|statement| {
+        let rows = statement.columns.first().map_or(0, Column::len);
+        (0..rows).step_by(most_rows.max(1)).map(move |from| (statement, from, from + most_rows.max(1)))
+    });
+    let pieces: Vec<_> = pieces.collect();
+    let execute = async |(statement, from, to): (&Statement<'_>, usize, usize)| {
+        let arrays: Vec<(Box<dyn ToSql + Sync + Send + '_>, Type)> =
+            statement.columns.iter().map(|column| column.array(from, to)).collect();
+        let arguments: Vec<(&(dyn ToSql + Sync), Type)> =
+            arrays.iter().map(|(array, kind)| (&**array as &(dyn ToSql + Sync), kind.clone())).collect();
+        client.execute_typed(statement.sql, &arguments).await
+    };
+    for pieces in pieces.chunks(PIPELINE) {
+        try_join_all(pieces.iter().copied().map(&execute)).await?;
+    }
+    Ok(())
+}
+
+/// Takes numbers for all new rows, so that rows of other tables can name them before they are there.
+async fn reserve_numbers(client: &Client, plan: &Plan<'_>) -> Result<Numbers, Failure> {
+    let reserve = async |table: &str, column: &str, count: usize| {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let statement = "SELECT nextval(pg_get_serial_sequence($1, $2)::regclass)::int4 FROM generate_series(1, $3)";
+        let rows = client.query_typed(statement, &[(&table, Type::TEXT), (&column, Type::TEXT), (&count, Type::INT4)]).await?;
+        rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>().map_err(Failure::from)
+    };
+    let new = plan.new;
+    Ok(Numbers {
+        entities: reserve("guacamole_entity", "entity_id", new.entities).await?,
+        groups: reserve("guacamole_connection_group", "connection_group_id", new.groups).await?,
+        connections: reserve("guacamole_connection", "connection_id", new.connections).await?,
+        profiles: reserve("guacamole_sharing_profile", "sharing_profile_id", new.profiles).await?,
+    })
+}
+
+fn subject(change: &Change<'_>) -> String {
+    match change {
+        Change::Entity(change) => change.grantee.to_string(),
+        Change::Group(change) => format!("connection group {}", change.path),
+        Change::RemoveConnection(connection) => format!("connection {:?}", connection.name),
+        Change::Connection(change) => change.desired.subject(),
+        Change::RemoveGroup(group) => format!("connection group {:?}", group.name),
+    }
+}

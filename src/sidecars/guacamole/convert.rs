@@ -1,0 +1,230 @@
+//! Files of other provisioners, as a file of ours: the one-connection files of the provisioner this one grew from, and the files that
+//! Guacamole's own batch import takes, in YAML, JSON or CSV.
+
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::{
+    document::{self, COLUMN_ATTRIBUTES, Connection, Document},
+    folder,
+    model::{ConnectionColumns, Finding, GranteeKind, Grants, Parameters, Parent},
+};
+
+pub use super::yaml::Value;
+
+/// A file of ours, with what could not be taken over.
+#[derive(Debug)]
+pub struct Converted {
+    /// The file, secrets and all.
+    pub file: Value,
+    /// What its author should look at.
+    pub findings: Vec<Finding>,
+}
+
+/// Converts the files of a folder, as the provisioner would read it.
+#[must_use]
+pub fn folder(path: &Path) -> Converted {
+    let desired = folder::read_connections(path);
+    converted(&desired.connections, desired.findings)
+}
+
+/// Converts a list of connections in YAML or JSON. `name` is for messages.
+#[must_use]
+pub fn text(name: &str, text: &str) -> Converted {
+    let Document { connections, findings, .. } = document::read(name, text);
+    converted(&connections, findings)
+}
+
+/// Why a text is no CSV.
+#[derive(Debug, thiserror::Error)]
+#[error("it is no CSV with a row of names first")]
+pub struct CsvError(#[from] csv::Error);
+
+/// Converts a list of connections in CSV (RFC 4180), whose first row names the columns. `name` is for messages.
+///
+/// # Errors
+/// Rows have different numbers of fields, or it is no UTF-8.
+pub fn csv(name: &str, text: &str) -> Result<Converted, CsvError> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(text.as_bytes());
+    let headers = reader.headers()?.clone();
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        rows.push(row(headers.iter().zip(&record?)));
+    }
+    let Document { connections, findings, .. } = document::read_values(name, vec![Value::List(rows)]);
+    Ok(converted(&connections, findings))
+}
+
+/// A row as the import takes it: a column is a field, or an attribute, or else a parameter; `(attribute)` or `(parameter)` behind its name
+/// says which where both are possible. Lists have `;` between their items.
+fn row<'r>(cells: impl Iterator<Item = (&'r str, &'r str)>) -> Value {
+    let (mut fields, mut parameters, mut attributes) = (Vec::new(), Vec::new(), Vec::new());
+    for (header, cell) in cells.filter(|(_, cell)| !cell.is_empty()) {
+        let text = || Value::Text(cell.to_owned());
+        if let Some(name) = header.strip_suffix("(parameter)") {
+            parameters.push((name.trim().to_owned(), text()));
+        } else if let Some(name) = header.strip_suffix("(attribute)") {
+            attributes.push((name.trim().to_owned(), text()));
+        } else if ["name", "protocol", "group", "parentIdentifier"].contains(&header) {
+            fields.push((header.to_owned(), text()));
+        } else if ["users", "groups"].contains(&header) {
+            fields.push((header.to_owned(), Value::List(items(cell).into_iter().map(Value::Text).collect())));
+        } else if COLUMN_ATTRIBUTES.contains(&header) || header.starts_with("guac-") {
+            attributes.push((header.to_owned(), text()));
+        } else {
+            parameters.push((header.to_owned(), text()));
+        }
+    }
+    fields.extend([("parameters".to_owned(), Value::Map(parameters)), ("attributes".to_owned(), Value::Map(attributes))]);
+    Value::Map(fields)
+}
+
+/// The items of a cell; a backslash takes `;` and itself as they are.
+fn items(cell: &str) -> Vec<String> {
+    let mut items = vec![String::new()];
+    let mut characters = cell.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            ';' => items.push(String::new()),
+            '\\' => items.last_mut().into_iter().for_each(|item| item.extend(characters.next())),
+            _ => items.last_mut().into_iter().for_each(|item| item.push(character)),
+        }
+    }
+    items.retain(|item| !item.trim().is_empty());
+    items
+}
+
+fn converted(connections: &[Connection], findings: Vec<Finding>) -> Converted {
+    let connections = connections.iter().map(entry).collect();
+    Converted { file: Value::Map(vec![("connections".to_owned(), Value::List(connections))]), findings }
+}
+
+fn entry(connection: &Connection) -> Value {
+    let mut fields = Fields::default();
+    fields.text("id", &id(connection));
+    fields.text("name", &connection.name);
+    match &connection.parent {
+        Parent::Path(path) if path.name().is_some() => fields.text("group", &path.to_string()),
+        Parent::Path(_) => {}
+        Parent::Identifier(number) => fields.text("parentIdentifier", &number.to_string()),
+    }
+    fields.text("protocol", &connection.protocol);
+    fields.map("parameters", parameters(&connection.parameters));
+    let others = connection.attributes.iter().map(|(name, value)| (name.clone(), value.clone()));
+    fields.map("attributes", columns(&connection.columns).into_iter().chain(others).collect());
+    fields.grants(&connection.grants);
+    fields.list("sharingProfiles", connection.profiles.iter().map(profile).collect());
+    Value::Map(fields.0)
+}
+
+fn profile(profile: &document::Profile) -> Value {
+    let mut fields = Fields::default();
+    fields.text("name", &profile.name);
+    fields.map("parameters", parameters(&profile.parameters));
+    fields.grants(&profile.grants);
+    Value::Map(fields.0)
+}
+
+/// What stays the same when the connection is renamed: the name of the folder that had it alone, or what the file says. Without one, its
+/// place is its identity.
+fn id(connection: &Connection) -> String {
+    let origin = &connection.origin;
+    if origin.key.is_empty() {
+        let path = Path::new(&*origin.file);
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let name = folder.or_else(|| path.file_stem().map(Path::new));
+        return name.unwrap_or(path).display().to_string();
+    }
+    let is_place = origin.key.ends_with(&format!("/{}", connection.name));
+    if is_place { String::new() } else { origin.key.to_string() }
+}
+
+fn parameters(parameters: &Parameters) -> Vec<(String, String)> {
+    parameters.iter().map(|(name, value)| (name.to_string(), value.expose_secret().to_owned())).collect()
+}
+
+fn columns(columns: &ConnectionColumns) -> Vec<(String, String)> {
+    let number = |number: Option<i32>| number.map(|number| number.to_string());
+    let ConnectionColumns {
+        max_connections,
+        max_connections_per_user,
+        weight,
+        failover_only,
+        proxy_port,
+        proxy_hostname,
+        proxy_encryption,
+    } = columns;
+    let values = [
+        number(*max_connections),
+        number(*max_connections_per_user),
+        number(*weight),
+        failover_only.then(|| "true".to_owned()),
+        proxy_hostname.clone(),
+        number(*proxy_port),
+        proxy_encryption.as_ref().map(|method| method.to_ascii_lowercase()),
+    ];
+    COLUMN_ATTRIBUTES.iter().zip(values).filter_map(|(name, value)| Some(((*name).to_owned(), value?))).collect()
+}
+
+/// The fields of an entry; empty ones are left out.
+#[derive(Default)]
+struct Fields(Vec<(String, Value)>);
+
+impl Fields {
+    fn text(&mut self, name: &str, text: &str) {
+        if !text.is_empty() {
+            self.0.push((name.to_owned(), Value::Text(text.to_owned())));
+        }
+    }
+
+    fn map(&mut self, name: &str, members: Vec<(String, String)>) {
+        if !members.is_empty() {
+            self.0.push((name.to_owned(), Value::Map(members.into_iter().map(|(name, value)| (name, Value::Text(value))).collect())));
+        }
+    }
+
+    fn list(&mut self, name: &str, items: Vec<Value>) {
+        if !items.is_empty() {
+            self.0.push((name.to_owned(), Value::List(items)));
+        }
+    }
+
+    /// All of an entry's grantees have the same permissions.
+    fn grants(&mut self, grants: &Grants) {
+        for (field, kind) in [("users", GranteeKind::User), ("groups", GranteeKind::UserGroup)] {
+            let mut names: Vec<_> = grants.iter().filter(|(grantee, _)| grantee.kind == kind).map(|(grantee, _)| &grantee.name).collect();
+            names.dedup();
+            self.list(field, names.into_iter().map(|name| Value::Text(name.to_string())).collect());
+        }
+        let mut permissions: Vec<_> = grants.iter().map(|(_, permission)| *permission).collect();
+        permissions.sort();
+        permissions.dedup();
+        if permissions != [super::model::Permission::Read] {
+            self.list("permissions", permissions.into_iter().map(|permission| Value::Text(permission.as_str().to_owned())).collect());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_the_import_is_read_by_its_column_names() {
+        let table = "name,protocol,hostname,port,users,groups,group,max-connections,username (parameter),guac-x (attribute)\n\
+                     \"One, two\",ssh,h,22,a;b\\;c,,ROOT/Lab,3,u,y\n\
+                     Two,vnc,h,5900,,staff,,,,\n";
+        let Converted { file, findings } = csv("t.csv", table).unwrap();
+        assert_eq!(findings, []);
+        let Value::Map(members) = file else { panic!("a mapping") };
+        let Value::List(items) = &members[0].1 else { panic!("a list") };
+        let again = document::read_values("again", vec![Value::List(items.clone())]);
+        let [one, two] = again.connections.as_slice() else { panic!("two connections") };
+        assert_eq!((one.name.as_str(), one.columns.max_connections, one.grants.len()), ("One, two", Some(3), 2));
+        assert_eq!(one.grants.iter().map(|(grantee, _)| grantee.name.to_string()).collect::<Vec<_>>(), ["a", "b;c"]);
+        assert_eq!(one.parameters.iter().map(|(name, _)| name.as_ref()).collect::<Vec<_>>(), ["hostname", "port", "username"]);
+        assert_eq!((two.parameters.len(), two.attributes.len()), (2, 0));
+        assert!(csv("t.csv", "a,b\n1\n").is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! What all files together want, with what contradicts itself taken out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    document::{Connection, Document, Group, User},
+    model::{Finding, GroupPath, Origin, Parent, Severity},
+};
+
+/// What the database should hold.
+#[derive(Debug, Default)]
+pub(crate) struct Desired {
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) groups: BTreeMap<GroupPath, Group>,
+    pub(crate) users: BTreeMap<Arc<str>, User>,
+    /// Files in which something can't be used: nothing that came from them is removed.
+    pub(crate) kept_files: BTreeSet<Arc<str>>,
+    /// Whether a whole folder could not be read: nothing at all is removed.
+    pub(crate) is_incomplete: bool,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Desired {
+    /// Adds a file. Of two entries that can't both be, the one of the file that comes first stays.
+    pub(crate) fn add(&mut self, file: &str, document: Document) {
+        if document.findings.iter().any(|finding| finding.severity == Severity::Error) {
+            self.keep(file);
+        }
+        self.findings.extend(document.findings);
+        self.connections.extend(document.connections);
+        for group in document.groups {
+            match self.groups.get(&group.path) {
+                None => drop(self.groups.insert(group.path.clone(), group)),
+                Some(first) => {
+                    let message = format!("the connection group {} is set up by {} already: remove one of the two", group.path, first.file);
+                    self.refuse(file, Finding::error(file, message));
+                }
+            }
+        }
+        for user in document.users {
+            match self.users.get(&user.name) {
+                None => drop(self.users.insert(user.name.clone(), user)),
+                Some(first) => {
+                    let message = format!("the user {:?} stands in {} already: remove one of the two", user.name, first.file);
+                    self.refuse(file, Finding::error(file, message));
+                }
+            }
+        }
+    }
+
+    /// A file that can't be read at all.
+    pub(crate) fn add_unreadable(&mut self, file: &str, why: &str) {
+        self.refuse(file, Finding::error(file, why));
+    }
+
+    /// Takes out connections that stand for a second time where another one stands, or come with its identity.
+    pub(crate) fn settle(&mut self) {
+        let mut places: HashMap<(Parent, String), Origin> = HashMap::new();
+        let mut origins = BTreeSet::new();
+        for connection in std::mem::take(&mut self.connections) {
+            let place = (connection.parent.clone(), connection.name.clone());
+            let message = if let Some(first) = places.get(&place) {
+                format!("{first} has a connection of this name in the same group: rename one of the two")
+            } else if !origins.insert(connection.origin.clone()) {
+                format!("the file has the id {:?} twice: give each connection one of its own", connection.origin.key)
+            } else {
+                places.insert(place, connection.origin.clone());
+                self.connections.push(connection);
+                continue;
+            };
+            let (file, finding) = (connection.origin.file.clone(), Finding::error(connection.subject(), message));
+            self.refuse(&file, finding);
+        }
+    }
+
+    fn refuse(&mut self, file: &str, finding: Finding) {
+        self.keep(file);
+        self.findings.push(finding);
+    }
+
+    fn keep(&mut self, file: &str) {
+        self.kept_files.insert(file.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sidecars::guacamole::document;
+
+    fn desired(files: &[(&str, &str)]) -> Desired {
+        let mut desired = Desired::default();
+        for (file, text) in files {
+            desired.add(file, document::read(file, text));
+        }
+        desired.settle();
+        desired
+    }
+
+    #[test]
+    fn of_two_with_one_place_the_first_stays_and_the_other_is_named() {
+        let text = |host: &str| format!("name: n\nprotocol: ssh\nparameters: {{hostname: {host}}}\ngroup: A");
+        let desired = desired(&[("a/connection.yaml", &text("one")), ("b/connection.yaml", &text("two"))]);
+        assert_eq!(desired.connections.len(), 1);
+        assert_eq!(desired.connections[0].origin.to_string(), "a/connection.yaml");
+        assert_eq!(
+            desired.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "b/connection.yaml: connection \"n\": a/connection.yaml has a connection of this name in the same group: rename one of the two"
+            ]
+        );
+        assert_eq!(desired.kept_files, BTreeSet::from(["b/connection.yaml".into()]));
+    }
+
+    #[test]
+    fn a_name_may_stand_in_several_groups() {
+        let desired = desired(&[(
+            "f",
+            "- {name: n, protocol: ssh, parameters: {hostname: h}, group: A}\n- {name: n, protocol: ssh, parameters: {hostname: h}}\n",
+        )]);
+        assert_eq!((desired.connections.len(), desired.findings.len()), (2, 0));
+    }
+
+    #[test]
+    fn one_identity_is_for_one_connection() {
+        let item = |name: &str| format!("- {{name: {name}, id: i, protocol: ssh, parameters: {{hostname: h}}}}\n");
+        let desired = desired(&[("f", &(item("a") + &item("b")))]);
+        assert_eq!(desired.connections.len(), 1);
+        assert!(desired.findings[0].message.contains("the file has the id \"i\" twice"));
+    }
+
+    #[test]
+    fn users_and_groups_are_set_up_once() {
+        let text = "connectionGroups: [{group: A}]\nusers: [{name: u}]";
+        let desired = desired(&[("a", text), ("b", text)]);
+        assert_eq!((desired.groups.len(), desired.users.len(), desired.findings.len()), (1, 1, 2));
+    }
+}

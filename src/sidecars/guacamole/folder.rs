@@ -1,0 +1,255 @@
+//! The folders the provisioner lives by: connection files, and Guacamole's configuration.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use secrecy::SecretString;
+
+use super::{
+    desired::Desired,
+    document::{self, PASSWORD_FILE, Password},
+    model::{Digest, Finding},
+    properties::Properties,
+};
+
+/// A larger file is no connection file: a Secret holds 1 MiB.
+const LARGEST_FILE: u64 = 64 << 20;
+
+/// How the names of connection files end.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// Where `guacamole.properties` may be in the folder of the configuration; the first that is there counts.
+const PROPERTIES: [&str; 2] = ["guacamole/guacamole.properties", "guacamole.properties"];
+
+/// Reads all connection files: those in the folder itself, and those in its folders. Hidden ones are left out, which the kubelet's own
+/// `..data` is.
+pub(crate) fn read_connections(folder: &Path) -> Desired {
+    let mut desired = Desired::default();
+    let (files, problems) = connection_files(folder);
+    for (name, path) in files {
+        match read_text(&path) {
+            Ok(text) => {
+                let mut document = document::read(&name, &text);
+                drop(SecretString::from(text));
+                resolve_passwords(&mut document, &path);
+                desired.add(&name, document);
+            }
+            Err(error) => desired.add_unreadable(&name, &format!("it can't be read: {error}")),
+        }
+    }
+    for (path, error) in problems {
+        // What it held is not known, so nothing may be taken for gone.
+        desired.is_incomplete = true;
+        desired.findings.push(Finding::error(path.display(), format!("the folder can't be read: {error}")));
+    }
+    desired.settle();
+    desired
+}
+
+/// The digest of all connection files and of the configuration. None if something can't be read, or if files name further ones: then there
+/// is more to it than these bytes.
+pub(crate) fn digest(connections: &Path, configuration: &Path) -> Option<Digest> {
+    let (files, problems) = connection_files(connections);
+    if !problems.is_empty() {
+        return None;
+    }
+    let properties = PROPERTIES.map(|file| configuration.join(file)).into_iter().filter(|path| path.exists());
+    let properties = properties.map(|path| (path.display().to_string(), path));
+    let mut context = Context::new(&SHA256);
+    for (name, path) in files.into_iter().chain(properties) {
+        let text = read_text(&path).ok()?;
+        if text.contains(PASSWORD_FILE) {
+            return None;
+        }
+        context.update(format!("{name}\0{}\0", text.len()).as_bytes());
+        context.update(text.as_bytes());
+        drop(SecretString::from(text));
+    }
+    context.finish().as_ref().try_into().ok()
+}
+
+/// All connection files with their names relative to the folder, sorted, and the folders that can't be read.
+#[expect(clippy::type_complexity, reason = "two lists of pairs")]
+fn connection_files(folder: &Path) -> (Vec<(String, PathBuf)>, Vec<(PathBuf, io::Error)>) {
+    let mut files = Vec::new();
+    let mut problems = Vec::from_iter(list(folder, "", &mut files));
+    for inner in subfolders(folder) {
+        let name = inner.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        problems.extend(list(&inner, &format!("{name}/"), &mut files));
+    }
+    files.sort();
+    (files, problems)
+}
+
+/// The folders in which a change may mean something.
+pub(crate) fn watched(connections: &Path, configuration: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![connections.to_owned()];
+    folders.extend(subfolders(connections));
+    folders.extend(PROPERTIES.iter().filter_map(|file| configuration.join(file).parent().map(Path::to_owned)));
+    folders
+}
+
+/// Why the configuration can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// It is at none of its places.
+    #[error("there is no guacamole.properties in {folder}, nor in {folder}/guacamole: mount it there, or name a password file")]
+    Missing {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// It is there.
+    #[error("{path} can't be read")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Reads `guacamole.properties`.
+pub(crate) fn read_properties(folder: &Path) -> Result<Properties, ConfigurationError> {
+    for path in PROPERTIES.map(|file| folder.join(file)) {
+        match read_text(&path) {
+            Ok(text) => return Ok(Properties::read(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ConfigurationError::Unreadable { path, source }),
+        }
+    }
+    Err(ConfigurationError::Missing { folder: folder.to_owned() })
+}
+
+/// Reads a password from a file. The line end that editors add is not part of it.
+pub(crate) fn read_password(path: &Path) -> Result<SecretString, ConfigurationError> {
+    let text = read_text(path).map_err(|source| ConfigurationError::Unreadable { path: path.to_owned(), source })?;
+    Ok(text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text)).into())
+}
+
+fn list(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> Option<(PathBuf, io::Error)> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return Some((folder.to_owned(), error)),
+    };
+    for entry in entries {
+        let path = match entry {
+            Ok(entry) => entry.path(),
+            Err(error) => return Some((folder.to_owned(), error)),
+        };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let is_ours = path.extension().and_then(|extension| extension.to_str()).is_some_and(|extension| EXTENSIONS.contains(&extension));
+        if is_ours && !name.starts_with('.') && !path.is_dir() {
+            files.push((format!("{prefix}{name}"), path));
+        }
+    }
+    None
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let is_hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let mut folders: Vec<_> = entries.filter(|path| !is_hidden(path) && path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let size = fs::metadata(path)?.len();
+    if size > LARGEST_FILE {
+        return Err(io::Error::other(format!("it has {size} bytes, more than the {LARGEST_FILE} that are read")));
+    }
+    fs::read_to_string(path)
+}
+
+/// Reads the passwords that stand in files of their own.
+fn resolve_passwords(document: &mut document::Document, file: &Path) {
+    for user in &mut document.users {
+        let Password::File(path) = &user.password else { continue };
+        let path = file.parent().unwrap_or(file).join(path);
+        match read_password(&path) {
+            Ok(password) => user.password = Password::Given(password),
+            Err(error) => {
+                let subject = document::subject(&user.file, "user", &user.name);
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                document.findings.push(Finding::error(subject, format!("{error}{cause}")));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const CONNECTION: &str = "name: n\nprotocol: ssh\nparameters: {hostname: h}\n";
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn files_are_found_where_they_may_be_and_once() {
+        let folder = folder(&[
+            ("one/..2026/connection.yaml", CONNECTION),
+            ("two/more.yml", "name: m\nprotocol: ssh\nparameters: {hostname: h}\n"),
+            ("all.json", "[]"),
+            ("notes.txt", "not: yaml: at: all"),
+            (".hidden.yaml", "broken: ["),
+            ("a/b/too-deep.yaml", "broken: ["),
+        ]);
+        symlink("..2026", folder.path().join("one/..data")).unwrap();
+        symlink("..data/connection.yaml", folder.path().join("one/connection.yaml")).unwrap();
+        let desired = read_connections(folder.path());
+        let origins: Vec<_> = desired.connections.iter().map(|connection| connection.origin.to_string()).collect();
+        assert_eq!((origins, desired.findings), (vec!["one/connection.yaml".to_owned(), "two/more.yml".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn a_missing_folder_is_not_an_empty_one() {
+        let desired = read_connections(Path::new("/nonexistent"));
+        assert!(desired.is_incomplete && desired.findings[0].to_string().contains("/nonexistent"));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(!read_connections(empty.path()).is_incomplete);
+    }
+
+    #[test]
+    fn what_is_no_text_is_named() {
+        let folder = folder(&[("good.yaml", CONNECTION)]);
+        fs::write(folder.path().join("bad.yaml"), [0xff, 0xfe]).unwrap();
+        symlink("nowhere", folder.path().join("gone.yaml")).unwrap();
+        let desired = read_connections(folder.path());
+        assert_eq!((desired.connections.len(), desired.findings.len(), desired.kept_files.len()), (1, 2, 2));
+    }
+
+    #[test]
+    fn passwords_may_stand_in_files_of_their_own() {
+        use secrecy::ExposeSecret;
+        let folder =
+            folder(&[("u/users.yaml", "users: [{name: a, passwordFile: pw}, {name: b, passwordFile: none}]"), ("u/pw", "geheim\n")]);
+        let desired = read_connections(folder.path());
+        assert!(matches!(&desired.users["a"].password, Password::Given(password) if password.expose_secret() == "geheim"));
+        assert!(desired.findings[0].to_string().starts_with("u/users.yaml: user \"b\": "));
+    }
+
+    #[test]
+    fn properties_are_found_at_both_places() {
+        let both = folder(&[("guacamole/guacamole.properties", "postgresql-port: 1"), ("guacamole.properties", "postgresql-port: 2")]);
+        let port =
+            |folder: &Path| read_properties(folder).unwrap().target(&super::super::properties::DatabaseSettings::default()).unwrap().port;
+        assert_eq!(port(both.path()), 1);
+        assert_eq!(port(folder(&[("guacamole.properties", "postgresql-port: 2")]).path()), 2);
+        assert!(matches!(read_properties(Path::new("/nonexistent")), Err(ConfigurationError::Missing { .. })));
+    }
+}

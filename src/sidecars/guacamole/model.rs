@@ -1,0 +1,282 @@
+//! The words in which files, database and plan speak of the same things.
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// A connection group's place in the tree: names from the root down. The root itself has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GroupPath(Vec<Arc<str>>);
+
+impl GroupPath {
+    /// Reads a path as Guacamole's import does: it may begin with `/`, `ROOT` or neither; empty names are left out.
+    pub(crate) fn read(text: &str) -> Self {
+        let mut names = text.split('/').map(str::trim).filter(|name| !name.is_empty()).peekable();
+        names.next_if(|first| *first == ROOT);
+        Self(names.map(Arc::from).collect())
+    }
+
+    /// Its names, from the root down.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|name| &**name)
+    }
+
+    /// The group's own name; none for the root.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.0.last().map(|name| &**name)
+    }
+
+    /// A group in this one.
+    pub(crate) fn child(&self, name: &str) -> Self {
+        Self(self.0.iter().cloned().chain([Arc::from(name)]).collect())
+    }
+
+    /// The group itself and those it lies in, but not the root: from the top down.
+    pub(crate) fn with_ancestors(&self) -> impl Iterator<Item = Self> {
+        (1..=self.0.len()).filter_map(|length| self.0.get(..length)).map(|names| Self(names.to_vec()))
+    }
+}
+
+/// What Guacamole calls the root.
+const ROOT: &str = "ROOT";
+
+impl fmt::Display for GroupPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ROOT)?;
+        self.0.iter().try_for_each(|name| write!(f, "/{name}"))
+    }
+}
+
+/// Where a file wants a connection to be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Parent {
+    /// In a group, which is made if it isn't there.
+    Path(GroupPath),
+    /// In the group with this number in the database.
+    Identifier(i32),
+}
+
+/// Who may be granted something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Grantee {
+    pub(crate) kind: GranteeKind,
+    pub(crate) name: Arc<str>,
+}
+
+/// The kinds of entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum GranteeKind {
+    User,
+    UserGroup,
+}
+
+impl GranteeKind {
+    /// Its name in the database.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "USER",
+            Self::UserGroup => "USER_GROUP",
+        }
+    }
+
+    /// The kind of this name.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        [Self::User, Self::UserGroup].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl fmt::Display for Grantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            GranteeKind::User => "user",
+            GranteeKind::UserGroup => "user group",
+        };
+        write!(f, "{kind} {:?}", self.name)
+    }
+}
+
+/// Whether names that differ only in the case of letters are different names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CaseSensitivity {
+    pub(crate) users: bool,
+    pub(crate) user_groups: bool,
+}
+
+/// What may be granted on an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Permission {
+    /// See it, and connect.
+    Read,
+    /// Change it, and read its parameters.
+    Update,
+    /// Remove it.
+    Delete,
+    /// Grant permissions on it.
+    Administer,
+}
+
+impl Permission {
+    pub(crate) const ALL: [Self; 4] = [Self::Read, Self::Update, Self::Delete, Self::Administer];
+
+    /// Its name in the database.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "READ",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Administer => "ADMINISTER",
+        }
+    }
+
+    /// The permission of this name, however its letters are written.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|permission| permission.as_str().eq_ignore_ascii_case(text.trim()))
+    }
+}
+
+/// Who may do what.
+pub(crate) type Grants = BTreeSet<(Grantee, Permission)>;
+
+/// The parameters of a connection or a sharing profile, sorted by name. Each value may be a secret.
+pub(crate) type Parameters = Vec<(std::borrow::Cow<'static, str>, SecretString)>;
+
+/// The digest of parameters, by which those of files and of the database are compared without moving them: SHA-256 of each name, the
+/// length of its value in bytes, and the value. `observe` has the database compute the same.
+pub(crate) fn digest(parameters: &Parameters) -> Digest {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for (name, value) in parameters {
+        let value = value.expose_secret();
+        context.update(format!("{name}:{}:", value.len()).as_bytes());
+        context.update(value.as_bytes());
+    }
+    context.finish().as_ref().try_into().unwrap_or_default()
+}
+
+/// A SHA-256 digest.
+pub(crate) type Digest = [u8; 32];
+
+/// What a connection has in columns of its own. None is the server's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ConnectionColumns {
+    pub(crate) max_connections: Option<i32>,
+    pub(crate) max_connections_per_user: Option<i32>,
+    pub(crate) weight: Option<i32>,
+    pub(crate) failover_only: bool,
+    pub(crate) proxy_port: Option<i32>,
+    pub(crate) proxy_hostname: Option<String>,
+    /// `NONE` or `SSL`.
+    pub(crate) proxy_encryption: Option<String>,
+}
+
+/// What a connection group has in columns of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct GroupColumns {
+    /// Whether it gives out connections of its own, instead of only holding some.
+    pub(crate) is_balancing: bool,
+    pub(crate) max_connections: Option<i32>,
+    pub(crate) max_connections_per_user: Option<i32>,
+    pub(crate) session_affinity: bool,
+}
+
+impl GroupColumns {
+    /// Its type's name in the database.
+    pub(crate) const fn type_name(&self) -> &'static str {
+        if self.is_balancing { "BALANCING" } else { "ORGANIZATIONAL" }
+    }
+}
+
+/// Which entry of which file something comes from. It stays the same when the entry's name or place changes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Origin {
+    /// The file, relative to the folder of connections.
+    pub(crate) file: Arc<str>,
+    /// The entry in it; empty where a file has only one.
+    pub(crate) key: Box<str>,
+}
+
+impl Origin {
+    /// Reads what [`fmt::Display`] writes.
+    pub(crate) fn read(text: &str) -> Self {
+        let (file, key) = text.split_once('#').unwrap_or((text, ""));
+        Self { file: file.into(), key: key.into() }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key.is_empty() { write!(f, "{}", self.file) } else { write!(f, "{}#{}", self.file, self.key) }
+    }
+}
+
+/// Something an author should know.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Whether it keeps what it is about from being written.
+    pub severity: Severity,
+    /// What it is about: a file, and what is in it.
+    pub subject: String,
+    /// What is wrong, and the way out. It holds no value of a parameter.
+    pub message: String,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It is not written; what was written before stays.
+    Error,
+    /// It is written, and may not do what was meant.
+    Warning,
+}
+
+impl Finding {
+    pub(crate) fn error(subject: impl fmt::Display, message: impl fmt::Display) -> Self {
+        Self { severity: Severity::Error, subject: subject.to_string(), message: message.to_string() }
+    }
+
+    pub(crate) fn warning(subject: impl fmt::Display, message: impl fmt::Display) -> Self {
+        Self { severity: Severity::Warning, subject: subject.to_string(), message: message.to_string() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_as_guacamoles_import_reads_them() {
+        for text in ["ROOT/A/B c", "/ROOT/A/B c/", "A//B c", "/A/B c"] {
+            assert_eq!(GroupPath::read(text).to_string(), "ROOT/A/B c", "{text}");
+        }
+        for text in ["", "/", "ROOT", "ROOT/"] {
+            assert_eq!(GroupPath::read(text), GroupPath::default(), "{text}");
+        }
+        let path = GroupPath::read("A/B");
+        assert_eq!(path.with_ancestors().map(|path| path.to_string()).collect::<Vec<_>>(), ["ROOT/A", "ROOT/A/B"]);
+        assert_eq!(GroupPath::read("A").child("B"), path);
+    }
+
+    #[test]
+    fn an_origin_survives_being_written() {
+        for (file, key) in [("office/connection.yaml", ""), ("all.yaml", "ROOT/A#1/B")] {
+            let origin = Origin { file: file.into(), key: key.into() };
+            assert_eq!(Origin::read(&origin.to_string()), origin);
+        }
+    }
+
+    #[test]
+    fn a_digest_tells_apart_what_differs() {
+        let parameters = |pairs: &[(&'static str, &str)]| -> Parameters {
+            pairs.iter().map(|(name, value)| ((*name).into(), SecretString::from(*value))).collect()
+        };
+        let all = [parameters(&[]), parameters(&[("a", "b")]), parameters(&[("a", "1:b"), ("c", "")]), parameters(&[("a", "1:bc:0:")])];
+        for (index, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(index + 1).all(|other| digest(one) != digest(other)));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What Guacamole's database holds, as far as a plan needs it.
+
+use super::{
+    marks::{Attributes, GrantSet},
+    model::{ConnectionColumns, Digest, GranteeKind, GroupColumns, Parameters},
+    password::StoredPassword,
+};
+
+/// One look at the database.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    pub(crate) entities: Vec<Entity>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) profiles: Vec<Profile>,
+}
+
+/// A user or a user group, as permissions know it.
+#[derive(Debug)]
+pub(crate) struct Entity {
+    pub(crate) id: i32,
+    pub(crate) kind: GranteeKind,
+    pub(crate) name: String,
+    /// Whether it has its row as a user or a user group; without it, nobody signs in and nobody is a member.
+    pub(crate) has_account: bool,
+    /// Read for the users to whom a file gives a password.
+    pub(crate) password: Option<StoredPassword>,
+}
+
+/// A connection group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) id: i32,
+    pub(crate) parent: Option<i32>,
+    pub(crate) name: String,
+    pub(crate) columns: GroupColumns,
+    pub(crate) attributes: Attributes,
+    pub(crate) grants: GrantSet,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: i32,
+    pub(crate) parent: Option<i32>,
+    pub(crate) name: String,
+    pub(crate) protocol: String,
+    pub(crate) columns: ConnectionColumns,
+    /// The digest of its parameters, computed by the database.
+    pub(crate) digest: Digest,
+    /// Its parameters, read only where the digest is not the file's.
+    pub(crate) parameters: Option<Parameters>,
+    pub(crate) attributes: Attributes,
+    pub(crate) grants: GrantSet,
+}
+
+/// A sharing profile of a connection.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    pub(crate) id: i32,
+    pub(crate) connection: i32,
+    pub(crate) name: String,
+    /// These are few and short.
+    pub(crate) parameters: Parameters,
+    pub(crate) attributes: Attributes,
+    pub(crate) grants: GrantSet,
+}

@@ -1,0 +1,109 @@
+//! Who is granted something: found among those there are, or made.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Change, EntityChange, EntityStep, Id, Policy};
+use crate::sidecars::guacamole::{
+    desired::Desired,
+    document::Password,
+    model::{Finding, Grantee, GranteeKind},
+    observed,
+};
+
+/// The entities there are, and those that are to be made.
+pub(super) struct Entities<'a, 'p> {
+    desired: &'a Desired,
+    policy: &'p Policy,
+    known: HashMap<Name, &'a observed::Entity>,
+    used: BTreeMap<Name, Id>,
+    new: usize,
+    pub(super) changes: Vec<Change<'a>>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) grantees: BTreeMap<Id, Grantee>,
+}
+
+/// A name, with its letters in one case where their case doesn't count.
+type Name = (GranteeKind, String);
+
+impl<'a, 'p> Entities<'a, 'p> {
+    pub(super) fn new(desired: &'a Desired, observed: &'a [observed::Entity], policy: &'p Policy) -> Self {
+        let mut known: HashMap<Name, &observed::Entity> = HashMap::with_capacity(observed.len());
+        let mut findings = Vec::new();
+        for entity in observed {
+            if let Some(other) = known.insert(folded(policy, entity.kind, &entity.name), entity) {
+                let names = format!("{:?} and {:?}", other.name, entity.name);
+                let message =
+                    "their names differ only in the case of letters, which doesn't count here, so neither can sign in: remove one";
+                findings.push(Finding::warning(names, message));
+            }
+        }
+        let (used, grantees) = (BTreeMap::new(), BTreeMap::new());
+        Self { desired, policy, known, used, new: 0, changes: Vec::new(), findings, grantees }
+    }
+
+    /// How many are new.
+    pub(super) const fn count_new(&self) -> usize {
+        self.new
+    }
+
+    /// The entity of a grantee; none if it isn't there and must not be made.
+    pub(super) fn find_or_make(&mut self, grantee: &Grantee, subject: &str) -> Option<Id> {
+        let name = folded(self.policy, grantee.kind, &grantee.name);
+        if let Some(id) = self.used.get(&name) {
+            return Some(*id);
+        }
+        let known = self.known.get(&name).copied();
+        if known.is_none() && !self.may_make(grantee) {
+            let message = format!("{grantee} does not exist, and making users is switched off: nothing is granted to it");
+            self.findings.push(Finding::warning(subject, message));
+            return None;
+        }
+        let password = self.password(grantee);
+        let (id, step) = match known {
+            None => {
+                self.new += 1;
+                (Id::New(self.new - 1), Some(EntityStep::Create))
+            }
+            Some(entity) if !entity.has_account => (Id::Known(entity.id), Some(EntityStep::AddAccount)),
+            Some(entity) => {
+                let is_changed = password.is_some_and(|password| entity.password.as_ref().is_none_or(|stored| !stored.fits(password)));
+                (Id::Known(entity.id), is_changed.then_some(EntityStep::SetPassword))
+            }
+        };
+        let grantee = known.map_or_else(|| grantee.clone(), |entity| Grantee { kind: grantee.kind, name: entity.name.as_str().into() });
+        self.changes.extend(step.map(|step| Change::Entity(EntityChange { id, grantee: grantee.clone(), step, password })));
+        self.used.insert(name, id);
+        self.grantees.insert(id, grantee);
+        Some(id)
+    }
+
+    /// Remembers who is meant by a number, for those that are only revoked.
+    pub(super) fn name(&mut self, entity: &observed::Entity) {
+        let grantee = || Grantee { kind: entity.kind, name: entity.name.as_str().into() };
+        self.grantees.entry(Id::Known(entity.id)).or_insert_with(grantee);
+    }
+
+    /// A user with an entry of its own is to be there in any case.
+    fn may_make(&self, grantee: &Grantee) -> bool {
+        self.policy.create_users || (grantee.kind == GranteeKind::User && self.desired.users.contains_key(&grantee.name))
+    }
+
+    fn password(&self, grantee: &Grantee) -> Option<&'a secrecy::SecretString> {
+        if grantee.kind != GranteeKind::User {
+            return None;
+        }
+        match &self.desired.users.get(&grantee.name)?.password {
+            Password::Given(password) => Some(password),
+            // A file that could not be read is a finding of its own.
+            Password::None | Password::File(_) => None,
+        }
+    }
+}
+
+fn folded(policy: &Policy, kind: GranteeKind, name: &str) -> Name {
+    let is_sensitive = match kind {
+        GranteeKind::User => policy.case.users,
+        GranteeKind::UserGroup => policy.case.user_groups,
+    };
+    (kind, if is_sensitive { name.to_owned() } else { name.to_lowercase() })
+}

@@ -1,0 +1,105 @@
+//! Who may see what: what is granted because a file says so, and revoked when it no longer does.
+//!
+//! Guacamole's tree shows a connection only to those who may also read every group it lies in, so each grant brings those with it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::{Details, Id, Record, tree::Tree};
+use crate::sidecars::guacamole::{
+    marks::{self, Attributes, GrantSet},
+    model::Permission,
+    observed::Observed,
+};
+
+/// Grants, by rows that may be new.
+pub(super) type Wanted = BTreeSet<(Id, Permission)>;
+
+/// What must be granted, revoked and recorded on an object that has these attributes and grants now. What is wanted and there already is
+/// recorded, too: from now on a file answers for it. What is neither wanted nor recorded is somebody else's.
+pub(super) fn compare<'a>(
+    details: &mut Details<'a>,
+    wanted: &Wanted,
+    retained: &GrantSet,
+    now: Option<(&'a Attributes, &GrantSet)>,
+    owner: &str,
+) {
+    let (nothing, no_grants) = (Attributes::new(), GrantSet::new());
+    let (attributes, granted) = now.unwrap_or((&nothing, &no_grants));
+    let recorded = marks::recorded_grants(attributes, owner);
+    let is_there = |(entity, permission): &(Id, Permission)| matches!(entity, Id::Known(id) if granted.contains(&(*id, *permission)));
+    details.granted = wanted.iter().filter(|grant| !is_there(grant)).copied().collect();
+    let known = |(entity, permission): &(i32, Permission)| (Id::Known(*entity), *permission);
+    let is_over = |grant: &&(i32, Permission)| !wanted.contains(&known(grant)) && !retained.contains(grant);
+    details.revoked = recorded.iter().filter(is_over).filter(|grant| granted.contains(grant)).copied().collect();
+    let record: Wanted = wanted.iter().copied().chain(retained.iter().map(known)).collect();
+    if !recorded.iter().map(known).eq(record.iter().copied()) {
+        let names = now.map(|(attributes, _)| marks::record_names(attributes, owner)).unwrap_or_default();
+        details.record = Some(Record { grants: record, names });
+    }
+}
+
+/// Where each connection will stand and what will be revoked on it, if that is to change.
+pub(super) struct Changed<'a> {
+    pub(super) removed: HashSet<i32>,
+    pub(super) moved: HashMap<i32, Option<Id>>,
+    pub(super) revoked: HashMap<i32, &'a [(i32, Permission)]>,
+}
+
+/// Of the grants on groups that files no longer ask for, those that somebody still needs: another owner, or whoever may see something
+/// below that stays.
+pub(super) fn retained(
+    wanted: &BTreeMap<Id, Wanted>,
+    observed: &Observed,
+    changed: &Changed<'_>,
+    tree: &Tree<'_>,
+    owner: &str,
+) -> HashMap<i32, GrantSet> {
+    let is_wanted = |group: i32, (entity, permission): &(i32, Permission)| {
+        wanted.get(&Id::Known(group)).is_some_and(|wanted| wanted.contains(&(Id::Known(*entity), *permission)))
+    };
+    let over: Vec<(&_, GrantSet)> = observed
+        .groups
+        .iter()
+        .map(|group| {
+            let recorded = marks::recorded_grants(&group.attributes, owner);
+            (group, recorded.into_iter().filter(|grant| !is_wanted(group.id, grant)).collect::<GrantSet>())
+        })
+        .filter(|(_, over)| !over.is_empty())
+        .collect();
+    if over.is_empty() {
+        return HashMap::new();
+    }
+    let needed = needed(observed, changed, tree, owner);
+    let retain = |(group, over): (&crate::sidecars::guacamole::observed::Group, GrantSet)| {
+        let of_others = marks::grants_of_others(&group.attributes, owner);
+        let is_needed = |(entity, permission): &(i32, Permission)| {
+            of_others.contains(&(*entity, *permission)) || (*permission == Permission::Read && needed.contains(&(group.id, *entity)))
+        };
+        (group.id, over.into_iter().filter(is_needed).collect())
+    };
+    over.into_iter().map(retain).collect()
+}
+
+/// Which entities will still see something in which groups, but for what they see of the groups themselves because of us.
+fn needed(observed: &Observed, changed: &Changed<'_>, tree: &Tree<'_>, owner: &str) -> HashSet<(i32, i32)> {
+    let mut needed = HashSet::new();
+    let mut need = |groups: &[Id], entity: i32| {
+        needed.extend(groups.iter().filter_map(|group| match group {
+            Id::Known(group) => Some((*group, entity)),
+            Id::New(_) => None,
+        }));
+    };
+    for connection in observed.connections.iter().filter(|connection| !changed.removed.contains(&connection.id)) {
+        let parent = changed.moved.get(&connection.id).copied().unwrap_or_else(|| connection.parent.map(Id::Known));
+        let groups = tree.with_ancestors(parent);
+        let revoked = changed.revoked.get(&connection.id).copied().unwrap_or_default();
+        let staying = connection.grants.iter().filter(|grant| !groups.is_empty() && !revoked.contains(grant));
+        staying.for_each(|(entity, _)| need(&groups, *entity));
+    }
+    for group in &observed.groups {
+        let recorded = marks::recorded_grants(&group.attributes, owner);
+        let above = tree.with_ancestors(group.parent.map(Id::Known));
+        group.grants.difference(&recorded).for_each(|(entity, _)| need(&above, *entity));
+    }
+    needed
+}

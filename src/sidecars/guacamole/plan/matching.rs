@@ -1,0 +1,141 @@
+//! Which connection of the database is which of the files.
+//!
+//! A connection is known by the mark of its origin, so it stays the same one when it is renamed or moved. Failing that, one of ours at the
+//! wanted place whose own origin is gone is taken over: its file was renamed. What stands there unmarked is somebody else's.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Id, Policy};
+use crate::sidecars::guacamole::{
+    document, marks,
+    model::{Finding, Origin},
+    observed,
+};
+
+/// What stands for a wanted connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Match<'a> {
+    /// Nothing yet.
+    New,
+    /// This one.
+    Same(&'a observed::Connection),
+    /// Something that is in the way; a finding says what.
+    Blocked,
+}
+
+/// All matches.
+pub(super) struct Matches<'a> {
+    /// In the order of the wanted connections.
+    pub(super) of_desired: Vec<Match<'a>>,
+    /// Ours, with nothing in the files to stand for.
+    pub(super) orphans: Vec<(&'a observed::Connection, Origin)>,
+    /// How many bear our mark.
+    pub(super) ours: usize,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// The group that something is in; none is the root.
+pub(super) type Container = Option<Id>;
+
+type Place<'a> = (Container, &'a str);
+
+/// The connections of the database, by what they can be known by.
+struct Index<'a> {
+    by_origin: HashMap<Origin, Vec<&'a observed::Connection>>,
+    by_place: HashMap<Place<'a>, Vec<&'a observed::Connection>>,
+}
+
+impl<'a> Index<'a> {
+    fn new(observed: &'a [observed::Connection], policy: &Policy) -> Self {
+        let (mut by_origin, mut by_place): (HashMap<_, Vec<_>>, HashMap<_, Vec<_>>) = (HashMap::new(), HashMap::new());
+        for connection in observed {
+            by_place.entry(place_of(connection)).or_default().push(connection);
+            if let Some(origin) = origin_of(connection, policy) {
+                by_origin.entry(origin).or_default().push(connection);
+            }
+        }
+        Self { by_origin, by_place }
+    }
+
+    fn at<'s>(&'s self, place: Place<'s>) -> &'s [&'a observed::Connection] {
+        self.by_place.get(&place).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// Where a connection stands now.
+pub(super) fn place_of(connection: &observed::Connection) -> Place<'_> {
+    (connection.parent.map(Id::Known), &connection.name)
+}
+
+/// Where a connection comes from, if it is ours.
+fn origin_of(connection: &observed::Connection, policy: &Policy) -> Option<Origin> {
+    marks::owner(&connection.attributes).filter(|(owner, _)| *owner == policy.owner).map(|(_, origin)| origin)
+}
+
+/// Matches wanted connections, each with the group it is to stand in, or none if there is no such place.
+pub(super) fn matches<'a>(
+    desired: &[(&document::Connection, Option<Container>)],
+    observed: &'a [observed::Connection],
+    policy: &Policy,
+) -> Matches<'a> {
+    let index = Index::new(observed, policy);
+    let wanted: HashSet<&Origin> = desired.iter().map(|(connection, _)| &connection.origin).collect();
+    let mut findings = Vec::new();
+    let mut taken: HashSet<i32> = HashSet::new();
+    let mut of_desired = Vec::with_capacity(desired.len());
+    for (connection, parent) in desired {
+        let Some(parent) = parent else {
+            // Its old self stays as it is.
+            taken.extend(index.by_origin.get(&connection.origin).into_iter().flatten().map(|known| known.id));
+            of_desired.push(Match::Blocked);
+            continue;
+        };
+        let place = (*parent, connection.name.as_str());
+        let found = by_mark(&index, connection, place, &mut findings).map_or_else(|| by_place(&index, place, &wanted, policy), Match::Same);
+        match found {
+            Match::Same(known) => drop(taken.insert(known.id)),
+            Match::Blocked => findings.push(Finding::error(connection.subject(), in_the_way())),
+            Match::New => {}
+        }
+        of_desired.push(found);
+    }
+    let ours: Vec<_> = observed.iter().filter_map(|connection| Some((connection, origin_of(connection, policy)?))).collect();
+    let count = ours.len();
+    let is_orphan = |(connection, origin): &(&observed::Connection, Origin)| !taken.contains(&connection.id) && !wanted.contains(origin);
+    Matches { of_desired, orphans: ours.into_iter().filter(is_orphan).collect(), ours: count, findings }
+}
+
+/// What an author is told whose connection's place is somebody else's.
+pub(super) fn in_the_way() -> String {
+    "a connection of this name that is not ours stands in the same group: rename one, or have it taken over with ADOPT=true".to_owned()
+}
+
+fn by_mark<'a>(
+    index: &Index<'a>,
+    desired: &document::Connection,
+    place: Place<'_>,
+    findings: &mut Vec<Finding>,
+) -> Option<&'a observed::Connection> {
+    let marked = index.by_origin.get(&desired.origin)?;
+    let found = marked.iter().find(|known| place_of(known) == place).or_else(|| marked.iter().min_by_key(|known| known.id))?;
+    for copy in marked.iter().filter(|known| known.id != found.id) {
+        let message = format!("{:?} bears the same mark, as copies do: it is left alone", copy.name);
+        findings.push(Finding::warning(desired.subject(), message));
+    }
+    Some(found)
+}
+
+fn by_place<'a>(index: &Index<'a>, place: Place<'_>, wanted: &HashSet<&Origin>, policy: &Policy) -> Match<'a> {
+    let there = index.at(place);
+    let Some(first) = there.iter().copied().min_by_key(|known| known.id) else { return Match::New };
+    let is_abandoned = |known: &&observed::Connection| origin_of(known, policy).is_some_and(|origin| !wanted.contains(&origin));
+    if let Some(ours) = there.iter().copied().filter(is_abandoned).min_by_key(|known| known.id) {
+        return Match::Same(ours);
+    }
+    match origin_of(first, policy) {
+        // It moves away, or is in the way; that is judged when all are matched.
+        Some(_) => Match::New,
+        None if policy.adopt && marks::owner(&first.attributes).is_none() => Match::Same(first),
+        None => Match::Blocked,
+    }
+}

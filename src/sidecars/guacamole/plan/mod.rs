@@ -1,0 +1,193 @@
+//! What must be written so that the database holds what the files want: a pure function of both.
+//!
+//! The plan of an applied plan is empty. What can't be done for one entry is a finding, and leaves the others as they are.
+
+mod connections;
+mod entities;
+mod grants;
+mod matching;
+mod removal;
+mod show;
+mod tree;
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use secrecy::SecretString;
+
+use super::{
+    desired::Desired,
+    document,
+    model::{CaseSensitivity, Finding, Grantee, GroupColumns, GroupPath, Permission},
+    observed::{self, Observed},
+};
+
+pub(crate) use removal::Refusal;
+
+/// What is up to the user, besides the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// In whose name we mark what we make. Provisioners with different files and one database need different ones.
+    pub(crate) owner: String,
+    /// Whether what is ours goes when no file wants it any more.
+    pub(crate) prune: bool,
+    /// How many percent of our connections one pass may remove.
+    pub(crate) prune_limit: u8,
+    /// Whether connections become ours that somebody else has made where a file wants one.
+    pub(crate) adopt: bool,
+    /// Whether users and user groups are made that a file names and the database lacks.
+    pub(crate) create_users: bool,
+    pub(crate) case: CaseSensitivity,
+}
+
+/// A row: one there is, by its number, or a new one, by its place among the new ones of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Id {
+    Known(i32),
+    New(usize),
+}
+
+/// All that is to be written, in an order in which nothing refers to what comes later.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) changes: Vec<Change<'a>>,
+    /// How many new rows need numbers.
+    pub(crate) new: NewRows,
+    /// Set if more would be removed than may be; then nothing is.
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) findings: Vec<Finding>,
+    /// Who is meant by the numbers in grants.
+    grantees: BTreeMap<Id, Grantee>,
+}
+
+/// How many rows are new, by table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct NewRows {
+    pub(crate) entities: usize,
+    pub(crate) groups: usize,
+    pub(crate) connections: usize,
+    pub(crate) profiles: usize,
+}
+
+/// Something to write, whole or not at all.
+#[derive(Debug)]
+pub(crate) enum Change<'a> {
+    Entity(EntityChange<'a>),
+    Group(Box<GroupChange<'a>>),
+    RemoveConnection(&'a observed::Connection),
+    Connection(Box<ConnectionChange<'a>>),
+    RemoveGroup(&'a observed::Group),
+}
+
+/// A user or a user group.
+#[derive(Debug)]
+pub(crate) struct EntityChange<'a> {
+    pub(crate) id: Id,
+    pub(crate) grantee: Grantee,
+    pub(crate) step: EntityStep,
+    /// What signs the user in; none is a password that nothing fits.
+    pub(crate) password: Option<&'a SecretString>,
+}
+
+/// What an entity lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntityStep {
+    /// Everything.
+    Create,
+    /// Its row as a user or a user group.
+    AddAccount,
+    /// The password that its file gives it.
+    SetPassword,
+}
+
+/// A connection group: a new one, other columns, or other grants.
+#[derive(Debug)]
+pub(crate) struct GroupChange<'a> {
+    pub(crate) id: Id,
+    pub(crate) path: GroupPath,
+    /// The group it lies in; none is the root.
+    pub(crate) parent: Option<Id>,
+    /// Its columns, if they are to be written.
+    pub(crate) columns: Option<Cow<'a, GroupColumns>>,
+    pub(crate) details: Details<'a>,
+}
+
+/// A connection: a new one, or what is different.
+#[derive(Debug)]
+pub(crate) struct ConnectionChange<'a> {
+    pub(crate) id: Id,
+    pub(crate) desired: &'a document::Connection,
+    pub(crate) before: Option<&'a observed::Connection>,
+    pub(crate) parent: Option<Id>,
+    /// Whether its row is to be written.
+    pub(crate) writes_row: bool,
+    /// Whether another one moves to where it stands, so that it must be out of the way first.
+    pub(crate) vacates: bool,
+    pub(crate) details: Details<'a>,
+    pub(crate) profiles: Vec<ProfileChange<'a>>,
+    pub(crate) removed_profiles: Vec<&'a observed::Profile>,
+}
+
+/// A sharing profile: a new one, or what is different.
+#[derive(Debug)]
+pub(crate) struct ProfileChange<'a> {
+    pub(crate) id: Id,
+    pub(crate) name: &'a str,
+    pub(crate) details: Details<'a>,
+}
+
+/// What objects of several kinds have.
+#[derive(Debug, Default)]
+pub(crate) struct Details<'a> {
+    pub(crate) parameters: Vec<&'a (Cow<'static, str>, SecretString)>,
+    pub(crate) removed_parameters: Vec<&'a str>,
+    pub(crate) attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub(crate) removed_attributes: Vec<&'a str>,
+    pub(crate) granted: Vec<(Id, Permission)>,
+    pub(crate) revoked: Vec<(i32, Permission)>,
+    /// What is to be recorded as granted by us, if the record is to be written.
+    pub(crate) record: Option<Record<'a>>,
+}
+
+impl Details<'_> {
+    fn is_empty(&self) -> bool {
+        let Self { parameters, removed_parameters, attributes, removed_attributes, granted, revoked, record } = self;
+        parameters.is_empty()
+            && removed_parameters.is_empty()
+            && attributes.is_empty()
+            && removed_attributes.is_empty()
+            && granted.is_empty()
+            && revoked.is_empty()
+            && record.is_none()
+    }
+}
+
+/// What we granted on an object.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) grants: BTreeSet<(Id, Permission)>,
+    /// The attributes that hold the record now.
+    pub(crate) names: Vec<&'a str>,
+}
+
+impl Plan<'_> {
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// Plans what is to be written.
+pub(crate) fn plan<'a>(desired: &'a Desired, observed: &'a Observed, policy: &Policy) -> Plan<'a> {
+    connections::Planner::new(desired, observed, policy).plan()
+}
+
+/// The connections whose parameters must be read before a plan can say what is different in them.
+pub(crate) fn stale(desired: &Desired, observed: &Observed, policy: &Policy) -> Vec<i32> {
+    connections::Planner::new(desired, observed, policy).stale()
+}
+
+#[cfg(test)]
+mod tests;

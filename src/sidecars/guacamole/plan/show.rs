@@ -1,0 +1,132 @@
+//! A plan in words, for people. Values that may be secrets are masked.
+
+use std::fmt::{self, Display, Write};
+
+use secrecy::ExposeSecret;
+
+use super::{Change, ConnectionChange, Details, EntityStep, Id, Plan};
+use crate::sidecars::guacamole::{
+    model::{Parameters, Permission},
+    parameters::may_be_shown,
+};
+
+/// What stands in the place of a value that nobody may see.
+const MASK: &str = "(hidden)";
+
+impl Display for Plan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.changes.iter().try_for_each(|change| self.change(f, change))?;
+        if self.changes.iter().any(is_revocation) {
+            writeln!(f, "note: sessions that are open stay open; what is revoked counts from the next connection on")?;
+        }
+        if let Some(refusal) = &self.refusal {
+            writeln!(f, "refused: {refusal}")?;
+        }
+        Ok(())
+    }
+}
+
+fn is_revocation(change: &Change<'_>) -> bool {
+    match change {
+        Change::RemoveConnection(_) => true,
+        Change::Connection(change) => !change.details.revoked.is_empty(),
+        Change::Entity(_) | Change::Group(_) | Change::RemoveGroup(_) => false,
+    }
+}
+
+impl Plan<'_> {
+    fn change(&self, f: &mut fmt::Formatter<'_>, change: &Change<'_>) -> fmt::Result {
+        match change {
+            Change::Entity(change) => match change.step {
+                EntityStep::Create => writeln!(f, "+ {}", change.grantee),
+                EntityStep::AddAccount => writeln!(f, "~ {}\n    its missing row is added", change.grantee),
+                EntityStep::SetPassword => writeln!(f, "~ {}\n    password: {MASK} -> {MASK}", change.grantee),
+            },
+            Change::Group(change) => {
+                writeln!(f, "{} connection group {}", sign(change.id), change.path)?;
+                if let Some(columns) = change.columns.as_ref().filter(|columns| columns.is_balancing) {
+                    writeln!(f, "    type: {}", columns.type_name())?;
+                }
+                self.details(f, &change.details, "", None)
+            }
+            Change::RemoveConnection(connection) => writeln!(f, "- connection {:?} ({})", connection.name, connection.protocol),
+            Change::Connection(change) => self.connection(f, change),
+            Change::RemoveGroup(group) => writeln!(f, "- connection group {:?}", group.name),
+        }
+    }
+
+    fn connection(&self, f: &mut fmt::Formatter<'_>, change: &ConnectionChange<'_>) -> fmt::Result {
+        let desired = change.desired;
+        writeln!(f, "{} connection {:?} ({}), from {}", sign(change.id), desired.name, desired.protocol, desired.origin)?;
+        if let Some(before) = change.before {
+            let mut line =
+                |what: &str, old: &str, new: &str| if old == new { Ok(()) } else { writeln!(f, "    {what}: {old:?} -> {new:?}") };
+            line("name", &before.name, &desired.name)?;
+            line("protocol", &before.protocol, &desired.protocol)?;
+            if before.parent.map(Id::Known) != change.parent {
+                writeln!(f, "    moved to another group")?;
+            }
+            if before.columns != desired.columns {
+                writeln!(f, "    limits, weight or proxy changed")?;
+            }
+        }
+        let before = change.before.and_then(|before| before.parameters.as_ref());
+        self.details(f, &change.details, &desired.protocol, before)?;
+        for profile in &change.profiles {
+            writeln!(f, "    {} sharing profile {:?}", sign(profile.id), profile.name)?;
+        }
+        change.removed_profiles.iter().try_for_each(|profile| writeln!(f, "    - sharing profile {:?}", profile.name))
+    }
+
+    fn details(&self, f: &mut fmt::Formatter<'_>, details: &Details<'_>, protocol: &str, before: Option<&Parameters>) -> fmt::Result {
+        for (name, value) in &details.parameters {
+            let shown = |value: &str| if may_be_shown(protocol, name) { format!("{value:?}") } else { MASK.to_owned() };
+            let old = before.into_iter().flatten().find(|(known, _)| known == name).map(|(_, old)| shown(old.expose_secret()));
+            let old = old.map(|old| format!("{old} -> ")).unwrap_or_default();
+            writeln!(f, "    {name}: {old}{}", shown(value.expose_secret()))?;
+        }
+        details.removed_parameters.iter().try_for_each(|name| writeln!(f, "    {name}: removed"))?;
+        for (name, value) in details.attributes.iter().filter(|(name, _)| !name.starts_with(super::super::marks::PREFIX)) {
+            writeln!(f, "    attribute {name}: {value:?}")?;
+        }
+        details.granted.iter().try_for_each(|(entity, permission)| self.grant(f, "granted to", *entity, *permission))?;
+        details.revoked.iter().try_for_each(|(entity, permission)| self.grant(f, "revoked from", Id::Known(*entity), *permission))
+    }
+
+    fn grant(&self, f: &mut fmt::Formatter<'_>, verb: &str, entity: Id, permission: Permission) -> fmt::Result {
+        write!(f, "    {} {verb} ", permission.as_str())?;
+        match self.grantees.get(&entity) {
+            Some(grantee) => writeln!(f, "{grantee}"),
+            None => writeln!(f, "somebody unknown"),
+        }
+    }
+}
+
+const fn sign(id: Id) -> char {
+    match id {
+        Id::New(_) => '+',
+        Id::Known(_) => '~',
+    }
+}
+
+/// How many changes of each kind a plan has, for logs.
+impl Plan<'_> {
+    pub(crate) fn summary(&self) -> String {
+        let count = |is_one: fn(&Change<'_>) -> bool| self.changes.iter().filter(|change| is_one(change)).count();
+        let created = |change: &Change<'_>| matches!(change, Change::Connection(change) if change.before.is_none());
+        let changed = |change: &Change<'_>| matches!(change, Change::Connection(change) if change.before.is_some());
+        let mut text = String::new();
+        for (number, what) in [
+            (count(created), "connections created"),
+            (count(changed), "changed"),
+            (count(|change| matches!(change, Change::RemoveConnection(_))), "removed"),
+            (count(|change| matches!(change, Change::Group(_) | Change::RemoveGroup(_))), "groups changed"),
+            (count(|change| matches!(change, Change::Entity(_))), "users changed"),
+        ] {
+            let separator = if text.is_empty() { "" } else { ", " };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{separator}{number} {what}");
+        }
+        text
+    }
+}

@@ -1,0 +1,347 @@
+//! The provisioner at work: a pass, and when the next one comes.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use prometheus_client::registry::Registry;
+use secrecy::SecretString;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::Client;
+
+use super::{
+    apply, folder,
+    folder::ConfigurationError,
+    metrics::Metrics,
+    model::Finding,
+    observe,
+    plan::{self, Policy},
+    properties::{DatabaseSettings, Properties, PropertyError},
+    settled::{self, Settled},
+    watch::Watch,
+};
+use crate::{
+    postgres::{
+        failure::Failure,
+        session::{ConnectError, Session, Target},
+    },
+    runtime::{
+        backoff::{Backoff, jittered},
+        complaint::{Complaint, with_causes},
+        pulse::Pulse,
+        readiness::Gate,
+        shutdown::Shutdown,
+    },
+};
+
+/// Pauses after a pass that failed.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longer than a pass takes that gets anywhere.
+pub(crate) const PASS_LIMIT: Duration = Duration::from_secs(120);
+/// How often the loop says that it lives.
+pub(crate) const BEAT: Duration = Duration::from_secs(10);
+
+/// Begins a transaction that others who write wait for: the number stands for Guacamole's tables in all provisioners of ours. The lock
+/// comes first; each statement then sees what was committed before it.
+const BEGIN: &str =
+    "BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '60s'; SELECT pg_advisory_xact_lock(7305808869229538676)";
+/// Begins a transaction in which nothing can be written.
+const BEGIN_TO_LOOK: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '60s'";
+
+/// How the provisioner works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder of connection files.
+    pub connections: PathBuf,
+    /// The folder of `guacamole.properties`.
+    pub configuration: PathBuf,
+    /// The database, where it is not as the properties say.
+    pub database: DatabaseSettings,
+    /// A file with the role's password, instead of the properties'.
+    pub password_file: Option<PathBuf>,
+    /// How long to wait before the database is first tried.
+    pub startup_delay: Duration,
+    /// Time between passes if no file changes.
+    pub interval: Duration,
+    /// Most rows of one statement.
+    pub batch_size: usize,
+    /// In whose name connections are marked.
+    pub owner: String,
+    /// Whether connections of ours go when no file wants them any more.
+    pub prune: bool,
+    /// How many percent of our connections one pass may remove.
+    pub prune_limit: u8,
+    /// Whether connections that somebody else made become ours where a file wants one.
+    pub adopt: bool,
+    /// Whether users and user groups are made that a file names and the database lacks.
+    pub create_users: bool,
+}
+
+/// Why a pass came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The configuration can't be read.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Property(#[from] PropertyError),
+    /// The database can't be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The database has no tables of Guacamole's yet.
+    #[error("{database} has no tables of Guacamole's yet: they are waited for")]
+    NoSchema {
+        /// The database.
+        database: String,
+        /// What it says.
+        #[source]
+        source: Failure,
+    },
+    /// The database did not do it.
+    #[error("the database did not do it")]
+    Database(#[from] Failure),
+}
+
+/// What a pass found and did.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// What authors should look at.
+    pub findings: Vec<Finding>,
+    /// How many changes were written, or would be.
+    pub changes: usize,
+    /// Whether there was nothing to write.
+    pub was_alike: bool,
+    /// The changes in words: a count of each kind.
+    pub summary: String,
+    /// The changes in full, without secrets, if they were only looked at.
+    pub plan: Option<String>,
+    /// Why nothing was removed, and how many connections that concerns.
+    pub refusal: Option<(usize, String)>,
+}
+
+/// Whether a pass writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Write,
+    Look,
+}
+
+/// The provisioner.
+#[derive(Debug)]
+pub struct Provisioner {
+    settings: Settings,
+    metrics: Metrics,
+    /// How things were when there was nothing to write, if the last pass left them so.
+    settled: Mutex<Option<Settled>>,
+}
+
+impl Provisioner {
+    /// A provisioner that counts in this registry.
+    #[must_use]
+    pub fn new(settings: Settings, registry: &mut Registry) -> Self {
+        Self { settings, metrics: Metrics::new(registry), settled: Mutex::default() }
+    }
+
+    /// Keeps files and database alike until shutdown. A pass that is under way then is given up, and undone by the server.
+    pub async fn run(self, gate: Gate, pulse: Pulse, shutdown: Shutdown) {
+        let beat = async {
+            loop {
+                pulse.beat();
+                sleep(BEAT).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown.closing() => {}
+            () = self.keep_alike(&gate) => {}
+            () = beat => {}
+        }
+    }
+
+    async fn keep_alike(&self, gate: &Gate) {
+        let watch =
+            Watch::new().inspect_err(|error| tracing::warn!(%error, "changes of files can't be noticed; looking now and then")).ok();
+        sleep(self.settings.startup_delay).await;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let (mut complaint, mut said) = (Complaint::default(), BTreeSet::new());
+        loop {
+            self.follow(watch.as_ref());
+            let pause = match self.pass().await {
+                Ok(report) => {
+                    backoff.reset();
+                    complaint.settle();
+                    tell(&report, &mut said, gate);
+                    jittered(self.settings.interval)
+                }
+                Err(error) => {
+                    let pause = backoff.pause();
+                    if complaint.is_new(&error) {
+                        tracing::warn!(error = with_causes(&error), "files and database can't be compared; trying again");
+                    }
+                    gate.close_with(with_causes(&error));
+                    pause
+                }
+            };
+            wait(watch.as_ref(), pause).await;
+        }
+    }
+
+    fn follow(&self, watch: Option<&Watch>) {
+        let Some(watch) = watch else { return };
+        if let Err(error) = watch.follow(&folder::watched(&self.settings.connections, &self.settings.configuration)) {
+            tracing::warn!(%error, "changes of some files can't be noticed; looking now and then");
+        }
+    }
+
+    /// Makes the database what the files want, once.
+    pub async fn pass(&self) -> Result<Report, PassError> {
+        let start = Instant::now();
+        let passed = self.compare(Mode::Write).await;
+        self.metrics.passed(start.elapsed(), passed.is_ok());
+        if let Ok(report) = &passed {
+            self.metrics.changed(report.changes);
+            self.metrics.found(&report.findings, report.refusal.as_ref().map_or(0, |(count, _)| *count));
+        }
+        passed
+    }
+
+    /// Says what a pass would do.
+    pub async fn look(&self) -> Result<Report, PassError> {
+        self.compare(Mode::Look).await
+    }
+
+    async fn compare(&self, mode: Mode) -> Result<Report, PassError> {
+        let (target, policy) = self.target()?;
+        let session = Session::open(&target).await?;
+        let work = session.run(async |client| self.transact(client, &policy, mode).await);
+        let done = match timeout(PASS_LIMIT, work).await {
+            Ok(done) => done,
+            Err(_) => Err(Failure::Unreachable(format!("it took longer than {PASS_LIMIT:?}"))),
+        };
+        done.map_err(|failure| match failure.code() {
+            Some(UNDEFINED_TABLE) => PassError::NoSchema { database: target.to_string(), source: failure },
+            _ => PassError::Database(failure),
+        })
+    }
+
+    /// The database and the policy, read anew for each pass: a password that was changed counts from the next one on.
+    fn target(&self) -> Result<(Target, Policy), PassError> {
+        let settings = &self.settings;
+        let password = settings.password_file.as_deref().map(folder::read_password).transpose()?;
+        let properties = match folder::read_properties(&settings.configuration) {
+            Err(ConfigurationError::Missing { .. }) if password.is_some() => Properties::default(),
+            properties => properties?,
+        };
+        let mut target = properties.target(&settings.database)?;
+        if let Some(password) = password {
+            target.password = Some(password).filter(|password: &SecretString| !secrecy::ExposeSecret::expose_secret(password).is_empty());
+        }
+        let policy = Policy {
+            owner: settings.owner.clone(),
+            prune: settings.prune,
+            prune_limit: settings.prune_limit,
+            adopt: settings.adopt,
+            create_users: settings.create_users,
+            case: properties.case_sensitivity()?,
+        };
+        Ok((target, policy))
+    }
+
+    async fn transact(&self, client: &Client, policy: &Policy, mode: Mode) -> Result<Report, Failure> {
+        client.batch_execute(if mode == Mode::Write { BEGIN } else { BEGIN_TO_LOOK }).await?;
+        let report =
+            if mode == Mode::Write { self.write_unless_settled(client, policy).await? } else { self.decide(client, policy, mode).await? };
+        client.batch_execute("COMMIT").await?;
+        Ok(report)
+    }
+
+    /// Does nothing if nothing has changed since there was nothing to do. What is remembered was looked at before what it stands for, so a
+    /// change in between is found by the next pass.
+    async fn write_unless_settled(&self, client: &Client, policy: &Policy) -> Result<Report, Failure> {
+        let files = folder::digest(&self.settings.connections, &self.settings.configuration);
+        let database = settled::row_versions(client).await?;
+        let known = self.lock().take();
+        if let Some(known) = known.filter(|known| files == Some(known.files) && database == known.database) {
+            let report = known.report.clone();
+            *self.lock() = Some(known);
+            return Ok(report);
+        }
+        let report = self.decide(client, policy, Mode::Write).await?;
+        if let Some(files) = files.filter(|_| report.was_alike) {
+            *self.lock() = Some(Settled { files, database, report: report.clone() });
+        }
+        Ok(report)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Settled>> {
+        // It is whole after any panic.
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares files and database in full, and writes what is different, or only says what is.
+    async fn decide(&self, client: &Client, policy: &Policy, mode: Mode) -> Result<Report, Failure> {
+        let mut desired = folder::read_connections(&self.settings.connections);
+        let mut observed = observe::observe(client, &desired).await?;
+        let stale = plan::stale(&desired, &observed, policy);
+        observe::observe_parameters(client, &mut observed, &stale).await?;
+        let findings = std::mem::take(&mut desired.findings);
+        let mut plan = plan::plan(&desired, &observed, policy);
+        let (changes, was_alike, summary) = (plan.changes.len(), plan.is_empty(), plan.summary());
+        let mut report = Report { findings, changes, was_alike, summary, ..Report::default() };
+        report.findings.append(&mut plan.findings);
+        report.refusal = plan.refusal.map(|refusal| (refusal.unwanted, refusal.to_string()));
+        if mode == Mode::Look {
+            report.plan = Some(plan.to_string());
+        } else if !plan.is_empty() {
+            let applied = apply::apply(client, &plan, &policy.owner, self.settings.batch_size).await?;
+            report.changes = applied.written;
+            report.findings.extend(applied.findings);
+        }
+        Ok(report)
+    }
+}
+
+/// What PostgreSQL says of a table that isn't there.
+const UNDEFINED_TABLE: &str = "42P01";
+
+/// Waits for a change of files, but no longer than this.
+async fn wait(watch: Option<&Watch>, pause: Duration) {
+    let Some(watch) = watch else { return sleep(pause).await };
+    tokio::select! {
+        () = sleep(pause) => {}
+        changed = watch.changed() => match changed {
+            Ok(()) => tracing::debug!("files have changed"),
+            Err(error) => {
+                tracing::warn!(%error, "changes of files can't be noticed; looking now and then");
+                sleep(pause).await;
+            }
+        },
+    }
+}
+
+/// Says what is new, and shows how things are.
+fn tell(report: &Report, said: &mut BTreeSet<Finding>, gate: &Gate) {
+    if report.changes > 0 {
+        tracing::info!(changes = report.changes, "the database was changed: {}", report.summary);
+    }
+    let refusal = report.refusal.as_ref().map(|(_, text)| Finding::error("removal", text));
+    let findings: BTreeSet<Finding> = report.findings.iter().cloned().chain(refusal).collect();
+    for finding in findings.difference(said) {
+        match finding.severity {
+            super::Severity::Error => tracing::error!("{finding}"),
+            super::Severity::Warning => tracing::warn!("{finding}"),
+        }
+    }
+    for finding in said.difference(&findings) {
+        tracing::info!("settled: {finding}");
+    }
+    match findings.iter().next() {
+        None => gate.open(),
+        Some(first) => gate.open_with(format!("{} to look at; the first: {first}", findings.len())),
+    }
+    *said = findings;
+}

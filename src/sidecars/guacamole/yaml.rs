@@ -1,0 +1,243 @@
+//! The YAML of connection files, read as text: a parameter is a string to Guacamole, so what is written is what is meant.
+//!
+//! `port: 3389`, `0123` and `1e3` stay as they are written; `True` is `true`; null is absent. JSON is YAML.
+
+use std::collections::HashMap;
+
+use granit_parser::{Event, Parser, ScalarStyle, options};
+
+/// How deep collections may lie in each other. Connection files need five.
+const MAX_DEPTH: usize = 32;
+/// How many values aliases may add to those that are written.
+const MOST_EXPANDED: usize = 100_000;
+
+/// A value of a file.
+#[derive(Clone)]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// A scalar, as text.
+    Text(String),
+    /// A sequence.
+    List(Vec<Self>),
+    /// A mapping, in the order of the file; no key stands twice.
+    Map(Vec<(String, Self)>),
+}
+
+impl Value {
+    /// What it is, for messages. The value itself may be a secret.
+    pub(crate) const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Text(_) => "a text",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// It may hold secrets, so it only shows what it is.
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.type_name())
+    }
+}
+
+/// Why a file is no YAML that we read. It names the place, and nothing of what stands there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {problem}")]
+pub(crate) struct YamlError {
+    line: usize,
+    column: usize,
+    problem: String,
+}
+
+/// Reads the documents of a text. Empty documents are left out.
+pub(crate) fn read(text: &str) -> Result<Vec<Value>, YamlError> {
+    let options = options! { emit_comments: false, flow_nesting_limit: MAX_DEPTH, block_nesting_limit: MAX_DEPTH };
+    let mut builder = Builder::default();
+    for event in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = event.map_err(|error| YamlError {
+            line: error.marker().line(),
+            column: error.marker().col() + 1,
+            problem: error.info().clone(),
+        })?;
+        let at = |problem: &str| YamlError { line: span.start.line(), column: span.start.col() + 1, problem: problem.to_owned() };
+        builder.accept(event).map_err(at)?;
+    }
+    Ok(builder.documents)
+}
+
+/// Builds values from events.
+#[derive(Default)]
+struct Builder {
+    documents: Vec<Value>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Value>,
+    expanded: usize,
+}
+
+/// A collection whose end hasn't come.
+struct Open {
+    anchor: usize,
+    collection: Collection,
+}
+
+enum Collection {
+    List(Vec<Value>),
+    Map { members: Vec<(String, Value)>, key: Option<String> },
+}
+
+impl Builder {
+    fn accept(&mut self, event: Event<'_>) -> Result<(), &'static str> {
+        match event {
+            Event::DocumentStart(..) => {
+                self.anchors.clear();
+                Ok(())
+            }
+            Event::Scalar(text, style, anchor, _) => self.complete(scalar(text.into_owned(), style), anchor),
+            Event::SequenceStart(_, anchor, _) => self.open(Collection::List(Vec::new()), anchor),
+            Event::MappingStart(_, anchor, _) => self.open(Collection::Map { members: Vec::new(), key: None }, anchor),
+            Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
+                Some(Open { anchor, collection: Collection::List(items) }) => self.complete(Value::List(items), anchor),
+                Some(Open { anchor, collection: Collection::Map { members, .. } }) => self.complete(Value::Map(members), anchor),
+                None => Ok(()),
+            },
+            Event::Alias(anchor) => {
+                let value = self.anchors.get(&anchor).cloned().ok_or("the alias refers to a value that contains it")?;
+                self.expanded = self.expanded.saturating_add(size(&value));
+                if self.expanded > MOST_EXPANDED {
+                    return Err("aliases stand for too much: write the values out");
+                }
+                self.place(value)
+            }
+            // Marks of the stream.
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&mut self, collection: Collection, anchor: usize) -> Result<(), &'static str> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err("collections lie too deep in each other");
+        }
+        self.open.push(Open { anchor, collection });
+        Ok(())
+    }
+
+    fn complete(&mut self, value: Value, anchor: usize) -> Result<(), &'static str> {
+        // The parser numbers anchors from 1.
+        if anchor > 0 {
+            self.anchors.insert(anchor, value.clone());
+        }
+        self.place(value)
+    }
+
+    fn place(&mut self, value: Value) -> Result<(), &'static str> {
+        match self.open.last_mut().map(|open| &mut open.collection) {
+            None if matches!(value, Value::Null) => {}
+            None => self.documents.push(value),
+            Some(Collection::List(items)) => items.push(value),
+            Some(Collection::Map { members, key }) => match (key.take(), value) {
+                (Some(name), value) => members.push((name, value)),
+                (None, Value::Text(name)) if members.iter().any(|(known, _)| *known == name) => {
+                    return Err("this key stands there twice: remove one of the two");
+                }
+                (None, Value::Text(name)) => *key = Some(name),
+                (None, _) => return Err("a key must be a text"),
+            },
+        }
+        Ok(())
+    }
+}
+
+/// A scalar by the core schema of YAML 1.2, whose numbers we leave as they are written.
+fn scalar(text: String, style: ScalarStyle) -> Value {
+    if style != ScalarStyle::Plain {
+        return Value::Text(text);
+    }
+    match text.as_str() {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "true" | "True" | "TRUE" => Value::Text("true".to_owned()),
+        "false" | "False" | "FALSE" => Value::Text("false".to_owned()),
+        _ => Value::Text(text),
+    }
+}
+
+/// How many values a value is.
+fn size(value: &Value) -> usize {
+    1 + match value {
+        Value::Null | Value::Text(_) => 0,
+        Value::List(items) => items.iter().map(size).sum(),
+        Value::Map(members) => members.iter().map(|(_, value)| size(value)).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(value: &Value) -> String {
+        match value {
+            Value::Null => "null".to_owned(),
+            Value::Text(text) => format!("{text:?}"),
+            Value::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(",")),
+            Value::Map(members) => {
+                format!("{{{}}}", members.iter().map(|(key, value)| format!("{key}:{}", shown(value))).collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+
+    fn read_one(text: &str) -> String {
+        let values = read(text).unwrap();
+        assert_eq!(values.len(), 1, "{text}");
+        shown(&values[0])
+    }
+
+    #[test]
+    fn scalars_stay_as_they_are_written() {
+        for (written, read) in [
+            ("3389", "\"3389\""),
+            ("0123", "\"0123\""),
+            ("1e3", "\"1e3\""),
+            ("no", "\"no\""),
+            ("True", "\"true\""),
+            ("'True'", "\"True\""),
+            ("FALSE", "\"false\""),
+            ("~", "null"),
+            ("", "null"),
+            ("'~'", "\"~\""),
+            ("\"\"", "\"\""),
+            ("|\n  a\n  b\n", "\"a\\nb\\n\""),
+        ] {
+            assert_eq!(read_one(&format!("key: {written}\n")), format!("{{key:{read}}}"), "{written}");
+        }
+    }
+
+    #[test]
+    fn documents_lists_aliases_and_json_are_read() {
+        assert_eq!(read("a: 1\n---\n# empty\n---\n- b\n").unwrap().len(), 2);
+        assert_eq!(read_one("a: &a [x, y]\nb: *a\n"), r#"{a:["x","y"],b:["x","y"]}"#);
+        assert_eq!(read_one(r#"[{"name": "n", "port": 22, "on": true, "off": null}]"#), r#"[{name:"n",port:"22",on:"true",off:null}]"#);
+    }
+
+    #[test]
+    fn what_is_wrong_is_placed_and_never_shown() {
+        for (text, expected) in [
+            ("a: 1\nsecret: 1\nsecret: 2\n", "line 3, column 1: this key stands there twice: remove one of the two"),
+            ("? [a]\n: b\n", "line 1, column 5: a key must be a text"),
+            ("a: &a\n- *a\n", "line 2, column 3: the alias refers to a value that contains it"),
+        ] {
+            assert_eq!(read(text).map(|values| values.len()).unwrap_err().to_string(), expected);
+        }
+        let error = read("password: 'hunter2\n").map(|values| values.len()).unwrap_err().to_string();
+        assert!(error.starts_with("line ") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn neither_depth_nor_aliases_grow_without_bound() {
+        assert!(read(&"[".repeat(100_000)).is_err());
+        let level = |number: usize| format!("- &a{number} [{}]\n", [format!("*a{}", number - 1).as_str(); 9].join(", "));
+        let text: String = std::iter::once("- &a0 [x]\n".to_owned()).chain((1..20).map(level)).collect();
+        assert!(read(&text).map(|values| values.len()).unwrap_err().to_string().contains("aliases"));
+    }
+}

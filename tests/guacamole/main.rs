@@ -1,0 +1,10 @@
+//! The Guacamole connection provisioner on a real PostgreSQL with Guacamole's tables.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod application;
+mod files;
+mod removal;
+mod service;
+mod world;
+mod writes;

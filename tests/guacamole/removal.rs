@@ -1,0 +1,93 @@
+//! What is removed, and what is not.
+
+use std::fs;
+
+use crate::world::{World, ssh};
+
+/// Three connections of ours, and one that somebody made by hand.
+async fn world() -> World {
+    let world = World::new().await;
+    for name in ["a", "b", "c"] {
+        world.file(&format!("{name}/connection.yaml"), &ssh(name, ""));
+    }
+    world.pass();
+    world.sql("INSERT INTO guacamole_connection (connection_name, protocol) VALUES ('by hand', 'vnc')");
+    world
+}
+
+fn names(world: &World) -> Vec<String> {
+    world.sql("SELECT connection_name FROM guacamole_connection ORDER BY 1").lines().map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_removed_files_connection_goes_and_its_history_keeps_the_name() {
+    let world = world().await;
+    world.sql("INSERT INTO guacamole_connection_history (username, connection_id, connection_name, start_date) SELECT 'u', connection_id, connection_name, now() FROM guacamole_connection WHERE connection_name = 'a'");
+    world.remove("a/connection.yaml");
+    world.pass();
+    assert_eq!(names(&world), ["b", "by hand", "c"]);
+    assert_eq!(world.sql("SELECT connection_name, connection_id IS NULL FROM guacamole_connection_history"), "a|t");
+}
+
+#[tokio::test]
+async fn an_empty_folder_removes_nothing_until_that_is_allowed() {
+    let world = world().await;
+    for name in ["a", "b", "c"] {
+        world.remove(&format!("{name}/connection.yaml"));
+    }
+    let refused = world.once(&[]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.said.contains("no file wants 3 of our 3 connections any more, and at most 50 % may be removed at once"),
+        "{}",
+        refused.said
+    );
+    assert_eq!(names(&world).len(), 4);
+    assert_eq!(world.once(&["--prune-limit", "100"]).code, Some(0));
+    assert_eq!(names(&world), ["by hand"]);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_removes_nothing_at_all() {
+    let world = world().await;
+    fs::rename(world.connections(), world.connections().with_extension("gone")).unwrap();
+    let run = world.once(&["--prune-limit", "100"]);
+    assert_eq!((run.code, names(&world).len()), (Some(1), 4), "{}", run.said);
+}
+
+#[tokio::test]
+async fn removal_can_be_switched_off() {
+    let world = world().await;
+    world.remove("a/connection.yaml");
+    assert_eq!(world.once(&["--prune", "off"]).code, Some(0));
+    assert_eq!(names(&world).len(), 4);
+}
+
+#[tokio::test]
+async fn two_owners_share_a_database_without_touching_what_is_the_others() {
+    let world = world().await;
+    let run = world.once(&["--owner", "other"]);
+    assert_eq!(run.code, Some(1), "the places are taken");
+    assert!(run.said.contains("ADOPT=true"), "{}", run.said);
+    for name in ["a", "b", "c"] {
+        world.remove(&format!("{name}/connection.yaml"));
+    }
+    world.file("d/connection.yaml", &ssh("d", ""));
+    assert_eq!(world.once(&["--owner", "other", "--prune-limit", "100"]).code, Some(0));
+    assert_eq!(names(&world), ["a", "b", "by hand", "c", "d"]);
+}
+
+#[tokio::test]
+async fn a_group_of_ours_goes_when_it_is_empty_and_stays_while_somebody_uses_it() {
+    let world = World::new().await;
+    for (name, group) in [("a", "Lab/One"), ("b", "Lab/Two"), ("c", ""), ("d", "")] {
+        world.file(&format!("{name}.yaml"), &ssh(name, &format!("group: '{group}'")));
+    }
+    world.pass();
+    world.sql("INSERT INTO guacamole_connection (connection_name, parent_id, protocol) SELECT 'by hand', connection_group_id, 'vnc' FROM guacamole_connection_group WHERE connection_group_name = 'Two'");
+    world.remove("a.yaml");
+    world.remove("b.yaml");
+    world.pass();
+    assert_eq!(world.sql("SELECT connection_group_name FROM guacamole_connection_group ORDER BY 1"), "Lab\nTwo");
+    assert_eq!(names(&world), ["by hand", "c", "d"]);
+}
