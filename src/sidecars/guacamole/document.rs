@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use crate::api::nearest::nearest;
 
 use super::{
-    model::{ConnectionColumns, Finding, Grantee, GranteeKind, Grants, GroupColumns, GroupPath, Origin, Parameters, Parent, Permission},
+    model::{ConnectionColumns, Finding, Grantee, GranteeKind, Grants, GroupPath, GroupSettings, Origin, Parameters, Parent, Permission},
     parameters,
     yaml::{self, Value},
 };
@@ -58,7 +58,7 @@ pub(crate) struct Profile {
 pub(crate) struct Group {
     pub(crate) file: Arc<str>,
     pub(crate) path: GroupPath,
-    pub(crate) columns: GroupColumns,
+    pub(crate) settings: GroupSettings,
     pub(crate) grants: Grants,
 }
 
@@ -290,25 +290,26 @@ fn read_group(file: Arc<str>, value: Value) -> Result<Group, Problem> {
     if path.name().is_none() {
         return Err(Problem::new("the root is no group that can be set up: name one in it"));
     }
-    let mut columns = GroupColumns::default();
+    let mut settings = GroupSettings::default();
     match fields.text("type", LONGEST_NAME)?.map(|text| text.to_ascii_uppercase()).as_deref() {
-        None | Some("ORGANIZATIONAL") => {}
-        Some("BALANCING") => columns.is_balancing = true,
+        None => {}
+        Some("ORGANIZATIONAL") => settings.is_balancing = Some(false),
+        Some("BALANCING") => settings.is_balancing = Some(true),
         Some(_) => return Err(Problem::new("type must be ORGANIZATIONAL or BALANCING")),
     }
     for (name, value) in fields.map("attributes")? {
         let what = format!("the attribute {name}");
         let Some(value) = scalar(&what, value, LONGEST_VALUE)?.filter(|value| !value.is_empty()) else { continue };
         match name.as_str() {
-            "max-connections" => columns.max_connections = Some(number(&what, &value)?),
-            "max-connections-per-user" => columns.max_connections_per_user = Some(number(&what, &value)?),
-            "enable-session-affinity" => columns.session_affinity = boolean(&what, &value)?,
+            "max-connections" => settings.max_connections = Some(number(&what, &value)?),
+            "max-connections-per-user" => settings.max_connections_per_user = Some(number(&what, &value)?),
+            "enable-session-affinity" => settings.session_affinity = Some(boolean(&what, &value)?),
             _ => return Err(Problem::new(format!("a connection group has no {what}"))),
         }
     }
     let grants = fields.grants()?;
     fields.finish()?;
-    Ok(Group { file, path, columns, grants })
+    Ok(Group { file, path, settings, grants })
 }
 
 fn read_user(file: Arc<str>, value: Value) -> Result<User, Problem> {

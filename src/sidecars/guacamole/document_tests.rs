@@ -80,7 +80,7 @@ fn a_set_has_connections_groups_and_users() {
     );
     assert_eq!(document.findings, []);
     assert_eq!(document.connections[0].profiles[0].name, "watch");
-    assert!(document.groups[0].columns.is_balancing && document.groups[0].columns.session_affinity);
+    assert_eq!((document.groups[0].settings.is_balancing, document.groups[0].settings.session_affinity), (Some(true), Some(true)));
     assert_eq!(document.users.len(), 3);
 }
 

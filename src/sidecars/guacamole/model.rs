@@ -178,6 +178,27 @@ pub(crate) struct GroupColumns {
     pub(crate) session_affinity: bool,
 }
 
+/// What an entry says of a group's columns. What it doesn't say is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct GroupSettings {
+    pub(crate) is_balancing: Option<bool>,
+    pub(crate) max_connections: Option<i32>,
+    pub(crate) max_connections_per_user: Option<i32>,
+    pub(crate) session_affinity: Option<bool>,
+}
+
+impl GroupSettings {
+    /// Columns that are as the entry says, and as these where it says nothing.
+    pub(crate) fn over(&self, columns: &GroupColumns) -> GroupColumns {
+        GroupColumns {
+            is_balancing: self.is_balancing.unwrap_or(columns.is_balancing),
+            max_connections: self.max_connections.or(columns.max_connections),
+            max_connections_per_user: self.max_connections_per_user.or(columns.max_connections_per_user),
+            session_affinity: self.session_affinity.unwrap_or(columns.session_affinity),
+        }
+    }
+}
+
 impl GroupColumns {
     /// Its type's name in the database.
     pub(crate) const fn type_name(&self) -> &'static str {

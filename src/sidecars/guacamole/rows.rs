@@ -255,7 +255,7 @@ impl<'a, 'n> Rows<'a, 'n> {
 
     fn group_statements(&self) -> Vec<Statement<'a>> {
         let columns = |groups: &[(i32, &'a GroupChange<'a>)]| {
-            let set: Vec<_> = groups.iter().filter_map(|(_, change)| change.columns.as_deref()).collect();
+            let set: Vec<_> = groups.iter().filter_map(|(_, change)| change.columns.as_ref()).collect();
             vec![
                 Column::Texts(set.iter().map(|columns| columns.type_name().into()).collect()),
                 Column::OptionalNumbers(set.iter().map(|columns| columns.max_connections).collect()),

@@ -16,7 +16,7 @@ use super::{
 use crate::sidecars::guacamole::{
     desired::Desired,
     document, marks,
-    model::{Finding, Grantee, GranteeKind, Grants, GroupColumns, GroupPath, Parameters, Permission, digest},
+    model::{Finding, Grantee, GranteeKind, Grants, GroupColumns, Parameters, Permission, digest},
     observed::{self, Observed},
 };
 
@@ -266,30 +266,35 @@ impl<'a, 'p> Planner<'a, 'p> {
         }
     }
 
-    fn groups(&self, wanted: &BTreeMap<Id, Wanted>, changed: &Changed<'_>) -> Vec<GroupChange<'a>> {
+    fn groups(&mut self, wanted: &BTreeMap<Id, Wanted>, changed: &Changed<'_>) -> Vec<GroupChange<'a>> {
         let retained = grants::retained(wanted, self.observed, changed, &self.tree, &self.policy.owner);
         let (none, nothing) = (Wanted::new(), marks::GrantSet::new());
         let desired = self.desired;
-        let declared = |path: &GroupPath| desired.groups.get(path).map(|group| &group.columns);
         let new = self.tree.new_groups().iter().enumerate().map(|(index, group)| {
             let id = Id::New(index);
             let mut details = Details::default();
             details.attributes.push((marks::OWNER.into(), marks::group_mark(&self.policy.owner).into()));
             grants::compare(&mut details, wanted.get(&id).unwrap_or(&none), &nothing, None, &self.policy.owner);
-            let columns = declared(&group.path).map_or_else(|| Cow::Owned(GroupColumns::default()), Cow::Borrowed);
-            GroupChange { id, path: group.path.clone(), parent: group.parent, columns: Some(columns), details }
+            let columns = desired.groups.get(&group.path).map(|group| group.settings.over(&GroupColumns::default())).unwrap_or_default();
+            GroupChange { id, path: group.path.clone(), parent: group.parent, before: None, columns: Some(columns), details }
         });
+        let mut findings = Vec::new();
         let known = self.observed.groups.iter().filter_map(|group| {
             let (id, path) = (Id::Known(group.id), self.tree.path(group.id));
             let mut details = Details::default();
             let now = Some((&group.attributes, &group.grants));
             let retained = retained.get(&group.id).unwrap_or(&nothing);
             grants::compare(&mut details, wanted.get(&id).unwrap_or(&none), retained, now, &self.policy.owner);
-            let columns = declared(&path).filter(|columns| **columns != group.columns).map(Cow::Borrowed);
-            let parent = group.parent.map(Id::Known);
-            (columns.is_some() || !details.is_empty()).then_some(GroupChange { id, path, parent, columns, details })
+            let columns = desired.groups.get(&path).and_then(|wanted| {
+                let columns = group_columns(wanted, group, self.policy);
+                columns.map_err(|finding| findings.push(finding)).ok().flatten()
+            });
+            let (parent, before) = (group.parent.map(Id::Known), Some(&group.columns));
+            (columns.is_some() || !details.is_empty()).then_some(GroupChange { id, path, parent, before, columns, details })
         });
-        new.chain(known).collect()
+        let groups = new.chain(known).collect();
+        self.findings.append(&mut findings);
+        groups
     }
 
     /// Our groups in which nothing will be left, those inside first.
@@ -350,6 +355,22 @@ impl<'a, 'p> Planner<'a, 'p> {
             losers.for_each(|entity| self.entities.name(entity));
         }
     }
+}
+
+/// The columns that a group should have, if not those it has. One of ours is as its entry says, also where that says nothing; of somebody
+/// else's only what the entry says is written, and only if that may be.
+fn group_columns(wanted: &document::Group, group: &observed::Group, policy: &Policy) -> Result<Option<GroupColumns>, Finding> {
+    let owner = marks::owner(&group.attributes).map(|(owner, _)| owner);
+    let is_ours = owner == Some(policy.owner.as_str());
+    let columns = if is_ours { wanted.settings.over(&GroupColumns::default()) } else { wanted.settings.over(&group.columns) };
+    if columns == group.columns {
+        return Ok(None);
+    }
+    if is_ours || (policy.adopt && owner.is_none()) {
+        return Ok(Some(columns));
+    }
+    let message = "somebody else made it, so its type and attributes stay as they are: leave them out, or have them written with ADOPT=true";
+    Err(Finding::error(document::subject(&wanted.file, "connection group", &wanted.path.to_string()), message))
 }
 
 fn compare_parameters<'a>(details: &mut Details<'a>, wanted: &'a Parameters, now: Option<&'a Parameters>) {

@@ -109,8 +109,10 @@ pub(crate) struct GroupChange<'a> {
     pub(crate) path: GroupPath,
     /// The group it lies in; none is the root.
     pub(crate) parent: Option<Id>,
+    /// What its columns are now; none if it is new.
+    pub(crate) before: Option<&'a GroupColumns>,
     /// Its columns, if they are to be written.
-    pub(crate) columns: Option<Cow<'a, GroupColumns>>,
+    pub(crate) columns: Option<GroupColumns>,
     pub(crate) details: Details<'a>,
 }
 

@@ -4,9 +4,9 @@ use std::fmt::{self, Display, Write};
 
 use secrecy::ExposeSecret;
 
-use super::{Change, ConnectionChange, Details, EntityStep, Id, Plan};
+use super::{Change, ConnectionChange, Details, EntityStep, GroupChange, Id, Plan};
 use crate::sidecars::guacamole::{
-    model::{Parameters, Permission},
+    model::{GroupColumns, Parameters, Permission},
     parameters::may_be_shown,
 };
 
@@ -44,9 +44,7 @@ impl Plan<'_> {
             },
             Change::Group(change) => {
                 writeln!(f, "{} connection group {}", sign(change.id), change.path)?;
-                if let Some(columns) = change.columns.as_ref().filter(|columns| columns.is_balancing) {
-                    writeln!(f, "    type: {}", columns.type_name())?;
-                }
+                group_columns(f, change)?;
                 self.details(f, &change.details, "", None)
             }
             Change::RemoveConnection(connection) => writeln!(f, "- connection {:?} ({})", connection.name, connection.protocol),
@@ -100,6 +98,27 @@ impl Plan<'_> {
             None => writeln!(f, "somebody unknown"),
         }
     }
+}
+
+/// The columns that are to be different.
+fn group_columns(f: &mut fmt::Formatter<'_>, change: &GroupChange<'_>) -> fmt::Result {
+    let Some(new) = &change.columns else { return Ok(()) };
+    let default = GroupColumns::default();
+    let (old, is_new) = (change.before.unwrap_or(&default), change.before.is_none());
+    let number = |number: Option<i32>| number.map_or_else(|| "default".to_owned(), |number| number.to_string());
+    for (name, old, new) in [
+        ("type", old.type_name().to_owned(), new.type_name().to_owned()),
+        ("max-connections", number(old.max_connections), number(new.max_connections)),
+        ("max-connections-per-user", number(old.max_connections_per_user), number(new.max_connections_per_user)),
+        ("enable-session-affinity", old.session_affinity.to_string(), new.session_affinity.to_string()),
+    ] {
+        match (old == new, is_new) {
+            (true, _) => {}
+            (false, true) => writeln!(f, "    {name}: {new}")?,
+            (false, false) => writeln!(f, "    {name}: {old} -> {new}")?,
+        }
+    }
+    Ok(())
 }
 
 const fn sign(id: Id) -> char {

@@ -12,6 +12,8 @@ use crate::sidecars::guacamole::{
     model::{ConnectionColumns, GranteeKind, digest},
 };
 
+mod ownership;
+
 fn policy() -> Policy {
     Policy {
         owner: "lab".to_owned(),
@@ -95,7 +97,7 @@ impl Model {
                     });
                     let group = &mut self.observed.groups[known];
                     if let Some(columns) = &change.columns {
-                        group.columns = columns.clone().into_owned();
+                        group.columns = columns.clone();
                     }
                     write(&change.details, &mut group.attributes, &mut group.grants, |id| of(id, &entities), owner);
                 }
@@ -452,19 +454,6 @@ fn a_group_with_something_of_others_in_it_stays() {
     model.observed.connections.push(observed_connection(900, "by hand", Some(inner)));
     model.pass(&desired(&[("b", &ssh("b", ""))]), &policy());
     assert_eq!(model.places(), ["G/H/by hand", "b"]);
-}
-
-#[test]
-fn a_copy_that_bears_our_mark_is_left_alone() {
-    let mut model = Model::default();
-    let files = desired(&[("f", &ssh("n", ""))]);
-    model.pass(&files, &policy());
-    let mut copy = observed_connection(900, "n copy", None);
-    copy.attributes.clone_from(&model.observed.connections[0].attributes);
-    model.observed.connections.push(copy);
-    let observed = model.observed.clone_all();
-    let plan = plan(&files, &observed, &policy());
-    assert!(plan.is_empty() && plan.findings[0].message.contains("\"n copy\" bears the same mark"), "{plan}");
 }
 
 #[test]

@@ -1,0 +1,49 @@
+//! What somebody else has made, copied or granted stays as it is, and so does what a file that isn't understood has made.
+
+use super::*;
+
+fn group(id: i32, name: &str, columns: GroupColumns) -> observed::Group {
+    observed::Group { id, parent: None, name: name.to_owned(), columns, attributes: Attributes::new(), grants: BTreeSet::new() }
+}
+
+fn user(id: i32, name: &str) -> observed::Entity {
+    observed::Entity { id, kind: GranteeKind::User, name: name.to_owned(), has_account: true, password: None }
+}
+
+fn pool() -> GroupColumns {
+    GroupColumns { is_balancing: true, max_connections: Some(10), max_connections_per_user: None, session_affinity: true }
+}
+
+#[test]
+fn a_group_that_somebody_else_made_keeps_its_columns_until_it_may_be_taken_over() {
+    let mut model = Model::default();
+    model.observed.groups.push(group(900, "Pool", pool()));
+    let only_grants = desired(&[("f", "connectionGroups: [{group: Pool, groups: [developers]}]")]);
+    model.pass(&only_grants, &policy());
+    assert_eq!((&model.observed.groups[0].columns, model.observed.groups[0].grants.len()), (&pool(), 1));
+
+    let limited = desired(&[("f", "connectionGroups: [{group: Pool, groups: [developers], attributes: {max-connections: 3}}]")]);
+    let observed = model.observed.clone_all();
+    let refused = plan(&limited, &observed, &policy());
+    assert!(refused.is_empty() && refused.findings[0].message.contains("ADOPT=true"), "{refused} {:?}", refused.findings);
+    let adopting = Policy { adopt: true, ..policy() };
+    let shown = model.pass(&limited, &adopting);
+    assert!(shown.contains("max-connections: 10 -> 3"), "{shown}");
+    assert_eq!(model.observed.groups[0].columns, GroupColumns { max_connections: Some(3), ..pool() });
+    assert_eq!(model.pass(&limited, &adopting), "");
+}
+
+#[test]
+fn a_group_of_ours_is_as_its_entry_says_and_the_plan_shows_each_column() {
+    let mut model = Model::default();
+    let text = "connectionGroups: [{group: Pool, type: BALANCING, attributes: {max-connections: 10, enable-session-affinity: true}}]";
+    model.pass(&desired(&[("f", text)]), &policy());
+    assert_eq!(model.observed.groups[0].columns, pool());
+    let shown = model.pass(&desired(&[("f", "connectionGroups: [{group: Pool}]")]), &policy());
+    assert_eq!(
+        shown,
+        "~ connection group ROOT/Pool\n    type: BALANCING -> ORGANIZATIONAL\n    max-connections: 10 -> default\n    \
+         enable-session-affinity: true -> false\n"
+    );
+    assert_eq!(model.observed.groups[0].columns, GroupColumns::default());
+}
