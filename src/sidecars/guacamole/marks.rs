@@ -9,7 +9,8 @@ use super::model::{Origin, Permission};
 
 /// How the names of all our attributes begin.
 pub(crate) const PREFIX: &str = "outrigger-";
-/// Whose an object is, and where it comes from: `<owner>/<file>#<key>`. Only what bears it is ever removed.
+/// Whose an object is: `<owner>/`. A connection's mark also says which row it was written for, so that one on a copy is known for what it
+/// is, and where the connection comes from: `<owner>/<number>/<file>#<key>`. Only what bears its mark is ever removed.
 pub(crate) const OWNER: &str = "outrigger-owner";
 /// The names of the attributes that its file gave it, so that those are removed with the file's entry, and others are not.
 pub(crate) const ATTRIBUTES: &str = "outrigger-attributes";
@@ -30,19 +31,25 @@ pub(crate) fn attribute<'a>(attributes: &'a Attributes, name: &str) -> Option<&'
     attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
-/// The owner of an object, and where the object comes from, if it is marked.
-pub(crate) fn owner(attributes: &Attributes) -> Option<(&str, Origin)> {
-    let (owner, origin) = attribute(attributes, OWNER)?.split_once('/')?;
-    Some((owner, Origin::read(origin)))
+/// Whose mark an object bears.
+pub(crate) fn owner(attributes: &Attributes) -> Option<&str> {
+    Some(attribute(attributes, OWNER)?.split_once('/')?.0)
 }
 
-/// The mark of an owner's object.
-pub(crate) fn owner_mark(owner: &str, origin: &Origin) -> String {
-    format!("{owner}/{origin}")
+/// Where the connection with this number comes from, if it is an owner's and no copy.
+pub(crate) fn origin(attributes: &Attributes, owner: &str, number: i32) -> Option<Origin> {
+    let mark = attribute(attributes, OWNER)?.strip_prefix(owner)?.strip_prefix('/')?;
+    let (marked, origin) = mark.split_once('/')?;
+    (marked.parse() == Ok(number)).then(|| Origin::read(origin))
 }
 
-/// The mark of a group that only holds an owner's connections.
-pub(crate) fn group_mark(owner: &str) -> String {
+/// The mark of an owner's connection.
+pub(crate) fn connection_mark(owner: &str, number: i32, origin: &Origin) -> String {
+    format!("{owner}/{number}/{origin}")
+}
+
+/// The mark of all else that an owner has made.
+pub(crate) fn owner_mark(owner: &str) -> String {
     format!("{owner}/")
 }
 
@@ -125,8 +132,10 @@ mod tests {
     #[test]
     fn a_mark_names_owner_and_origin() {
         let origin = Origin { file: "a/b.yaml".into(), key: "ROOT/x/y".into() };
-        let attributes = vec![(OWNER.to_owned(), owner_mark("lab", &origin))];
-        assert_eq!(owner(&attributes), Some(("lab", origin)));
+        let attributes = vec![(OWNER.to_owned(), connection_mark("lab", 7, &origin))];
+        assert_eq!((owner(&attributes), super::origin(&attributes, "lab", 7)), (Some("lab"), Some(origin)));
+        assert_eq!(super::origin(&attributes, "lab", 8), None, "it was copied to another row");
+        assert_eq!(super::origin(&attributes, "la", 7), None);
         assert_eq!(owner(&Attributes::new()), None);
     }
 }

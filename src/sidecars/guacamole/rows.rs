@@ -179,6 +179,10 @@ impl<'a, 'n> Rows<'a, 'n> {
             self.vacating.push(id);
         }
         self.of_connections.add(id, &change.details, self.numbers, self.owner);
+        if change.writes_mark {
+            let mark = marks::connection_mark(self.owner, id, &change.desired.origin);
+            self.of_connections.attributes.push((id, marks::OWNER.into(), mark.into()));
+        }
         self.removed_profiles.extend(change.removed_profiles.iter().map(|profile| profile.id));
         for profile in &change.profiles {
             let profile_id = number(profile.id, &self.numbers.profiles);
@@ -228,7 +232,7 @@ impl<'a, 'n> Rows<'a, 'n> {
             Statement { sql, columns: vec![Column::Numbers(ids), hashes, salts] }
         };
         let marked = |sql, ids: Vec<i32>| {
-            let marks = vec![marks::group_mark(self.owner).into(); ids.len()];
+            let marks = vec![marks::owner_mark(self.owner).into(); ids.len()];
             Statement { sql, columns: vec![Column::Numbers(ids), Column::Texts(marks)] }
         };
         vec![

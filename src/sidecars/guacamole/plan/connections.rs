@@ -186,16 +186,20 @@ impl<'a, 'p> Planner<'a, 'p> {
             }
             Some(_) => {}
         }
-        let mark = marks::owner_mark(&self.policy.owner, &desired.origin);
-        compare_attributes(&mut details, Some(&desired.attributes), mark, before.map(|known| &known.attributes));
+        let is_marked = |known: &observed::Connection| {
+            let mark = marks::connection_mark(&self.policy.owner, known.id, &desired.origin);
+            marks::attribute(&known.attributes, marks::OWNER) == Some(&mark)
+        };
+        let writes_mark = !before.is_some_and(is_marked);
+        compare_attributes(&mut details, Some(&desired.attributes), None, before.map(|known| &known.attributes));
         let now = before.map(|known| (&known.attributes, &known.grants));
         grants::compare(&mut details, &wanted, &marks::GrantSet::new(), now, &self.policy.owner);
         let (profiles, removed_profiles) = self.profiles(desired, before, &subject);
 
         let vacates = before.is_some_and(|known| vacating.contains(&known.id));
-        let change = ConnectionChange { id, desired, before, parent, writes_row, vacates, details, profiles, removed_profiles };
+        let change = ConnectionChange { id, desired, before, parent, writes_row, writes_mark, vacates, details, profiles, removed_profiles };
         let is_change =
-            change.writes_row || !change.details.is_empty() || !change.profiles.is_empty() || !change.removed_profiles.is_empty();
+            change.writes_row || change.writes_mark || !change.details.is_empty() || !change.profiles.is_empty() || !change.removed_profiles.is_empty();
         self.new.connections += usize::from(before.is_none());
         is_change.then_some(change)
     }
@@ -219,7 +223,7 @@ impl<'a, 'p> Planner<'a, 'p> {
         subject: &str,
     ) -> (Vec<ProfileChange<'a>>, Vec<&'a observed::Profile>) {
         let known = before.and_then(|known| self.profiles.get(&known.id)).cloned().unwrap_or_default();
-        let is_ours = |profile: &observed::Profile| marks::owner(&profile.attributes).is_some_and(|(owner, _)| owner == self.policy.owner);
+        let is_ours = |profile: &observed::Profile| marks::owner(&profile.attributes) == Some(self.policy.owner.as_str());
         let is_wanted = |profile: &observed::Profile| desired.profiles.iter().any(|wanted| wanted.name == profile.name);
         let removed = known.iter().filter(|profile| self.policy.prune && is_ours(profile) && !is_wanted(profile)).copied().collect();
         let mut changes = Vec::new();
@@ -231,14 +235,13 @@ impl<'a, 'p> Planner<'a, 'p> {
                 self.findings.push(Finding::error(subject, message));
                 continue;
             }
-            changes.extend(self.profile(desired, wanted, before, subject));
+            changes.extend(self.profile(wanted, before, subject));
         }
         (changes, removed)
     }
 
     fn profile(
         &mut self,
-        connection: &document::Connection,
         wanted: &'a document::Profile,
         before: Option<&'a observed::Profile>,
         subject: &str,
@@ -246,8 +249,8 @@ impl<'a, 'p> Planner<'a, 'p> {
         let grants = self.resolve(&wanted.grants, subject);
         let mut details = Details::default();
         compare_parameters(&mut details, &wanted.parameters, before.map(|known| &known.parameters));
-        let mark = marks::owner_mark(&self.policy.owner, &connection.origin);
-        compare_attributes(&mut details, None, mark, before.map(|known| &known.attributes));
+        let mark = marks::owner_mark(&self.policy.owner);
+        compare_attributes(&mut details, None, Some(mark), before.map(|known| &known.attributes));
         let now = before.map(|known| (&known.attributes, &known.grants));
         grants::compare(&mut details, &grants, &marks::GrantSet::new(), now, &self.policy.owner);
         let id = before.map_or_else(|| Id::New(self.new.profiles), |known| Id::Known(known.id));
@@ -273,7 +276,7 @@ impl<'a, 'p> Planner<'a, 'p> {
         let new = self.tree.new_groups().iter().enumerate().map(|(index, group)| {
             let id = Id::New(index);
             let mut details = Details::default();
-            details.attributes.push((marks::OWNER.into(), marks::group_mark(&self.policy.owner).into()));
+            details.attributes.push((marks::OWNER.into(), marks::owner_mark(&self.policy.owner).into()));
             grants::compare(&mut details, wanted.get(&id).unwrap_or(&none), &nothing, None, &self.policy.owner);
             let columns = desired.groups.get(&group.path).map(|group| group.settings.over(&GroupColumns::default())).unwrap_or_default();
             GroupChange { id, path: group.path.clone(), parent: group.parent, before: None, columns: Some(columns), details }
@@ -303,7 +306,7 @@ impl<'a, 'p> Planner<'a, 'p> {
         let parents = staying.map(|known| changed.moved.get(&known.id).copied().unwrap_or_else(|| known.parent.map(Id::Known)));
         let mut full: HashSet<Id> = parents.chain(connections.iter().map(|change| change.parent)).flatten().collect();
         full.extend(self.tree.new_groups().iter().filter_map(|group| group.parent));
-        let is_ours = |group: &observed::Group| marks::owner(&group.attributes).is_some_and(|(owner, _)| owner == self.policy.owner);
+        let is_ours = |group: &observed::Group| marks::owner(&group.attributes) == Some(self.policy.owner.as_str());
         let mut by_depth: Vec<_> =
             self.observed.groups.iter().map(|group| (self.tree.with_ancestors(Some(Id::Known(group.id))).len(), group)).collect();
         by_depth.sort_by_key(|(depth, group)| (std::cmp::Reverse(*depth), group.id));
@@ -360,7 +363,7 @@ impl<'a, 'p> Planner<'a, 'p> {
 /// The columns that a group should have, if not those it has. One of ours is as its entry says, also where that says nothing; of somebody
 /// else's only what the entry says is written, and only if that may be.
 fn group_columns(wanted: &document::Group, group: &observed::Group, policy: &Policy) -> Result<Option<GroupColumns>, Finding> {
-    let owner = marks::owner(&group.attributes).map(|(owner, _)| owner);
+    let owner = marks::owner(&group.attributes);
     let is_ours = owner == Some(policy.owner.as_str());
     let columns = if is_ours { wanted.settings.over(&GroupColumns::default()) } else { wanted.settings.over(&group.columns) };
     if columns == group.columns {
@@ -382,17 +385,17 @@ fn compare_parameters<'a>(details: &mut Details<'a>, wanted: &'a Parameters, now
     details.removed_parameters = now.into_iter().flatten().map(|(name, _)| &**name).filter(|name| !is_wanted(name)).collect();
 }
 
-/// Compares the attributes of a file's entry, and our marks. Attributes that never were in a file are somebody else's.
+/// Compares the attributes of a file's entry, and our marks, except for a connection's, which depends on its number. Attributes that never were in a file are somebody else's.
 fn compare_attributes<'a>(
     details: &mut Details<'a>,
     wanted: Option<&'a BTreeMap<String, String>>,
-    mark: String,
+    mark: Option<String>,
     now: Option<&'a marks::Attributes>,
 ) {
     let known = |name: &str| now.and_then(|now| marks::attribute(now, name));
     let wanted = || wanted.into_iter().flatten();
     let names = wanted().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("\n");
-    let mut set: Vec<(Cow<'a, str>, Cow<'a, str>)> = vec![(marks::OWNER.into(), mark.into())];
+    let mut set: Vec<(Cow<'a, str>, Cow<'a, str>)> = mark.into_iter().map(|mark| (marks::OWNER.into(), mark.into())).collect();
     if !names.is_empty() {
         set.push((marks::ATTRIBUTES.into(), names.into()));
     }

@@ -1,7 +1,8 @@
 //! Which connection of the database is which of the files.
 //!
 //! A connection is known by the mark of its origin, so it stays the same one when it is renamed or moved. Failing that, one of ours at the
-//! wanted place whose own origin is gone is taken over: its file was renamed. What stands there unmarked is somebody else's.
+//! wanted place whose own origin is gone is taken over: its file was renamed. What else stands there is somebody else's, copies of ours
+//! included.
 
 use std::collections::{HashMap, HashSet};
 
@@ -41,17 +42,17 @@ type Place<'a> = (Container, &'a str);
 
 /// The connections of the database, by what they can be known by.
 struct Index<'a> {
-    by_origin: HashMap<Origin, Vec<&'a observed::Connection>>,
+    by_origin: HashMap<Origin, &'a observed::Connection>,
     by_place: HashMap<Place<'a>, Vec<&'a observed::Connection>>,
 }
 
 impl<'a> Index<'a> {
     fn new(observed: &'a [observed::Connection], policy: &Policy) -> Self {
-        let (mut by_origin, mut by_place): (HashMap<_, Vec<_>>, HashMap<_, Vec<_>>) = (HashMap::new(), HashMap::new());
+        let (mut by_origin, mut by_place): (HashMap<_, _>, HashMap<_, Vec<_>>) = (HashMap::new(), HashMap::new());
         for connection in observed {
             by_place.entry(place_of(connection)).or_default().push(connection);
             if let Some(origin) = origin_of(connection, policy) {
-                by_origin.entry(origin).or_default().push(connection);
+                by_origin.entry(origin).or_insert(connection);
             }
         }
         Self { by_origin, by_place }
@@ -69,7 +70,7 @@ pub(super) fn place_of(connection: &observed::Connection) -> Place<'_> {
 
 /// Where a connection comes from, if it is ours.
 fn origin_of(connection: &observed::Connection, policy: &Policy) -> Option<Origin> {
-    marks::owner(&connection.attributes).filter(|(owner, _)| *owner == policy.owner).map(|(_, origin)| origin)
+    marks::origin(&connection.attributes, &policy.owner, connection.id)
 }
 
 /// Matches wanted connections, each with the group it is to stand in, or none if there is no such place.
@@ -86,12 +87,13 @@ pub(super) fn matches<'a>(
     for (connection, parent) in desired {
         let Some(parent) = parent else {
             // Its old self stays as it is.
-            taken.extend(index.by_origin.get(&connection.origin).into_iter().flatten().map(|known| known.id));
+            taken.extend(index.by_origin.get(&connection.origin).map(|known| known.id));
             of_desired.push(Match::Blocked);
             continue;
         };
         let place = (*parent, connection.name.as_str());
-        let found = by_mark(&index, connection, place, &mut findings).map_or_else(|| by_place(&index, place, &wanted, policy), Match::Same);
+        let marked = index.by_origin.get(&connection.origin).copied();
+        let found = marked.map_or_else(|| by_place(&index, place, &wanted, policy), Match::Same);
         match found {
             Match::Same(known) => drop(taken.insert(known.id)),
             Match::Blocked => findings.push(Finding::error(connection.subject(), in_the_way())),
@@ -110,21 +112,6 @@ pub(super) fn in_the_way() -> String {
     "a connection of this name that is not ours stands in the same group: rename one, or have it taken over with ADOPT=true".to_owned()
 }
 
-fn by_mark<'a>(
-    index: &Index<'a>,
-    desired: &document::Connection,
-    place: Place<'_>,
-    findings: &mut Vec<Finding>,
-) -> Option<&'a observed::Connection> {
-    let marked = index.by_origin.get(&desired.origin)?;
-    let found = marked.iter().find(|known| place_of(known) == place).or_else(|| marked.iter().min_by_key(|known| known.id))?;
-    for copy in marked.iter().filter(|known| known.id != found.id) {
-        let message = format!("{:?} bears the same mark, as copies do: it is left alone", copy.name);
-        findings.push(Finding::warning(desired.subject(), message));
-    }
-    Some(found)
-}
-
 fn by_place<'a>(index: &Index<'a>, place: Place<'_>, wanted: &HashSet<&Origin>, policy: &Policy) -> Match<'a> {
     let there = index.at(place);
     let Some(first) = there.iter().copied().min_by_key(|known| known.id) else { return Match::New };
@@ -135,7 +122,7 @@ fn by_place<'a>(index: &Index<'a>, place: Place<'_>, wanted: &HashSet<&Origin>, 
     match origin_of(first, policy) {
         // It moves away, or is in the way; that is judged when all are matched.
         Some(_) => Match::New,
-        None if policy.adopt && marks::owner(&first.attributes).is_none() => Match::Same(first),
+        None if policy.adopt && marks::owner(&first.attributes).is_none_or(|owner| owner == policy.owner) => Match::Same(first),
         None => Match::Blocked,
     }
 }

@@ -125,6 +125,8 @@ pub(crate) struct ConnectionChange<'a> {
     pub(crate) parent: Option<Id>,
     /// Whether its row is to be written.
     pub(crate) writes_row: bool,
+    /// Whether its mark is to be written.
+    pub(crate) writes_mark: bool,
     /// Whether another one moves to where it stands, so that it must be out of the way first.
     pub(crate) vacates: bool,
     pub(crate) details: Details<'a>,

@@ -130,6 +130,11 @@ impl Model {
                     parameters.sort_by(|(one, _), (other, _)| one.cmp(other));
                     connection.digest = digest(parameters);
                     write(&change.details, &mut connection.attributes, &mut connection.grants, |id| of(id, &entities), owner);
+                    if change.writes_mark {
+                        connection.attributes.retain(|(name, _)| name != marks::OWNER);
+                        let mark = marks::connection_mark(owner, id, &change.desired.origin);
+                        connection.attributes.push((marks::OWNER.to_owned(), mark));
+                    }
                     let gone: Vec<_> = change.removed_profiles.iter().map(|profile| profile.id).collect();
                     self.observed.profiles.retain(|profile| !gone.contains(&profile.id));
                     for change in &change.profiles {
@@ -508,7 +513,7 @@ proptest! {
             prop_assert!(foreign.attributes.is_empty() && foreign.grants.is_empty() && foreign.name == "n0");
             for connection in &files.connections {
                 let Some(now) = model.observed.connections.iter().find(|known| {
-                    marks::owner(&known.attributes).is_some_and(|(_, origin)| origin == connection.origin)
+                    marks::origin(&known.attributes, "lab", known.id).is_some_and(|origin| origin == connection.origin)
                 }) else { continue };
                 if now.name != connection.name || again.findings.iter().any(|finding| finding.subject == connection.subject()) {
                     continue;

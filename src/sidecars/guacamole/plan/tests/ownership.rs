@@ -47,3 +47,25 @@ fn a_group_of_ours_is_as_its_entry_says_and_the_plan_shows_each_column() {
     );
     assert_eq!(model.observed.groups[0].columns, GroupColumns::default());
 }
+
+#[test]
+fn a_copy_that_bears_our_mark_is_somebody_elses_and_stays_when_the_file_goes() {
+    let mut model = Model::default();
+    let files = desired(&[("f", &ssh("n", "")), ("g", &ssh("other", ""))]);
+    model.pass(&files, &policy());
+    let mut copy = observed_connection(900, "n copy", None);
+    copy.attributes.clone_from(&model.connection("n").attributes);
+    model.observed.connections.push(copy);
+    assert_eq!(model.pass(&files, &policy()), "");
+    model.pass(&desired(&[("g", &ssh("other", ""))]), &policy());
+    assert_eq!(model.places(), ["n copy", "other"]);
+    let refusal = plan(&Desired::default(), &model.observed, &policy()).refusal.unwrap();
+    assert_eq!(refusal.ours, 1, "a copy doesn't count as ours");
+
+    let at_its_place = desired(&[("g", &ssh("other", "")), ("h", &ssh("n copy", ""))]);
+    let observed = model.observed.clone_all();
+    let blocked = plan(&at_its_place, &observed, &policy());
+    assert!(blocked.is_empty() && blocked.findings[0].message.contains("ADOPT=true"), "{blocked}");
+    model.pass(&at_its_place, &Policy { adopt: true, ..policy() });
+    assert_eq!((model.connection("n copy").id, model.observed.connections.len()), (900, 2));
+}
