@@ -8,7 +8,7 @@ use std::{
 use super::{
     Change, ConnectionChange, Details, GroupChange, Id, NewRows, Plan, Policy, ProfileChange,
     entities::Entities,
-    grants::{self, Changed, Wanted},
+    grants::{self, Changed, Comparison, Wanted},
     matching::{self, Container, Match, Matches, in_the_way, place_of},
     removal,
     tree::Tree,
@@ -193,7 +193,7 @@ impl<'a, 'p> Planner<'a, 'p> {
         let writes_mark = !before.is_some_and(is_marked);
         compare_attributes(&mut details, Some(&desired.attributes), None, before.map(|known| &known.attributes));
         let now = before.map(|known| (&known.attributes, &known.grants));
-        grants::compare(&mut details, &wanted, &marks::GrantSet::new(), now, &self.policy.owner);
+        self.compare_grants(&mut details, &wanted, now);
         let (profiles, removed_profiles) = self.profiles(desired, before, &subject);
 
         let vacates = before.is_some_and(|known| vacating.contains(&known.id));
@@ -202,6 +202,12 @@ impl<'a, 'p> Planner<'a, 'p> {
             change.writes_row || change.writes_mark || !change.details.is_empty() || !change.profiles.is_empty() || !change.removed_profiles.is_empty();
         self.new.connections += usize::from(before.is_none());
         is_change.then_some(change)
+    }
+
+    /// Compares the grants of what becomes ours if that is allowed, which groups never do.
+    fn compare_grants(&self, details: &mut Details<'a>, wanted: &Wanted, now: Option<(&'a marks::Attributes, &marks::GrantSet)>) {
+        let comparison = Comparison { wanted, retained: &marks::GrantSet::new(), adopts: self.policy.adopt };
+        grants::compare(details, comparison, now, &self.policy.owner);
     }
 
     fn resolve(&mut self, grants: &Grants, subject: &str) -> Wanted {
@@ -252,7 +258,7 @@ impl<'a, 'p> Planner<'a, 'p> {
         let mark = marks::owner_mark(&self.policy.owner);
         compare_attributes(&mut details, None, Some(mark), before.map(|known| &known.attributes));
         let now = before.map(|known| (&known.attributes, &known.grants));
-        grants::compare(&mut details, &grants, &marks::GrantSet::new(), now, &self.policy.owner);
+        self.compare_grants(&mut details, &grants, now);
         let id = before.map_or_else(|| Id::New(self.new.profiles), |known| Id::Known(known.id));
         self.new.profiles += usize::from(before.is_none());
         (before.is_none() || !details.is_empty()).then_some(ProfileChange { id, name: &wanted.name, details })
@@ -277,7 +283,8 @@ impl<'a, 'p> Planner<'a, 'p> {
             let id = Id::New(index);
             let mut details = Details::default();
             details.attributes.push((marks::OWNER.into(), marks::owner_mark(&self.policy.owner).into()));
-            grants::compare(&mut details, wanted.get(&id).unwrap_or(&none), &nothing, None, &self.policy.owner);
+            let comparison = Comparison { wanted: wanted.get(&id).unwrap_or(&none), retained: &nothing, adopts: false };
+            grants::compare(&mut details, comparison, None, &self.policy.owner);
             let columns = desired.groups.get(&group.path).map(|group| group.settings.over(&GroupColumns::default())).unwrap_or_default();
             GroupChange { id, path: group.path.clone(), parent: group.parent, before: None, columns: Some(columns), details }
         });
@@ -286,8 +293,8 @@ impl<'a, 'p> Planner<'a, 'p> {
             let (id, path) = (Id::Known(group.id), self.tree.path(group.id));
             let mut details = Details::default();
             let now = Some((&group.attributes, &group.grants));
-            let retained = retained.get(&group.id).unwrap_or(&nothing);
-            grants::compare(&mut details, wanted.get(&id).unwrap_or(&none), retained, now, &self.policy.owner);
+            let (wanted, retained) = (wanted.get(&id).unwrap_or(&none), retained.get(&group.id).unwrap_or(&nothing));
+            grants::compare(&mut details, Comparison { wanted, retained, adopts: false }, now, &self.policy.owner);
             let columns = desired.groups.get(&path).and_then(|wanted| {
                 let columns = group_columns(wanted, group, self.policy);
                 columns.map_err(|finding| findings.push(finding)).ok().flatten()

@@ -14,12 +14,21 @@ use crate::sidecars::guacamole::{
 /// Grants, by rows that may be new.
 pub(super) type Wanted = BTreeSet<(Id, Permission)>;
 
-/// What must be granted, revoked and recorded on an object that has these attributes and grants now. What is wanted and there already is
-/// recorded, too: from now on a file answers for it. What is neither wanted nor recorded is somebody else's.
+/// Grants on an object.
+pub(super) struct Comparison<'w> {
+    /// What files want.
+    pub(super) wanted: &'w Wanted,
+    /// What files no longer want, but somebody still needs.
+    pub(super) retained: &'w GrantSet,
+    /// Whether files answer from now on for what they want and somebody else has granted.
+    pub(super) adopts: bool,
+}
+
+/// What must be granted, revoked and recorded on an object that has these attributes and grants now. Only what some provisioner has granted
+/// is recorded: all else is somebody else's, and stays when no file wants it any more.
 pub(super) fn compare<'a>(
     details: &mut Details<'a>,
-    wanted: &Wanted,
-    retained: &GrantSet,
+    Comparison { wanted, retained, adopts }: Comparison<'_>,
     now: Option<(&'a Attributes, &GrantSet)>,
     owner: &str,
 ) {
@@ -31,7 +40,13 @@ pub(super) fn compare<'a>(
     let known = |(entity, permission): &(i32, Permission)| (Id::Known(*entity), *permission);
     let is_over = |grant: &&(i32, Permission)| !wanted.contains(&known(grant)) && !retained.contains(grant);
     details.revoked = recorded.iter().filter(is_over).filter(|grant| granted.contains(grant)).copied().collect();
-    let record: Wanted = wanted.iter().copied().chain(retained.iter().map(known)).collect();
+    let of_others = marks::grants_of_others(attributes, owner);
+    let is_from_files = |grant: &(i32, Permission)| recorded.contains(grant) || of_others.contains(grant);
+    let is_by_hand = |(entity, permission): &(Id, Permission)| match entity {
+        Id::Known(id) => !adopts && granted.contains(&(*id, *permission)) && !is_from_files(&(*id, *permission)),
+        Id::New(_) => false,
+    };
+    let record: Wanted = wanted.iter().filter(|grant| !is_by_hand(grant)).copied().chain(retained.iter().map(known)).collect();
     if !recorded.iter().map(known).eq(record.iter().copied()) {
         let names = now.map(|(attributes, _)| marks::record_names(attributes, owner)).unwrap_or_default();
         details.record = Some(Record { grants: record, names });

@@ -69,3 +69,31 @@ fn a_copy_that_bears_our_mark_is_somebody_elses_and_stays_when_the_file_goes() {
     model.pass(&at_its_place, &Policy { adopt: true, ..policy() });
     assert_eq!((model.connection("n copy").id, model.observed.connections.len()), (900, 2));
 }
+
+#[test]
+fn grants_that_somebody_else_gave_before_a_file_wanted_them_stay_when_it_no_longer_does() {
+    let mut model = Model::default();
+    model.observed.entities.push(user(800, "alice"));
+    model.observed.groups.push(group(900, "Lab", GroupColumns::default()));
+    model.observed.groups[0].grants.insert((800, Permission::Read));
+    model.pass(&desired(&[("f", &ssh("n", "group: Lab\nusers: [alice, bob]"))]), &policy());
+    assert_eq!(model.observed.groups[0].grants.len(), 2, "bob sees it, too");
+    let without = desired(&[("f", &ssh("n", "group: Lab"))]);
+    model.pass(&without, &policy());
+    assert_eq!(model.observed.groups[0].grants, BTreeSet::from([(800, Permission::Read)]));
+    assert!(model.connection("n").grants.is_empty());
+    assert_eq!(model.pass(&without, &policy()), "");
+}
+
+#[test]
+fn an_adopted_connections_grants_are_its_files_from_then_on() {
+    let adopting = Policy { adopt: true, ..policy() };
+    let mut model = Model::default();
+    model.observed.entities.push(user(800, "alice"));
+    let mut by_hand = observed_connection(900, "n", None);
+    by_hand.grants.insert((800, Permission::Read));
+    model.observed.connections.push(by_hand);
+    model.pass(&desired(&[("f", &ssh("n", "users: [alice]"))]), &adopting);
+    model.pass(&desired(&[("f", &ssh("n", ""))]), &adopting);
+    assert!(model.connection("n").grants.is_empty());
+}
