@@ -18,6 +18,8 @@ pub(crate) struct Desired {
     pub(crate) users: BTreeMap<Arc<str>, User>,
     /// Files in which something can't be used: nothing that came from them is removed.
     pub(crate) kept_files: BTreeSet<Arc<str>>,
+    /// The origins of entries whose place another file's entry has: they make room for it.
+    pub(crate) outdone: BTreeSet<Origin>,
     /// Whether a whole folder could not be read: nothing at all is removed.
     pub(crate) is_incomplete: bool,
     pub(crate) findings: Vec<Finding>,
@@ -63,6 +65,7 @@ impl Desired {
         for connection in std::mem::take(&mut self.connections) {
             let place = (connection.parent.clone(), connection.name.clone());
             let message = if let Some(first) = places.get(&place) {
+                self.outdone.insert(connection.origin.clone());
                 format!("{first} has a connection of this name in the same group: rename one of the two")
             } else if !origins.insert(connection.origin.clone()) {
                 format!("the file has the id {:?} twice: give each connection one of its own", connection.origin.key)
@@ -74,6 +77,11 @@ impl Desired {
             let (file, finding) = (connection.origin.file.clone(), Finding::error(connection.subject(), message));
             self.refuse(&file, finding);
         }
+    }
+
+    /// Whether what comes from here may be wanted, although no entry that could be read says so.
+    pub(crate) fn may_want(&self, origin: &Origin) -> bool {
+        self.is_incomplete || self.kept_files.contains(&origin.file)
     }
 
     fn refuse(&mut self, file: &str, finding: Finding) {

@@ -219,13 +219,15 @@ impl Origin {
     /// Reads what [`fmt::Display`] writes.
     pub(crate) fn read(text: &str) -> Self {
         let (file, key) = text.split_once('#').unwrap_or((text, ""));
-        Self { file: file.into(), key: key.into() }
+        Self { file: file.replace("%23", "#").replace("%25", "%").into(), key: key.into() }
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.key.is_empty() { write!(f, "{}", self.file) } else { write!(f, "{}#{}", self.file, self.key) }
+        // The first `#` ends the file's name.
+        let file = self.file.replace('%', "%25").replace('#', "%23");
+        if self.key.is_empty() { f.write_str(&file) } else { write!(f, "{file}#{}", self.key) }
     }
 }
 
@@ -284,7 +286,7 @@ mod tests {
 
     #[test]
     fn an_origin_survives_being_written() {
-        for (file, key) in [("office/connection.yaml", ""), ("all.yaml", "ROOT/A#1/B")] {
+        for (file, key) in [("office/connection.yaml", ""), ("all.yaml", "ROOT/A#1/B"), ("a#1.yaml", ""), ("50%23#.yaml", "#%")] {
             let origin = Origin { file: file.into(), key: key.into() };
             assert_eq!(Origin::read(&origin.to_string()), origin);
         }

@@ -48,7 +48,7 @@ impl<'a, 'p> Planner<'a, 'p> {
 
     pub(super) fn stale(mut self) -> Vec<i32> {
         let placed = self.placed();
-        let matches = matching::matches(&placed, &self.observed.connections, self.policy);
+        let matches = matching::matches(&placed, self.desired, &self.observed.connections, self.policy);
         let same = placed.iter().zip(&matches.of_desired).filter_map(|((desired, _), matched)| match matched {
             Match::Same(known) => Some((desired, known)),
             Match::New | Match::Blocked => None,
@@ -59,7 +59,7 @@ impl<'a, 'p> Planner<'a, 'p> {
     pub(super) fn plan(mut self) -> Plan<'a> {
         self.desired.users.values().for_each(|user| self.user(user));
         let placed = self.placed();
-        let mut matches = matching::matches(&placed, &self.observed.connections, self.policy);
+        let mut matches = matching::matches(&placed, self.desired, &self.observed.connections, self.policy);
         self.findings.append(&mut matches.findings);
         let (removed, refusal) = match removal::removable(&matches, self.desired, self.policy) {
             Ok(removed) => (removed, None),

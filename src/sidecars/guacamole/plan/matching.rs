@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Id, Policy};
 use crate::sidecars::guacamole::{
+    desired::Desired,
     document, marks,
     model::{Finding, Origin},
     observed,
@@ -75,16 +76,18 @@ fn origin_of(connection: &observed::Connection, policy: &Policy) -> Option<Origi
 
 /// Matches wanted connections, each with the group it is to stand in, or none if there is no such place.
 pub(super) fn matches<'a>(
-    desired: &[(&document::Connection, Option<Container>)],
+    placed: &[(&document::Connection, Option<Container>)],
+    desired: &Desired,
     observed: &'a [observed::Connection],
     policy: &Policy,
 ) -> Matches<'a> {
     let index = Index::new(observed, policy);
-    let wanted: HashSet<&Origin> = desired.iter().map(|(connection, _)| &connection.origin).collect();
+    let wanted: HashSet<&Origin> = placed.iter().map(|(connection, _)| &connection.origin).collect();
     let mut findings = Vec::new();
     let mut taken: HashSet<i32> = HashSet::new();
-    let mut of_desired = Vec::with_capacity(desired.len());
-    for (connection, parent) in desired {
+    let mut of_desired = Vec::with_capacity(placed.len());
+    let is_abandoned = |origin: &Origin| !wanted.contains(origin) && (desired.outdone.contains(origin) || !desired.may_want(origin));
+    for (connection, parent) in placed {
         let Some(parent) = parent else {
             // Its old self stays as it is.
             taken.extend(index.by_origin.get(&connection.origin).map(|known| known.id));
@@ -93,7 +96,7 @@ pub(super) fn matches<'a>(
         };
         let place = (*parent, connection.name.as_str());
         let marked = index.by_origin.get(&connection.origin).copied();
-        let found = marked.map_or_else(|| by_place(&index, place, &wanted, policy), Match::Same);
+        let found = marked.map_or_else(|| by_place(&index, place, &is_abandoned, policy), Match::Same);
         match found {
             Match::Same(known) => drop(taken.insert(known.id)),
             Match::Blocked => findings.push(Finding::error(connection.subject(), in_the_way())),
@@ -107,16 +110,18 @@ pub(super) fn matches<'a>(
     Matches { of_desired, orphans: ours.into_iter().filter(is_orphan).collect(), ours: count, findings }
 }
 
-/// What an author is told whose connection's place is somebody else's.
+/// What an author is told whose connection's place is taken.
 pub(super) fn in_the_way() -> String {
-    "a connection of this name that is not ours stands in the same group: rename one, or have it taken over with ADOPT=true".to_owned()
+    "another connection of this name stands in the same group, made by somebody else or from a file that can't be used now: rename one, \
+     mend that file, or have it taken over with ADOPT=true"
+        .to_owned()
 }
 
-fn by_place<'a>(index: &Index<'a>, place: Place<'_>, wanted: &HashSet<&Origin>, policy: &Policy) -> Match<'a> {
+fn by_place<'a>(index: &Index<'a>, place: Place<'_>, is_abandoned: &dyn Fn(&Origin) -> bool, policy: &Policy) -> Match<'a> {
     let there = index.at(place);
     let Some(first) = there.iter().copied().min_by_key(|known| known.id) else { return Match::New };
-    let is_abandoned = |known: &&observed::Connection| origin_of(known, policy).is_some_and(|origin| !wanted.contains(&origin));
-    if let Some(ours) = there.iter().copied().filter(is_abandoned).min_by_key(|known| known.id) {
+    let is_free = |known: &&observed::Connection| origin_of(known, policy).is_some_and(|origin| is_abandoned(&origin));
+    if let Some(ours) = there.iter().copied().filter(is_free).min_by_key(|known| known.id) {
         return Match::Same(ours);
     }
     match origin_of(first, policy) {

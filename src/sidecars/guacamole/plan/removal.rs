@@ -29,10 +29,10 @@ impl fmt::Display for Refusal {
 
 /// What goes: connections, by the one decision for all of them.
 pub(super) fn removable<'a>(matches: &Matches<'a>, desired: &Desired, policy: &Policy) -> Result<Vec<&'a observed::Connection>, Refusal> {
-    if !policy.prune || desired.is_incomplete {
+    if !policy.prune {
         return Ok(Vec::new());
     }
-    let is_unwanted = |(_, origin): &&(&observed::Connection, Origin)| !desired.kept_files.contains(&origin.file);
+    let is_unwanted = |(_, origin): &&(&observed::Connection, Origin)| !desired.may_want(origin);
     let unwanted: Vec<_> = matches.orphans.iter().filter(is_unwanted).map(|(connection, _)| *connection).collect();
     if unwanted.len() * 100 > matches.ours * usize::from(policy.prune_limit) {
         return Err(Refusal { unwanted: unwanted.len(), ours: matches.ours, limit: policy.prune_limit });

@@ -97,3 +97,33 @@ fn an_adopted_connections_grants_are_its_files_from_then_on() {
     model.pass(&desired(&[("f", &ssh("n", ""))]), &adopting);
     assert!(model.connection("n").grants.is_empty());
 }
+
+#[test]
+fn a_broken_files_connection_is_not_taken_over_by_another_file() {
+    let mut model = Model::default();
+    let to = |host: &str| format!("name: n\nprotocol: ssh\nparameters: {{hostname: {host}}}\n");
+    let host = |model: &Model| model.connection("n").parameters.as_ref().unwrap()[0].1.expose_secret().to_owned();
+    model.pass(&desired(&[("a.yaml", &to("right")), ("b.yaml", &to("other"))]), &policy());
+    let id = model.connection("n").id;
+    let mut incomplete = desired(&[("b.yaml", &to("other"))]);
+    incomplete.is_incomplete = true;
+    for files in [desired(&[("a.yaml", "name: ["), ("b.yaml", &to("other"))]), incomplete] {
+        let observed = model.observed.clone_all();
+        let findings = plan(&files, &observed, &policy()).findings;
+        assert!(findings.iter().any(|finding| finding.subject.starts_with("b.yaml")), "{findings:?}");
+        model.pass(&files, &policy());
+        assert_eq!((host(&model), model.connection("n").id), ("right".to_owned(), id));
+    }
+    model.pass(&desired(&[("b.yaml", &to("other"))]), &policy());
+    assert_eq!((host(&model), model.connection("n").id), ("other".to_owned(), id), "once it is gone, it may be");
+    model.pass(&desired(&[("a.yaml", &to("right")), ("b.yaml", &to("other"))]), &policy());
+    assert_eq!((host(&model), model.connection("n").id), ("right".to_owned(), id), "of two that want one place, the first counts");
+}
+
+#[test]
+fn a_file_with_a_number_sign_in_its_name_is_protected_like_any_other() {
+    let mut model = Model::default();
+    model.pass(&desired(&[("a#1.yaml", &ssh("n", "")), ("b.yaml", &ssh("m", ""))]), &policy());
+    model.pass(&desired(&[("a#1.yaml", "name: ["), ("b.yaml", &ssh("m", ""))]), &policy());
+    assert_eq!(model.places(), ["m", "n"]);
+}
