@@ -1,8 +1,8 @@
 //! What is removed, and what is not.
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
 
-use crate::world::{World, ssh};
+use crate::world::{World, ssh, write};
 
 /// Three connections of ours, and one that somebody made by hand.
 async fn world() -> World {
@@ -90,4 +90,21 @@ async fn a_group_of_ours_goes_when_it_is_empty_and_stays_while_somebody_uses_it(
     world.pass();
     assert_eq!(world.sql("SELECT connection_group_name FROM guacamole_connection_group ORDER BY 1"), "Lab\nTwo");
     assert_eq!(names(&world), ["by hand", "c", "d"]);
+}
+
+#[tokio::test]
+async fn a_folder_whose_share_is_away_removes_nothing() {
+    let world = World::new().await;
+    let share = tempfile::tempdir().unwrap();
+    let office = share.path().join("office");
+    write(&office.join("a.yaml"), &ssh("a", ""));
+    symlink(&office, world.connections().join("office")).unwrap();
+    for name in ["b", "c"] {
+        world.file(&format!("{name}.yaml"), &ssh(name, ""));
+    }
+    world.pass();
+    fs::rename(&office, share.path().join("away")).unwrap();
+    let run = world.once(&["--prune-limit", "100"]);
+    assert_eq!((run.code, names(&world)), (Some(1), vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]), "{}", run.said);
+    assert!(run.said.contains("/office: it can't be looked at"), "{}", run.said);
 }

@@ -28,7 +28,7 @@ const PROPERTIES: [&str; 2] = ["guacamole/guacamole.properties", "guacamole.prop
 /// `..data` is.
 pub(crate) fn read_connections(folder: &Path) -> Desired {
     let mut desired = Desired::default();
-    let (files, problems) = connection_files(folder);
+    let Found { files, problems, .. } = find(folder);
     for (name, path) in files {
         match read_text(&path) {
             Ok(text) => {
@@ -43,7 +43,7 @@ pub(crate) fn read_connections(folder: &Path) -> Desired {
     for (path, error) in problems {
         // What it held is not known, so nothing may be taken for gone.
         desired.is_incomplete = true;
-        desired.findings.push(Finding::error(path.display(), format!("the folder can't be read: {error}")));
+        desired.findings.push(Finding::error(path.display(), format!("it can't be looked at, so nothing is removed: {error}")));
     }
     desired.settle();
     desired
@@ -52,7 +52,7 @@ pub(crate) fn read_connections(folder: &Path) -> Desired {
 /// The digest of all connection files and of the configuration. None if something can't be read, or if files name further ones: then there
 /// is more to it than these bytes.
 pub(crate) fn digest(connections: &Path, configuration: &Path) -> Option<Digest> {
-    let (files, problems) = connection_files(connections);
+    let Found { files, problems, .. } = find(connections);
     if !problems.is_empty() {
         return None;
     }
@@ -71,23 +71,62 @@ pub(crate) fn digest(connections: &Path, configuration: &Path) -> Option<Digest>
     context.finish().as_ref().try_into().ok()
 }
 
-/// All connection files with their names relative to the folder, sorted, and the folders that can't be read.
-#[expect(clippy::type_complexity, reason = "two lists of pairs")]
-fn connection_files(folder: &Path) -> (Vec<(String, PathBuf)>, Vec<(PathBuf, io::Error)>) {
-    let mut files = Vec::new();
-    let mut problems = Vec::from_iter(list(folder, "", &mut files));
-    for inner in subfolders(folder) {
-        let name = inner.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        problems.extend(list(&inner, &format!("{name}/"), &mut files));
+/// What there is in the folder of connections.
+#[derive(Default)]
+struct Found {
+    /// Connection files, with their names relative to the folder, sorted.
+    files: Vec<(String, PathBuf)>,
+    /// The folders in it, sorted.
+    folders: Vec<PathBuf>,
+    /// What can't be looked at, so that it isn't known which files there are.
+    problems: Vec<(PathBuf, io::Error)>,
+}
+
+/// Looks for connection files in a folder, and in those in it.
+fn find(folder: &Path) -> Found {
+    let mut found = Found::default();
+    found.list(folder, "");
+    let mut folders = std::mem::take(&mut found.folders);
+    folders.sort();
+    for inner in &folders {
+        let name = inner.file_name().unwrap_or_default().to_string_lossy();
+        found.list(inner, &format!("{name}/"));
     }
-    files.sort();
-    (files, problems)
+    found.files.sort();
+    Found { folders, ..found }
+}
+
+impl Found {
+    fn list(&mut self, folder: &Path, prefix: &str) {
+        let listed = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
+        match listed {
+            Ok(paths) => paths.into_iter().for_each(|path| self.entry(path, prefix)),
+            Err(error) => self.problems.push((folder.to_owned(), error)),
+        }
+    }
+
+    fn entry(&mut self, path: PathBuf, prefix: &str) {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with('.')) else { return };
+        let is_file_of_ours = path.extension().and_then(|extension| extension.to_str()).is_some_and(|name| EXTENSIONS.contains(&name));
+        // It may be a link, and what that leads to may be away.
+        match fs::metadata(&path) {
+            Ok(entry) if entry.is_dir() => {
+                if prefix.is_empty() {
+                    self.folders.push(path);
+                }
+            }
+            // What is wrong with a file is found when it is read.
+            _ if is_file_of_ours => self.files.push((format!("{prefix}{name}"), path)),
+            Err(error) if prefix.is_empty() => self.problems.push((path, error)),
+            _ => {}
+        }
+    }
 }
 
 /// The folders in which a change may mean something.
 pub(crate) fn watched(connections: &Path, configuration: &Path) -> Vec<PathBuf> {
     let mut folders = vec![connections.to_owned()];
-    folders.extend(subfolders(connections));
+    folders.extend(find(connections).folders);
     folders.extend(PROPERTIES.iter().filter_map(|file| configuration.join(file).parent().map(Path::to_owned)));
     folders
 }
@@ -128,33 +167,6 @@ pub(crate) fn read_properties(folder: &Path) -> Result<Properties, Configuration
 pub(crate) fn read_password(path: &Path) -> Result<SecretString, ConfigurationError> {
     let text = read_text(path).map_err(|source| ConfigurationError::Unreadable { path: path.to_owned(), source })?;
     Ok(text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text)).into())
-}
-
-fn list(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> Option<(PathBuf, io::Error)> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => return Some((folder.to_owned(), error)),
-    };
-    for entry in entries {
-        let path = match entry {
-            Ok(entry) => entry.path(),
-            Err(error) => return Some((folder.to_owned(), error)),
-        };
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let is_ours = path.extension().and_then(|extension| extension.to_str()).is_some_and(|extension| EXTENSIONS.contains(&extension));
-        if is_ours && !name.starts_with('.') && !path.is_dir() {
-            files.push((format!("{prefix}{name}"), path));
-        }
-    }
-    None
-}
-
-fn subfolders(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let is_hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let mut folders: Vec<_> = entries.filter(|path| !is_hidden(path) && path.is_dir()).collect();
-    folders.sort();
-    folders
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
@@ -222,6 +234,16 @@ mod tests {
         assert!(desired.is_incomplete && desired.findings[0].to_string().contains("/nonexistent"));
         let empty = tempfile::tempdir().unwrap();
         assert!(!read_connections(empty.path()).is_incomplete);
+    }
+
+    #[test]
+    fn a_folder_that_is_away_is_not_an_empty_one() {
+        let folder = folder(&[("good.yaml", CONNECTION)]);
+        symlink("/nonexistent/share", folder.path().join("office")).unwrap();
+        let desired = read_connections(folder.path());
+        assert!(desired.is_incomplete && desired.findings[0].subject.ends_with("/office"), "{:?}", desired.findings);
+        assert_eq!(desired.connections.len(), 1, "the others count");
+        assert!(digest(folder.path(), folder.path()).is_none());
     }
 
     #[test]
