@@ -204,9 +204,9 @@ impl<'a, 'p> Planner<'a, 'p> {
         is_change.then_some(change)
     }
 
-    /// Compares the grants of what becomes ours if that is allowed, which groups never do.
+    /// Compares the grants on what is ours, or becomes so.
     fn compare_grants(&self, details: &mut Details<'a>, wanted: &Wanted, now: Option<(&'a marks::Attributes, &marks::GrantSet)>) {
-        let comparison = Comparison { wanted, retained: &marks::GrantSet::new(), adopts: self.policy.adopt };
+        let comparison = Comparison { wanted, retained: &marks::GrantSet::new(), adopts: true };
         grants::compare(details, comparison, now, &self.policy.owner);
     }
 

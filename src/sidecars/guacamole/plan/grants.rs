@@ -20,7 +20,8 @@ pub(super) struct Comparison<'w> {
     pub(super) wanted: &'w Wanted,
     /// What files no longer want, but somebody still needs.
     pub(super) retained: &'w GrantSet,
-    /// Whether files answer from now on for what they want and somebody else has granted.
+    /// Whether files answer from now on for what they want and somebody else has granted: on connections, which are ours, but not on groups,
+    /// in which others may see something that we know nothing of.
     pub(super) adopts: bool,
 }
 
