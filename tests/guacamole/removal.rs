@@ -108,3 +108,25 @@ async fn a_folder_whose_share_is_away_removes_nothing() {
     assert_eq!((run.code, names(&world)), (Some(1), vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]), "{}", run.said);
     assert!(run.said.contains("/office: it can't be looked at"), "{}", run.said);
 }
+
+#[tokio::test]
+async fn a_group_in_which_somebody_puts_something_at_that_moment_stays() {
+    let world = World::new().await;
+    world.file("a.yaml", &ssh("a", "group: Lab"));
+    world.file("b.yaml", &ssh("b", ""));
+    world.pass();
+    world.remove("a.yaml");
+    let somebody = world
+        .somebody_who_did(
+            "INSERT INTO guacamole_connection (connection_name, parent_id, protocol)
+             SELECT 'by hand', connection_group_id, 'vnc' FROM guacamole_connection_group",
+        )
+        .await;
+    let mut running = world.command(&["--once"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    world.until("the pass waits for them", || {
+        world.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == "1"
+    });
+    somebody.commit().await;
+    assert!(running.wait().unwrap().success());
+    assert_eq!(names(&world), ["b", "by hand"]);
+}

@@ -38,6 +38,15 @@ impl Deref for Server {
     }
 }
 
+/// Somebody else with an open transaction.
+pub(crate) struct Somebody(tokio_postgres::Client);
+
+impl Somebody {
+    pub(crate) async fn commit(self) {
+        self.0.batch_execute("COMMIT").await.unwrap();
+    }
+}
+
 /// How a run of the program ended.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -113,6 +122,16 @@ impl World {
     /// Runs SQL as the database's owner: rows on lines, columns with `|` between.
     pub(crate) fn sql(&self, sql: &str) -> String {
         self.server.query(&self.database, sql)
+    }
+
+    /// Somebody else who has done something in a transaction, and hasn't committed it yet.
+    pub(crate) async fn somebody_who_did(&self, sql: &str) -> Somebody {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(self.server.port()).dbname(&self.database).user(&self.database).password("password");
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&format!("BEGIN READ WRITE; {sql}")).await.unwrap();
+        Somebody(client)
     }
 
     /// The program with this world's folders, and nothing else from its environment.

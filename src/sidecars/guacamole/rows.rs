@@ -213,7 +213,9 @@ impl<'a, 'n> Rows<'a, 'n> {
         statements.extend(self.of_groups.statements(&GROUP_TABLES));
         statements.extend(self.of_connections.statements(&CONNECTION_TABLES));
         statements.extend(self.of_profiles.statements(&PROFILE_TABLES));
-        // One by one, the inner ones first: none goes in which somebody has put something meanwhile.
+        // Once they are locked, nobody puts something in, and the next statement sees what was put in before. Then one by one, the inner
+        // ones first, those that are empty.
+        statements.push(numbers(LOCK_GROUPS, self.removed_groups.clone()));
         statements.extend(self.removed_groups.into_iter().map(|group| numbers(REMOVE_GROUP, vec![group])));
         statements.retain(|statement| statement.columns.first().is_some_and(|column| column.len() > 0));
         statements
@@ -397,6 +399,10 @@ const UPDATE_GROUPS: &str = "
     SET type = new.type::guacamole_connection_group_type, max_connections = most, max_connections_per_user = most_per_user,
         enable_session_affinity = affinity
     FROM unnest($1, $2, $3, $4, $5) AS new (id, type, most, most_per_user, affinity) WHERE connection_group_id = id";
+
+/// In the order of numbers, as everybody should who locks several.
+const LOCK_GROUPS: &str = "
+    SELECT FROM guacamole_connection_group WHERE connection_group_id = ANY ($1) ORDER BY connection_group_id FOR UPDATE";
 
 const REMOVE_GROUP: &str = "
     DELETE FROM guacamole_connection_group removed WHERE connection_group_id = ANY ($1)
