@@ -119,6 +119,26 @@ async fn two_at_once_make_nothing_twice() {
 }
 
 #[tokio::test]
+async fn two_at_once_make_nothing_twice_whatever_is_the_roles_isolation() {
+    let world = World::new().await;
+    world.sql(&format!("ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'", world.database));
+    world.sql(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", world.database));
+    world.file("a.yaml", &ssh("a", ""));
+    // While somebody else is at work, both come to the point where they wait.
+    let somebody = world.somebody_who_did("SELECT pg_advisory_xact_lock(7305808869229538676)").await;
+    let children: Vec<_> = (0..2).map(|_| world.command(&["--once"]).stderr(std::process::Stdio::piped()).spawn().unwrap()).collect();
+    world.until("both wait", || {
+        world.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'") == "2"
+    });
+    somebody.commit().await;
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(world.listed(), ["a ssh hostname=host port=22"]);
+}
+
+#[tokio::test]
 async fn a_mark_survives_an_edit_in_guacamoles_pages_and_the_edit_is_put_right() {
     let world = World::new().await;
     world.file("a.yaml", &ssh("a", ""));

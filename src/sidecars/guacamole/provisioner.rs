@@ -46,11 +46,11 @@ pub(crate) const PASS_LIMIT: Duration = Duration::from_secs(120);
 pub(crate) const BEAT: Duration = Duration::from_secs(10);
 
 /// Begins a transaction that others who write wait for: the number stands for Guacamole's tables in all provisioners of ours. The lock
-/// comes first; each statement then sees what was committed before it.
-const BEGIN: &str =
-    "BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '60s'; SELECT pg_advisory_xact_lock(7305808869229538676)";
-/// Begins a transaction in which nothing can be written.
-const BEGIN_TO_LOOK: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '60s'";
+/// comes first; each statement then sees what was committed before it, which holds at this level of isolation only, whatever is the role's.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '60s'; \
+                     SELECT pg_advisory_xact_lock(7305808869229538676)";
+/// Begins a transaction in which nothing can be written, and in which all statements see one moment.
+const BEGIN_TO_LOOK: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '60s'";
 
 /// How the provisioner works.
 #[derive(Debug, Clone)]
