@@ -115,6 +115,7 @@ impl Bench {
             batch_size: 5000,
             owner: "default".to_owned(),
             prune: true,
+            prune_delay: Duration::ZERO,
             prune_limit: 50,
             adopt: false,
             create_users: true,

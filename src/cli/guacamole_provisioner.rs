@@ -150,7 +150,11 @@ struct ChangeArgs {
     #[arg(long, value_enum, default_value = "owned", env = "PRUNE")]
     prune: Prune,
 
-    /// Most percent of our connections that one pass removes. If it were more, none is removed: files may be missing. 100 allows everything.
+    /// For how long no file must have wanted a connection until it is removed, but by --once: files may be missing for a moment.
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration::parse_or_seconds, env = "PRUNE_DELAY")]
+    prune_delay: Duration,
+
+    /// Most percent of our connections that are removed within an hour. If it were more, none is removed: files may be missing. 100 allows everything.
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100), env = "PRUNE_LIMIT")]
     prune_limit: u8,
 
@@ -282,6 +286,7 @@ impl GuacamoleProvisioner {
             batch_size: database.batch_size as usize,
             owner: changes.owner.clone(),
             prune: changes.prune == Prune::Owned,
+            prune_delay: if self.once || self.plan { Duration::ZERO } else { changes.prune_delay },
             prune_limit: changes.prune_limit,
             adopt: changes.adopt,
             create_users: changes.create_users,

@@ -326,3 +326,40 @@ async fn a_hook_waits_until_the_process_is_up() {
     in_vain.kill().unwrap();
     in_vain.wait().unwrap();
 }
+
+#[tokio::test]
+async fn files_that_vanish_one_after_the_other_empty_no_database() {
+    let world = World::new().await;
+    for number in 0..6 {
+        world.file(&format!("c{number}.yaml"), &ssh(&format!("c{number}"), ""));
+    }
+    let service = Service::start(&world, &["--interval", "1s", "--prune-delay", "0s"]);
+    service.until_ready(&world, 200, "connections: ok");
+    for number in 0..3 {
+        world.remove(&format!("c{number}.yaml"));
+        world.until("it is gone", || world.listed().len() == 5 - number);
+    }
+    world.remove("c3.yaml");
+    service.until_ready(&world, 200, "no file wants 1 of our 3 connections any more, 3 were removed in the last hour");
+    assert_eq!(world.listed().len(), 3);
+}
+
+#[tokio::test]
+async fn a_connection_goes_when_its_file_has_been_gone_for_long_enough() {
+    let world = World::new().await;
+    for name in ["a", "b"] {
+        world.file(&format!("{name}.yaml"), &ssh(name, ""));
+    }
+    let service = Service::start(&world, &["--interval", "1h", "--prune-delay", "2s"]);
+    service.until_ready(&world, 200, "connections: ok");
+    let number = || world.sql("SELECT connection_id FROM guacamole_connection WHERE connection_name = 'a'");
+    let before = number();
+    world.remove("a.yaml");
+    world.file("c.yaml", &ssh("c", ""));
+    world.until("the removal was seen", || world.listed().len() == 3);
+    world.file("a.yaml", &ssh("a", "users: [alice]"));
+    world.until("the file is back", || world.granted() == ["alice a READ"]);
+    assert_eq!(number(), before, "the same one");
+    world.remove("a.yaml");
+    world.until("it is gone", || number().is_empty());
+}

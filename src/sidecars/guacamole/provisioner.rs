@@ -21,6 +21,7 @@ use super::{
     plan::{self, Policy},
     properties::{DatabaseSettings, Properties, PropertyError},
     settled::{self, Settled},
+    unwanted::Unwanted,
     watch::Watch,
 };
 use crate::{
@@ -73,7 +74,9 @@ pub struct Settings {
     pub owner: String,
     /// Whether connections of ours go when no file wants them any more.
     pub prune: bool,
-    /// How many percent of our connections one pass may remove.
+    /// For how long no file must have wanted a connection until it goes.
+    pub prune_delay: Duration,
+    /// How many percent of our connections may be removed within an hour.
     pub prune_limit: u8,
     /// Whether connections that somebody else made become ours where a file wants one.
     pub adopt: bool,
@@ -120,6 +123,8 @@ pub struct Report {
     pub summary: String,
     /// The changes in full, without secrets, if they were only looked at.
     pub plan: Option<String>,
+    /// How many connections no file wants any more, whether they were removed or not.
+    pub unwanted: usize,
     /// Why nothing was removed, and how many connections that concerns.
     pub refusal: Option<(usize, String)>,
 }
@@ -138,13 +143,14 @@ pub struct Provisioner {
     metrics: Metrics,
     /// How things were when there was nothing to write, if the last pass left them so.
     settled: Mutex<Option<Settled>>,
+    unwanted: Mutex<Unwanted>,
 }
 
 impl Provisioner {
     /// A provisioner that counts in this registry.
     #[must_use]
     pub fn new(settings: Settings, registry: &mut Registry) -> Self {
-        Self { settings, metrics: Metrics::new(registry), settled: Mutex::default() }
+        Self { settings, metrics: Metrics::new(registry), settled: Mutex::default(), unwanted: Mutex::default() }
     }
 
     /// Keeps files and database alike until shutdown. A pass that is under way then is given up, and undone by the server.
@@ -175,7 +181,8 @@ impl Provisioner {
                     backoff.reset();
                     complaint.settle();
                     tell(&report, &mut said, gate);
-                    jittered(self.settings.interval)
+                    let due = lock(&self.unwanted).next_due(Instant::now(), self.settings.prune_delay);
+                    due.into_iter().fold(jittered(self.settings.interval), Duration::min)
                 }
                 Err(error) => {
                     let pause = backoff.pause();
@@ -244,6 +251,7 @@ impl Provisioner {
             owner: settings.owner.clone(),
             prune: settings.prune,
             prune_limit: settings.prune_limit,
+            removals: lock(&self.unwanted).removals(Instant::now(), settings.prune_delay),
             adopt: settings.adopt,
             create_users: settings.create_users,
             case: properties.case_sensitivity()?,
@@ -264,22 +272,17 @@ impl Provisioner {
     async fn write_unless_settled(&self, client: &Client, policy: &Policy) -> Result<Report, Failure> {
         let files = folder::digest(&self.settings.connections, &self.settings.configuration);
         let database = settled::row_versions(client).await?;
-        let known = self.lock().take();
+        let known = lock(&self.settled).take();
         if let Some(known) = known.filter(|known| files == Some(known.files) && database == known.database) {
             let report = known.report.clone();
-            *self.lock() = Some(known);
+            *lock(&self.settled) = Some(known);
             return Ok(report);
         }
         let report = self.decide(client, policy, Mode::Write).await?;
-        if let Some(files) = files.filter(|_| report.was_alike) {
-            *self.lock() = Some(Settled { files, database, report: report.clone() });
+        if let Some(files) = files.filter(|_| report.was_alike && report.unwanted == 0) {
+            *lock(&self.settled) = Some(Settled { files, database, report: report.clone() });
         }
         Ok(report)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Settled>> {
-        // It is whole after any panic.
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Compares files and database in full, and writes what is different, or only says what is.
@@ -291,7 +294,7 @@ impl Provisioner {
         let findings = std::mem::take(&mut desired.findings);
         let mut plan = plan::plan(&desired, &observed, policy);
         let (changes, was_alike, summary) = (plan.changes.len(), plan.is_empty(), plan.summary());
-        let mut report = Report { findings, changes, was_alike, summary, ..Report::default() };
+        let mut report = Report { findings, changes, was_alike, summary, unwanted: plan.unwanted.len(), ..Report::default() };
         report.findings.append(&mut plan.findings);
         report.refusal = plan.refusal.map(|refusal| (refusal.unwanted, refusal.to_string()));
         if mode == Mode::Look {
@@ -301,8 +304,17 @@ impl Provisioner {
             report.changes = applied.written;
             report.findings.extend(applied.findings);
         }
+        if mode == Mode::Write {
+            let removed = plan.changes.iter().filter(|change| matches!(change, plan::Change::RemoveConnection(_))).count();
+            lock(&self.unwanted).note(Instant::now(), &plan.unwanted, removed);
+        }
         Ok(report)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in it is whole after any panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What PostgreSQL says of a table that isn't there.
@@ -325,6 +337,9 @@ async fn wait(watch: Option<&Watch>, pause: Duration) {
 
 /// Says what is new, and shows how things are.
 fn tell(report: &Report, said: &mut BTreeSet<Finding>, gate: &Gate) {
+    if report.unwanted > 0 {
+        tracing::debug!(connections = report.unwanted, "no file wants some of our connections any more");
+    }
     if report.changes > 0 {
         tracing::info!(changes = report.changes, "the database was changed: {}", report.summary);
     }

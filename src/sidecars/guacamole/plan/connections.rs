@@ -61,7 +61,8 @@ impl<'a, 'p> Planner<'a, 'p> {
         let placed = self.placed();
         let mut matches = matching::matches(&placed, self.desired, &self.observed.connections, self.policy);
         self.findings.append(&mut matches.findings);
-        let (removed, refusal) = match removal::removable(&matches, self.desired, self.policy) {
+        let unwanted = removal::unwanted(&matches, self.desired, self.policy);
+        let (removed, refusal) = match removal::removable(&unwanted, matches.ours, self.policy) {
             Ok(removed) => (removed, None),
             Err(refusal) => (Vec::new(), Some(refusal)),
         };
@@ -86,7 +87,8 @@ impl<'a, 'p> Planner<'a, 'p> {
         let is_all_known = self.desired.kept_files.is_empty() && !self.desired.is_incomplete;
         let removed_groups =
             if self.policy.prune && refusal.is_none() && is_all_known { self.empty_groups(&changed, &connections) } else { Vec::new() };
-        self.assemble(groups, removed, connections, removed_groups, refusal)
+        let unwanted = unwanted.into_iter().map(|(_, origin)| origin).collect();
+        Plan { unwanted, refusal, ..self.assemble(groups, removed, connections, removed_groups) }
     }
 
     /// A user with an entry of its own.
@@ -334,7 +336,6 @@ impl<'a, 'p> Planner<'a, 'p> {
         removed: Vec<&'a observed::Connection>,
         mut connections: Vec<ConnectionChange<'a>>,
         removed_groups: Vec<&'a observed::Group>,
-        refusal: Option<removal::Refusal>,
     ) -> Plan<'a> {
         // What is in the way goes first, and what is new comes when all else has its place.
         connections.sort_by_key(|change| (!change.vacates, change.before.is_none()));
@@ -352,7 +353,7 @@ impl<'a, 'p> Planner<'a, 'p> {
         let mut findings = self.findings;
         findings.append(&mut self.entities.findings);
         findings.append(&mut self.tree.findings);
-        Plan { changes, new: self.new, refusal, findings, grantees: self.entities.grantees }
+        Plan { changes, new: self.new, unwanted: Vec::new(), refusal: None, findings, grantees: self.entities.grantees }
     }
 
     /// Makes the names known of those who lose something.

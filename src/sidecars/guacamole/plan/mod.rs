@@ -20,21 +20,23 @@ use secrecy::SecretString;
 use super::{
     desired::Desired,
     document,
-    model::{CaseSensitivity, Finding, Grantee, GroupColumns, GroupPath, Permission},
+    model::{CaseSensitivity, Finding, Grantee, GroupColumns, GroupPath, Origin, Permission},
     observed::{self, Observed},
 };
 
-pub(crate) use removal::Refusal;
+pub(crate) use removal::{Refusal, Removals};
 
-/// What is up to the user, besides the files.
+/// What a plan goes by, besides files and database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Policy {
     /// In whose name we mark what we make. Provisioners with different files and one database need different ones.
     pub(crate) owner: String,
     /// Whether what is ours goes when no file wants it any more.
     pub(crate) prune: bool,
-    /// How many percent of our connections one pass may remove.
+    /// How many percent of our connections may be removed at once.
     pub(crate) prune_limit: u8,
+    /// What earlier passes know of removals.
+    pub(crate) removals: Removals,
     /// Whether connections become ours that somebody else has made where a file wants one.
     pub(crate) adopt: bool,
     /// Whether users and user groups are made that a file names and the database lacks.
@@ -55,6 +57,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) changes: Vec<Change<'a>>,
     /// How many new rows need numbers.
     pub(crate) new: NewRows,
+    /// Where the connections come from that no file wants any more, whether they go now or not.
+    pub(crate) unwanted: Vec<Origin>,
     /// Set if more would be removed than may be; then nothing is.
     pub(crate) refusal: Option<Refusal>,
     pub(crate) findings: Vec<Finding>,

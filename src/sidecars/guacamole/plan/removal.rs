@@ -1,6 +1,6 @@
 //! What no file wants any more, and whether it may go.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use super::{Policy, matching::Matches};
 use crate::sidecars::guacamole::{desired::Desired, model::Origin, observed};
@@ -10,6 +10,8 @@ use crate::sidecars::guacamole::{desired::Desired, model::Origin, observed};
 pub(crate) struct Refusal {
     /// How many connections no file wants.
     pub(crate) unwanted: usize,
+    /// How many were removed before, within an hour.
+    pub(crate) removed_lately: usize,
     /// Of how many that are ours.
     pub(crate) ours: usize,
     /// How many percent may go at once.
@@ -18,24 +20,41 @@ pub(crate) struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { unwanted, ours, limit } = self;
+        let Self { unwanted, removed_lately, ours, limit } = self;
+        let lately = if *removed_lately > 0 { format!(", {removed_lately} were removed in the last hour") } else { String::new() };
         write!(
             f,
-            "no file wants {unwanted} of our {ours} connections any more, and at most {limit} % may be removed at once: nothing is removed; \
+            "no file wants {unwanted} of our {ours} connections any more{lately}, and at most {limit} % may be removed at once: nothing is removed; \
              if files or Secrets are missing, bring them back, else raise PRUNE_LIMIT (100 allows everything) until they are gone"
         )
     }
 }
 
-/// What goes: connections, by the one decision for all of them.
-pub(super) fn removable<'a>(matches: &Matches<'a>, desired: &Desired, policy: &Policy) -> Result<Vec<&'a observed::Connection>, Refusal> {
-    if !policy.prune {
-        return Ok(Vec::new());
+/// What earlier passes know of removals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Removals {
+    /// How many connections were removed lately: those that go now count together with them.
+    pub(crate) removed_lately: usize,
+    /// Where the connections come from that have been unwanted for long enough. None if all that is unwanted may go.
+    pub(crate) due: Option<BTreeSet<Origin>>,
+}
+
+/// The connections that no file wants.
+pub(super) fn unwanted<'a>(matches: &Matches<'a>, desired: &Desired, policy: &Policy) -> Vec<(&'a observed::Connection, Origin)> {
+    let is_unwanted = |(_, origin): &&(&observed::Connection, Origin)| policy.prune && !desired.may_want(origin);
+    matches.orphans.iter().filter(is_unwanted).cloned().collect()
+}
+
+/// Those of them that go, by the one decision for all.
+pub(super) fn removable<'a>(
+    unwanted: &[(&'a observed::Connection, Origin)],
+    ours: usize,
+    policy: &Policy,
+) -> Result<Vec<&'a observed::Connection>, Refusal> {
+    let Removals { removed_lately, due } = &policy.removals;
+    if (unwanted.len() + removed_lately) * 100 > (ours + removed_lately) * usize::from(policy.prune_limit) && !unwanted.is_empty() {
+        return Err(Refusal { unwanted: unwanted.len(), removed_lately: *removed_lately, ours, limit: policy.prune_limit });
     }
-    let is_unwanted = |(_, origin): &&(&observed::Connection, Origin)| !desired.may_want(origin);
-    let unwanted: Vec<_> = matches.orphans.iter().filter(is_unwanted).map(|(connection, _)| *connection).collect();
-    if unwanted.len() * 100 > matches.ours * usize::from(policy.prune_limit) {
-        return Err(Refusal { unwanted: unwanted.len(), ours: matches.ours, limit: policy.prune_limit });
-    }
-    Ok(unwanted)
+    let is_due = |origin: &Origin| due.as_ref().is_none_or(|due| due.contains(origin));
+    Ok(unwanted.iter().filter(|(_, origin)| is_due(origin)).map(|(connection, _)| *connection).collect())
 }

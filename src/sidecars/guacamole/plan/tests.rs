@@ -19,6 +19,7 @@ fn policy() -> Policy {
         owner: "lab".to_owned(),
         prune: true,
         prune_limit: 50,
+        removals: Removals::default(),
         adopt: false,
         create_users: true,
         case: CaseSensitivity { users: true, user_groups: true },

@@ -127,3 +127,39 @@ fn a_file_with_a_number_sign_in_its_name_is_protected_like_any_other() {
     model.pass(&desired(&[("a#1.yaml", "name: ["), ("b.yaml", &ssh("m", ""))]), &policy());
     assert_eq!(model.places(), ["m", "n"]);
 }
+
+#[test]
+fn connections_that_vanish_one_after_the_other_count_together() {
+    let mut model = Model::default();
+    let texts: Vec<(String, String)> = (0..8).map(|number| (format!("f{number}"), ssh(&format!("n{number}"), ""))).collect();
+    let files = |from: usize| desired(&texts[from..].iter().map(|(file, text)| (file.as_str(), text.as_str())).collect::<Vec<_>>());
+    model.pass(&files(0), &policy());
+    for gone in 1..=8 {
+        let lately = Policy { removals: Removals { removed_lately: 8 - model.observed.connections.len(), due: None }, ..policy() };
+        model.pass(&files(gone), &lately);
+    }
+    assert_eq!(model.places(), ["n4", "n5", "n6", "n7"], "a half may go, and no more");
+    let lately = Policy { removals: Removals { removed_lately: 4, due: None }, ..policy() };
+    let refusal = plan(&files(5), &model.observed, &lately).refusal.unwrap();
+    assert!(refusal.to_string().contains("1 of our 4 connections any more, 4 were removed in the last hour"), "{refusal}");
+}
+
+#[test]
+fn what_is_unwanted_goes_when_it_is_due() {
+    let mut model = Model::default();
+    model.pass(&desired(&[("a", &ssh("a", "group: G")), ("b", &ssh("b", ""))]), &policy());
+    let only_b = desired(&[("b", &ssh("b", ""))]);
+    let with_due = |due: &[&str]| {
+        let due = due.iter().map(|file| origin_of(file)).collect();
+        Policy { removals: Removals { removed_lately: 0, due: Some(due) }, ..policy() }
+    };
+    let observed = model.observed.clone_all();
+    let waiting = plan(&only_b, &observed, &with_due(&["c"]));
+    assert!(waiting.is_empty() && waiting.unwanted == [origin_of("a")], "{waiting}");
+    model.pass(&only_b, &with_due(&["a"]));
+    assert_eq!((model.places(), model.observed.groups.len()), (vec!["b".to_owned()], 0));
+}
+
+fn origin_of(file: &str) -> Origin {
+    Origin { file: file.into(), key: "".into() }
+}
