@@ -100,14 +100,14 @@ impl Session {
     ///
     /// # Errors
     /// The work's own, or that the connection ended under it.
-    pub async fn run<T, E: From<Failure>>(self, work: impl AsyncFnOnce(&Client) -> Result<T, E>) -> Result<T, E> {
-        let Self { client, mut driver } = self;
-        let work = work(&client);
+    pub async fn run<T, E: From<Failure>>(&mut self, work: impl AsyncFnOnce(&Client) -> Result<T, E>) -> Result<T, E> {
+        let Self { client, driver } = self;
+        let work = work(client);
         tokio::pin!(work);
         tokio::select! {
             biased;
             done = &mut work => done,
-            ended = &mut driver => Err(match ended {
+            ended = driver => Err(match ended {
                 Err(error) => Failure::from(error),
                 Ok(()) => Failure::Unreachable("the server closed the connection".to_owned()),
             }.into()),

@@ -350,7 +350,7 @@ async fn a_connection_goes_when_its_file_has_been_gone_for_long_enough() {
     for name in ["a", "b"] {
         world.file(&format!("{name}.yaml"), &ssh(name, ""));
     }
-    let service = Service::start(&world, &["--interval", "1h", "--prune-delay", "2s"]);
+    let service = Service::start(&world, &["--interval", "1h", "--prune-delay", "10s"]);
     service.until_ready(&world, 200, "connections: ok");
     let number = || world.sql("SELECT connection_id FROM guacamole_connection WHERE connection_name = 'a'");
     let before = number();
@@ -362,4 +362,29 @@ async fn a_connection_goes_when_its_file_has_been_gone_for_long_enough() {
     assert_eq!(number(), before, "the same one");
     world.remove("a.yaml");
     world.until("it is gone", || number().is_empty());
+}
+
+#[tokio::test]
+async fn of_two_with_different_files_one_writes_and_the_other_stands_by_until_it_is_gone() {
+    let world = World::new().await;
+    let old = world.with_other_files();
+    for name in ["a", "b", "new"] {
+        world.file(&format!("{name}.yaml"), &ssh(name, "users: [alice]"));
+    }
+    for name in ["a", "b"] {
+        old.file(&format!("{name}.yaml"), &ssh(name, "users: [alice, bob]"));
+    }
+    let start = |world: &World| Service::start(world, &["--interval", "1s", "--prune-delay", "0s"]);
+    let mut first = start(&world);
+    first.until_ready(&world, 200, "connections: ok");
+    let state = || (world.sql("SELECT connection_id, connection_name FROM guacamole_connection ORDER BY 1"), world.granted());
+    let before = state();
+    let second = start(&old);
+    second.until_ready(&world, 200, "stands by");
+    old.file("c.yaml", &ssh("c", ""));
+    second.until_ready(&world, 200, "stands by");
+    assert_eq!(state(), before);
+    assert!(first.terminate().success());
+    world.until("the other takes its turn", || world.listed().concat().contains("c ssh"));
+    assert_eq!(world.granted().len(), 4, "bob, too");
 }

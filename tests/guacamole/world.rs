@@ -80,6 +80,16 @@ impl World {
 
     fn on(server: Server) -> Self {
         let database = server.database("guacamole");
+        Self::with_database(server, database)
+    }
+
+    /// The same database, and files of its own.
+    pub(crate) fn with_other_files(&self) -> Self {
+        let Server::Shared(server) = self.server else { panic!("a server of one's own is for one world") };
+        Self::with_database(Server::Shared(server), self.database.clone())
+    }
+
+    fn with_database(server: Server, database: String) -> Self {
         let world = Self { server, database, folder: tempfile::tempdir().unwrap() };
         fs::create_dir(world.connections()).unwrap();
         let properties = format!(

@@ -20,6 +20,7 @@ mod properties;
 mod provisioner;
 mod rows;
 mod settled;
+mod turn;
 mod unwanted;
 mod watch;
 mod yaml;

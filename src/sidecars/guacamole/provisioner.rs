@@ -21,6 +21,7 @@ use super::{
     plan::{self, Policy},
     properties::{DatabaseSettings, Properties, PropertyError},
     settled::{self, Settled},
+    turn::Turn,
     unwanted::Unwanted,
     watch::Watch,
 };
@@ -45,6 +46,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(crate) const PASS_LIMIT: Duration = Duration::from_secs(120);
 /// How often the loop says that it lives.
 pub(crate) const BEAT: Duration = Duration::from_secs(10);
+
+/// How often one that stands by asks for its turn.
+const STAND_BY: Duration = Duration::from_secs(5);
+/// What it says meanwhile. It is ready: a new pod must be, before an old one gives up its turn.
+const STANDS_BY: &str = "another provisioner of this owner is at work; this one stands by";
 
 /// Begins a transaction that others who write wait for: the number stands for Guacamole's tables in all provisioners of ours. The lock
 /// comes first; each statement then sees what was committed before it, which holds at this level of isolation only, whatever is the role's.
@@ -173,11 +179,17 @@ impl Provisioner {
             Watch::new().inspect_err(|error| tracing::warn!(%error, "changes of files can't be noticed; looking now and then")).ok();
         sleep(self.settings.startup_delay).await;
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        let (mut complaint, mut said) = (Complaint::default(), BTreeSet::new());
+        let (mut complaint, mut said, mut turn) = (Complaint::default(), BTreeSet::new(), Turn::default());
         loop {
             self.follow(watch.as_ref());
-            let pause = match self.pass().await {
-                Ok(report) => {
+            let pause = match self.pass_in_turn(&mut turn).await {
+                Ok(None) => {
+                    backoff.reset();
+                    complaint.settle();
+                    gate.open_with(STANDS_BY.to_owned());
+                    STAND_BY
+                }
+                Ok(Some(report)) => {
                     backoff.reset();
                     complaint.settle();
                     tell(&report, &mut said, gate);
@@ -204,6 +216,15 @@ impl Provisioner {
         }
     }
 
+    /// A pass, unless another provisioner of the same owner is at work.
+    async fn pass_in_turn(&self, turn: &mut Turn) -> Result<Option<Report>, PassError> {
+        let (target, policy) = self.target()?;
+        if !turn.take(&target, &policy.owner).await? {
+            return Ok(None);
+        }
+        self.pass().await.map(Some)
+    }
+
     /// Makes the database what the files want, once.
     pub async fn pass(&self) -> Result<Report, PassError> {
         let start = Instant::now();
@@ -223,7 +244,7 @@ impl Provisioner {
 
     async fn compare(&self, mode: Mode) -> Result<Report, PassError> {
         let (target, policy) = self.target()?;
-        let session = Session::open(&target).await?;
+        let mut session = Session::open(&target).await?;
         let work = session.run(async |client| self.transact(client, &policy, mode).await);
         let done = match timeout(PASS_LIMIT, work).await {
             Ok(done) => done,

@@ -1,0 +1,69 @@
+//! Whose turn it is. Of several provisioners with one owner, whose files may differ for a while, one writes and the others stand by:
+//! otherwise each would undo what the other has just done.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use tokio::time::timeout;
+use tokio_postgres::types::Type;
+
+use super::provisioner::PassError;
+use crate::postgres::{
+    failure::Failure,
+    session::{Session, Target},
+};
+
+/// The server notices within a minute that a process is gone whose machine has died, and gives the turn to another.
+const NOTICE_DEATH: &str = "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
+/// Longer than the server takes to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// A session with the database that has the turn for as long as it lives, or waits for it.
+#[derive(Default)]
+pub(crate) struct Turn {
+    session: Option<(String, Session)>,
+    has_it: bool,
+}
+
+impl Turn {
+    /// Whether this process has the turn in a database, or gets it now.
+    pub(crate) async fn take(&mut self, target: &Target, owner: &str) -> Result<bool, PassError> {
+        let place = target.to_string();
+        let kept = self.session.take().filter(|(known, _)| *known == place);
+        if let Some((_, mut session)) = kept
+            && let Ok(has_it) = ask(&mut session, owner, self.has_it).await
+        {
+            self.session = Some((place, session));
+            self.has_it = has_it;
+            return Ok(has_it);
+        }
+        let mut session = Session::open(target).await?;
+        self.has_it = ask(&mut session, owner, false).await?;
+        self.session = Some((place, session));
+        Ok(self.has_it)
+    }
+}
+
+/// Asks for the turn, or, who has it, whether the session still lives.
+async fn ask(session: &mut Session, owner: &str, has_it: bool) -> Result<bool, Failure> {
+    let key = key(owner);
+    let asked = session.run(async |client| {
+        if has_it {
+            client.batch_execute("").await?;
+            return Ok(true);
+        }
+        client.batch_execute(NOTICE_DEATH).await?;
+        let row = client.query_typed_one("SELECT pg_try_advisory_lock($1)", &[(&key, Type::INT8)]).await?;
+        Ok(row.try_get(0)?)
+    });
+    match timeout(ANSWER_LIMIT, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Failure::Unreachable(format!("there was no answer in {ANSWER_LIMIT:?}"))),
+    }
+}
+
+/// The number of an owner's lock.
+fn key(owner: &str) -> i64 {
+    let digest = digest(&SHA256, format!("outrigger guacamole-provisioner {owner}").as_bytes());
+    digest.as_ref().first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
