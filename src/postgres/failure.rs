@@ -48,6 +48,12 @@ impl Failure {
         }
     }
 
+    /// Whether somebody else may have made or removed a row since it was looked for: a unique or a foreign key is violated.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.code(), Some("23503" | "23505"))
+    }
+
     /// The server's code, if it refused.
     #[must_use]
     pub fn code(&self) -> Option<&str> {

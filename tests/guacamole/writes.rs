@@ -56,6 +56,55 @@ async fn a_user_that_the_database_refuses_costs_only_those_connections_that_are_
 }
 
 #[tokio::test]
+async fn a_user_that_the_database_refuses_costs_nobody_else_a_group() {
+    let world = World::new().await;
+    world.sql("ALTER TABLE guacamole_entity ADD CHECK (name <> 'mallory')");
+    for (name, lines) in [("bad", "group: Lab\nusers: [mallory, alice]"), ("good1", "group: Lab\nusers: [alice]"), ("good2", "group: Lab/Linux")] {
+        world.file(&format!("{name}.yaml"), &ssh(name, lines));
+    }
+    let run = world.once(&[]);
+    assert_eq!(run.code, Some(1));
+    assert_eq!(run.said.matches("the database refuses it").count(), 1, "{}", run.said);
+    assert!(run.said.contains("3 connections created, 0 changed, 0 removed, 2 groups changed, 1 users changed"), "{}", run.said);
+    assert_eq!(world.granted(), ["alice bad READ", "alice good1 READ"]);
+    world.sql("ALTER TABLE guacamole_entity DROP CONSTRAINT guacamole_entity_name_check");
+    world.pass();
+    assert_eq!(world.granted(), ["alice bad READ", "alice good1 READ", "mallory bad READ"]);
+}
+
+#[tokio::test]
+async fn connections_that_swap_their_names_do_so_also_beside_one_that_is_refused() {
+    let world = World::new().await;
+    for (file, name) in [("a", "one"), ("b", "two"), ("c", "three")] {
+        world.file(&format!("{file}.yaml"), &ssh(name, "group: Lab"));
+    }
+    world.pass();
+    let numbers = || world.sql("SELECT string_agg(connection_name, ' ' ORDER BY connection_id) FROM guacamole_connection");
+    let before = numbers();
+    world.sql("ALTER TABLE guacamole_connection ADD CHECK (connection_name <> 'bad')");
+    for (file, name) in [("a", "two"), ("b", "one"), ("c", "bad")] {
+        world.file(&format!("{file}.yaml"), &ssh(name, "group: Lab"));
+    }
+    let run = world.once(&[]);
+    assert!(run.code == Some(1) && run.said.contains("c.yaml: connection \"bad\": the database refuses it"), "{}", run.said);
+    assert_eq!(numbers(), before.replace("one", "x").replace("two", "one").replace('x', "two"), "{}", run.said);
+}
+
+#[tokio::test]
+async fn a_user_that_guacamole_makes_at_that_moment_costs_nobody_anything() {
+    let world = World::new().await;
+    world.file("a.yaml", &ssh("a", "group: Lab\nusers: [alice]"));
+    let somebody = world.somebody_who_did("INSERT INTO guacamole_entity (name, type) VALUES ('alice', 'USER')").await;
+    let mut running = world.command(&["--once"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    world.until("the pass waits for them", || {
+        world.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == "1"
+    });
+    somebody.commit().await;
+    assert!(running.wait().unwrap().success());
+    assert_eq!(world.granted(), ["alice a READ"]);
+}
+
+#[tokio::test]
 async fn rows_go_in_batches_of_one_transaction() {
     let world = World::new().await;
     let items = (0..30)

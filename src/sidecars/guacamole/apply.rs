@@ -18,35 +18,63 @@ use crate::postgres::failure::{Failure, Recovery};
 
 /// What was written.
 #[derive(Debug, Default)]
-pub(crate) struct Applied {
-    /// How many changes.
-    pub(crate) written: usize,
-    /// The changes that the database refused.
+pub(crate) struct Applied<'p, 'a> {
+    /// The changes that the database took.
+    pub(crate) written: Vec<&'p Change<'a>>,
+    /// The changes that it refused.
     pub(crate) findings: Vec<Finding>,
 }
 
+/// What to do when the database refuses something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// Fail if it may be because somebody else was quicker: then another look finds something else to do.
+    First,
+    /// Leave out what is refused.
+    Last,
+}
+
 /// Writes a plan in the transaction that is open. `most_rows` is how many rows one statement may have.
-pub(crate) async fn apply(client: &Client, plan: &Plan<'_>, owner: &str, most_rows: usize) -> Result<Applied, Failure> {
-    let numbers = reserve_numbers(client, plan).await?;
+pub(crate) async fn apply<'p, 'a>(
+    client: &Client,
+    plan: &'p Plan<'a>,
+    owner: &str,
+    most_rows: usize,
+    attempt: Attempt,
+) -> Result<Applied<'p, 'a>, Failure> {
+    let mut numbers = reserve_numbers(client, plan).await?;
     let mut applied = Applied::default();
     // The next range to try is the last one.
     let mut untried = Vec::from_iter([Range { start: 0, end: plan.changes.len() }]);
     while let Some(range) = untried.pop() {
         let changes = plan.changes.get(range.clone()).unwrap_or_default();
         match try_to_write(client, changes, &numbers, owner, most_rows).await {
-            Ok(()) => applied.written += changes.len(),
+            Ok(()) => applied.written.extend(changes),
             Err(failure) if failure.recovery() != Recovery::OtherData => return Err(failure),
-            Err(failure) => {
-                if let [change] = changes {
-                    applied.findings.push(Finding::error(subject(change), format!("the database refuses it: {failure}")));
-                } else {
-                    let middle = range.start.midpoint(range.end);
+            Err(failure) if attempt == Attempt::First && failure.is_conflict() => return Err(failure),
+            Err(failure) => match divide(changes) {
+                Some(count) => {
+                    let middle = range.start + count;
                     untried.extend([middle..range.end, range.start..middle]);
                 }
-            }
+                None => changes.iter().for_each(|change| {
+                    applied.findings.push(Finding::error(subject(change), format!("the database refuses it: {failure}")));
+                    if let Change::Entity(change) = change {
+                        numbers.refuse(change.id);
+                    }
+                }),
+            },
         }
     }
     Ok(applied)
+}
+
+/// How many of some changes are the first half, if they can be divided. Connections that change places are written together.
+fn divide(changes: &[Change<'_>]) -> Option<usize> {
+    let vacates = |index: usize| matches!(changes.get(index), Some(Change::Connection(change)) if change.vacates);
+    let is_between = |middle: &usize| !(vacates(middle - 1) && vacates(*middle));
+    let half = changes.len() / 2;
+    (1..=half).rev().chain(half + 1..changes.len()).find(is_between).filter(|_| changes.len() > 1)
 }
 
 /// Writes some changes, or none of them.
@@ -99,7 +127,7 @@ async fn reserve_numbers(client: &Client, plan: &Plan<'_>) -> Result<Numbers, Fa
     };
     let new = plan.new;
     Ok(Numbers {
-        entities: reserve("guacamole_entity", "entity_id", new.entities).await?,
+        entities: reserve("guacamole_entity", "entity_id", new.entities).await?.into_iter().map(Some).collect(),
         groups: reserve("guacamole_connection_group", "connection_group_id", new.groups).await?,
         connections: reserve("guacamole_connection", "connection_id", new.connections).await?,
         profiles: reserve("guacamole_sharing_profile", "sharing_profile_id", new.profiles).await?,

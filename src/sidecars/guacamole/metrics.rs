@@ -51,10 +51,11 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn passed(&self, duration: Duration, is_success: bool) {
+    /// Counts a pass: whether the database answered, and whether it then held all that the files want.
+    pub(crate) fn passed(&self, duration: Duration, is_success: bool, is_alike: bool) {
         self.passes.get_or_create(&[("outcome", if is_success { "success" } else { "failure" })]).inc();
         self.duration.observe(duration.as_secs_f64());
-        if is_success {
+        if is_alike {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             self.last_success.set(now.as_secs_f64());
         }

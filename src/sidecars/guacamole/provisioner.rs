@@ -13,10 +13,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 
 use super::{
-    apply, folder,
+    apply::{self, Attempt},
+    folder,
     folder::ConfigurationError,
     metrics::Metrics,
-    model::Finding,
+    model::{Finding, Severity},
     observe,
     plan::{self, Policy},
     properties::{DatabaseSettings, Properties, PropertyError},
@@ -125,7 +126,9 @@ pub struct Report {
     pub changes: usize,
     /// Whether there was nothing to write.
     pub was_alike: bool,
-    /// The changes in words: a count of each kind.
+    /// Whether the database refused something.
+    pub was_refused: bool,
+    /// What was written in words: a count of each kind.
     pub summary: String,
     /// The changes in full, without secrets, if they were only looked at.
     pub plan: Option<String>,
@@ -133,6 +136,13 @@ pub struct Report {
     pub unwanted: usize,
     /// Why nothing was removed, and how many connections that concerns.
     pub refusal: Option<(usize, String)>,
+}
+
+impl Report {
+    /// Whether the database now holds all that the files want.
+    fn is_alike(&self) -> bool {
+        self.refusal.is_none() && self.findings.iter().all(|finding| finding.severity == Severity::Warning)
+    }
 }
 
 /// Whether a pass writes.
@@ -190,11 +200,14 @@ impl Provisioner {
                     STAND_BY
                 }
                 Ok(Some(report)) => {
-                    backoff.reset();
                     complaint.settle();
                     tell(&report, &mut said, gate);
                     let due = lock(&self.unwanted).next_due(Instant::now(), self.settings.prune_delay);
-                    due.into_iter().fold(jittered(self.settings.interval), Duration::min)
+                    let again = if report.was_refused { Some(backoff.pause()) } else { None };
+                    if again.is_none() {
+                        backoff.reset();
+                    }
+                    due.into_iter().chain(again).fold(jittered(self.settings.interval), Duration::min)
                 }
                 Err(error) => {
                     let pause = backoff.pause();
@@ -229,7 +242,7 @@ impl Provisioner {
     pub async fn pass(&self) -> Result<Report, PassError> {
         let start = Instant::now();
         let passed = self.compare(Mode::Write).await;
-        self.metrics.passed(start.elapsed(), passed.is_ok());
+        self.metrics.passed(start.elapsed(), passed.is_ok(), passed.as_ref().is_ok_and(Report::is_alike));
         if let Ok(report) = &passed {
             self.metrics.changed(report.changes);
             self.metrics.found(&report.findings, report.refusal.as_ref().map_or(0, |(count, _)| *count));
@@ -245,7 +258,13 @@ impl Provisioner {
     async fn compare(&self, mode: Mode) -> Result<Report, PassError> {
         let (target, policy) = self.target()?;
         let mut session = Session::open(&target).await?;
-        let work = session.run(async |client| self.transact(client, &policy, mode).await);
+        let work = session.run(async |client| match self.transact(client, &policy, mode, Attempt::First).await {
+            Err(failure) if failure.is_conflict() => {
+                client.batch_execute("ROLLBACK").await?;
+                self.transact(client, &policy, mode, Attempt::Last).await
+            }
+            done => done,
+        });
         let done = match timeout(PASS_LIMIT, work).await {
             Ok(done) => done,
             Err(_) => Err(Failure::Unreachable(format!("it took longer than {PASS_LIMIT:?}"))),
@@ -280,17 +299,19 @@ impl Provisioner {
         Ok((target, policy))
     }
 
-    async fn transact(&self, client: &Client, policy: &Policy, mode: Mode) -> Result<Report, Failure> {
+    async fn transact(&self, client: &Client, policy: &Policy, mode: Mode, attempt: Attempt) -> Result<Report, Failure> {
         client.batch_execute(if mode == Mode::Write { BEGIN } else { BEGIN_TO_LOOK }).await?;
-        let report =
-            if mode == Mode::Write { self.write_unless_settled(client, policy).await? } else { self.decide(client, policy, mode).await? };
+        let report = match mode {
+            Mode::Write => self.write_unless_settled(client, policy, attempt).await?,
+            Mode::Look => self.decide(client, policy, mode, attempt).await?,
+        };
         client.batch_execute("COMMIT").await?;
         Ok(report)
     }
 
     /// Does nothing if nothing has changed since there was nothing to do. What is remembered was looked at before what it stands for, so a
     /// change in between is found by the next pass.
-    async fn write_unless_settled(&self, client: &Client, policy: &Policy) -> Result<Report, Failure> {
+    async fn write_unless_settled(&self, client: &Client, policy: &Policy, attempt: Attempt) -> Result<Report, Failure> {
         let files = folder::digest(&self.settings.connections, &self.settings.configuration);
         let database = settled::row_versions(client).await?;
         let known = lock(&self.settled).take();
@@ -299,7 +320,7 @@ impl Provisioner {
             *lock(&self.settled) = Some(known);
             return Ok(report);
         }
-        let report = self.decide(client, policy, Mode::Write).await?;
+        let report = self.decide(client, policy, Mode::Write, attempt).await?;
         if let Some(files) = files.filter(|_| report.was_alike && report.unwanted == 0) {
             *lock(&self.settled) = Some(Settled { files, database, report: report.clone() });
         }
@@ -307,22 +328,24 @@ impl Provisioner {
     }
 
     /// Compares files and database in full, and writes what is different, or only says what is.
-    async fn decide(&self, client: &Client, policy: &Policy, mode: Mode) -> Result<Report, Failure> {
+    async fn decide(&self, client: &Client, policy: &Policy, mode: Mode, attempt: Attempt) -> Result<Report, Failure> {
         let mut desired = folder::read_connections(&self.settings.connections);
         let mut observed = observe::observe(client, &desired).await?;
         let stale = plan::stale(&desired, &observed, policy);
         observe::observe_parameters(client, &mut observed, &stale).await?;
         let findings = std::mem::take(&mut desired.findings);
         let mut plan = plan::plan(&desired, &observed, policy);
-        let (changes, was_alike, summary) = (plan.changes.len(), plan.is_empty(), plan.summary());
-        let mut report = Report { findings, changes, was_alike, summary, unwanted: plan.unwanted.len(), ..Report::default() };
+        let (changes, was_alike) = (plan.changes.len(), plan.is_empty());
+        let mut report = Report { findings, changes, was_alike, unwanted: plan.unwanted.len(), ..Report::default() };
         report.findings.append(&mut plan.findings);
         report.refusal = plan.refusal.map(|refusal| (refusal.unwanted, refusal.to_string()));
         if mode == Mode::Look {
             report.plan = Some(plan.to_string());
         } else if !plan.is_empty() {
-            let applied = apply::apply(client, &plan, &policy.owner, self.settings.batch_size).await?;
-            report.changes = applied.written;
+            let applied = apply::apply(client, &plan, &policy.owner, self.settings.batch_size, attempt).await?;
+            report.changes = applied.written.len();
+            report.summary = plan::summary(&applied.written);
+            report.was_refused = !applied.findings.is_empty();
             report.findings.extend(applied.findings);
         }
         if mode == Mode::Write {
@@ -368,8 +391,8 @@ fn tell(report: &Report, said: &mut BTreeSet<Finding>, gate: &Gate) {
     let findings: BTreeSet<Finding> = report.findings.iter().cloned().chain(refusal).collect();
     for finding in findings.difference(said) {
         match finding.severity {
-            super::Severity::Error => tracing::error!("{finding}"),
-            super::Severity::Warning => tracing::warn!("{finding}"),
+            Severity::Error => tracing::error!("{finding}"),
+            Severity::Warning => tracing::warn!("{finding}"),
         }
     }
     for finding in said.difference(&findings) {

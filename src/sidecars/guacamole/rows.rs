@@ -58,7 +58,8 @@ impl Column<'_> {
 /// The numbers of new rows.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
-    pub(crate) entities: Vec<i32>,
+    /// None for those that the database refused: nothing is granted to them.
+    pub(crate) entities: Vec<Option<i32>>,
     pub(crate) groups: Vec<i32>,
     pub(crate) connections: Vec<i32>,
     pub(crate) profiles: Vec<i32>,
@@ -69,6 +70,25 @@ fn number(id: Id, new: &[i32]) -> i32 {
     match id {
         Id::Known(number) => number,
         Id::New(index) => new.get(index).copied().unwrap_or_default(),
+    }
+}
+
+impl Numbers {
+    /// The number of an entity, if it is there, or will be.
+    fn entity(&self, id: Id) -> Option<i32> {
+        match id {
+            Id::Known(number) => Some(number),
+            Id::New(index) => self.entities.get(index).copied().flatten(),
+        }
+    }
+
+    /// Takes note of an entity that the database refused.
+    pub(crate) fn refuse(&mut self, id: Id) {
+        if let Id::New(index) = id
+            && let Some(number) = self.entities.get_mut(index)
+        {
+            *number = None;
+        }
     }
 }
 
@@ -146,7 +166,7 @@ impl<'a, 'n> Rows<'a, 'n> {
     }
 
     fn entity(&mut self, change: &'a EntityChange<'a>) -> Result<(), aws_lc_rs::error::Unspecified> {
-        let id = number(change.id, &self.numbers.entities);
+        let Some(id) = self.numbers.entity(change.id) else { return Ok(()) };
         let password = || change.password.map_or_else(StoredPassword::that_nothing_fits, StoredPassword::of);
         if change.step == EntityStep::Create {
             self.new_entities.push((id, &change.grantee.name, change.grantee.kind));
@@ -309,7 +329,7 @@ impl<'a> Properties<'a> {
         self.removed_attributes.extend(details.removed_attributes.iter().map(|name| (id, *name)));
         self.attributes.extend(details.attributes.iter().map(|(name, value)| (id, (&**name).into(), (&**value).into())));
         self.revoked.extend(details.revoked.iter().map(|(entity, permission)| (id, *entity, permission.as_str())));
-        let granted = details.granted.iter().map(|(entity, permission)| (id, number(*entity, &numbers.entities), permission.as_str()));
+        let granted = details.granted.iter().filter_map(|(entity, permission)| Some((id, numbers.entity(*entity)?, permission.as_str())));
         self.granted.extend(granted);
         if let Some(record) = &details.record {
             self.record(id, record, numbers, owner);
@@ -317,7 +337,8 @@ impl<'a> Properties<'a> {
     }
 
     fn record(&mut self, id: i32, record: &Record<'a>, numbers: &Numbers, owner: &str) {
-        let grants: GrantSet = record.grants.iter().map(|(entity, permission)| (number(*entity, &numbers.entities), *permission)).collect();
+        let grants = record.grants.iter().filter_map(|(entity, permission)| Some((numbers.entity(*entity)?, *permission)));
+        let grants: GrantSet = grants.collect();
         let attributes = marks::record(owner, &grants);
         let is_over = |name: &&&str| !attributes.iter().any(|(written, _)| written == **name);
         self.removed_attributes.extend(record.names.iter().filter(is_over).map(|name| (id, *name)));

@@ -25,6 +25,7 @@ use super::{
 };
 
 pub(crate) use removal::{Refusal, Removals};
+pub(crate) use show::summary;
 
 /// What a plan goes by, besides files and database.
 #[derive(Debug, Clone, PartialEq, Eq)]

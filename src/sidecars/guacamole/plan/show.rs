@@ -128,24 +128,22 @@ const fn sign(id: Id) -> char {
     }
 }
 
-/// How many changes of each kind a plan has, for logs.
-impl Plan<'_> {
-    pub(crate) fn summary(&self) -> String {
-        let count = |is_one: fn(&Change<'_>) -> bool| self.changes.iter().filter(|change| is_one(change)).count();
-        let created = |change: &Change<'_>| matches!(change, Change::Connection(change) if change.before.is_none());
-        let changed = |change: &Change<'_>| matches!(change, Change::Connection(change) if change.before.is_some());
-        let mut text = String::new();
-        for (number, what) in [
-            (count(created), "connections created"),
-            (count(changed), "changed"),
-            (count(|change| matches!(change, Change::RemoveConnection(_))), "removed"),
-            (count(|change| matches!(change, Change::Group(_) | Change::RemoveGroup(_))), "groups changed"),
-            (count(|change| matches!(change, Change::Entity(_))), "users changed"),
-        ] {
-            let separator = if text.is_empty() { "" } else { ", " };
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{separator}{number} {what}");
-        }
-        text
+/// How many of some changes there are of each kind, for logs.
+pub(crate) fn summary(changes: &[&Change<'_>]) -> String {
+    let count = |is_one: fn(&Change<'_>) -> bool| changes.iter().filter(|change| is_one(change)).count();
+    let created = |change: &Change<'_>| matches!(change, Change::Connection(change) if change.before.is_none());
+    let changed = |change: &Change<'_>| matches!(change, Change::Connection(change) if change.before.is_some());
+    let mut text = String::new();
+    for (number, what) in [
+        (count(created), "connections created"),
+        (count(changed), "changed"),
+        (count(|change| matches!(change, Change::RemoveConnection(_))), "removed"),
+        (count(|change| matches!(change, Change::Group(_) | Change::RemoveGroup(_))), "groups changed"),
+        (count(|change| matches!(change, Change::Entity(_))), "users changed"),
+    ] {
+        let separator = if text.is_empty() { "" } else { ", " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{separator}{number} {what}");
     }
+    text
 }
