@@ -20,7 +20,7 @@ use crate::{
         telemetry::{self, LogFormat},
     },
     sidecars::{
-        guacamole::{DatabaseSettings, Provisioner, Report, Settings, Severity},
+        guacamole::{DatabaseSettings, Finding, Provisioner, Report, Settings, Severity},
         health::{self, Health},
     },
 };
@@ -224,8 +224,11 @@ impl GuacamoleProvisioner {
         telemetry::start_logging(self.log_level.filter(), self.log_format)?;
         // One thread is enough for one connection, and keeps the process small.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime can't start")?;
-        runtime
-            .block_on(async { if self.once || self.plan { self.pass(console).await } else { self.serve().await.map(|()| NOTHING_FOUND) } })
+        let work = async { if self.once || self.plan { self.pass(console).await } else { self.serve().await.map(|()| NOTHING_FOUND) } };
+        let done = runtime.block_on(work);
+        // Whoever still reads from a share that hangs is not waited for.
+        runtime.shutdown_background();
+        done
     }
 
     async fn pass(self, console: &Console) -> Result<ExitCode> {
@@ -233,7 +236,7 @@ impl GuacamoleProvisioner {
         let mut signals = Signals::listen().context("signals can't be listened to")?;
         let work = async { if self.plan { provisioner.look().await } else { provisioner.pass().await } };
         let report = tokio::select! {
-            done = work => done?,
+            done = work => done.inspect_err(|_| say_findings(&provisioner.findings_of_files(), console))?,
             () = signals.next() => bail!("interrupted; what was under way is undone by the database"),
         };
         say(&report, console);
@@ -296,17 +299,21 @@ impl GuacamoleProvisioner {
 
 /// Says what authors should look at.
 fn say(report: &Report, console: &Console) {
-    for finding in &report.findings {
-        match finding.severity {
-            Severity::Error => console.error(&finding.to_string()),
-            Severity::Warning => console.warning(&finding.to_string()),
-        }
-    }
+    say_findings(&report.findings, console);
     if let Some((_, refusal)) = &report.refusal {
         console.error(refusal);
     }
     if report.plan.is_none() {
         console.note(&format!("{} changes written: {}", report.changes, report.summary));
+    }
+}
+
+fn say_findings(findings: &[Finding], console: &Console) {
+    for finding in findings {
+        match finding.severity {
+            Severity::Error => console.error(&finding.to_string()),
+            Severity::Warning => console.warning(&finding.to_string()),
+        }
     }
 }
 

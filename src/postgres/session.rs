@@ -13,6 +13,8 @@ use super::{
 
 /// How long the server may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// For one of the addresses of a name: the others are tried, too.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(3);
 /// After so much silence the other end is asked whether it is still there, and after so much more it is given up.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(30);
@@ -127,6 +129,7 @@ fn config(target: &Target) -> Config {
         TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
     });
     config.application_name(APPLICATION_NAME);
+    config.connect_timeout(ADDRESS_LIMIT);
     config.keepalives_idle(KEEPALIVE).tcp_user_timeout(UNACKNOWLEDGED_LIMIT);
     config
 }

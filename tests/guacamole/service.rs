@@ -388,3 +388,28 @@ async fn of_two_with_different_files_one_writes_and_the_other_stands_by_until_it
     world.until("the other takes its turn", || world.listed().concat().contains("c ssh"));
     assert_eq!(world.granted().len(), 4, "bob, too");
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_files_is_said_also_while_the_database_is_away() {
+    let world = World::new().await;
+    world.configure(&format!("postgresql-hostname: 127.0.0.1\npostgresql-port: {}\n", free_port().unwrap()));
+    world.file("bad.yaml", "name: [");
+    for run in [world.once(&[]), world.plan(&[])] {
+        assert!(run.code == Some(2) && run.said.contains("bad.yaml: ") && run.said.contains("can't be reached"), "{}", run.said);
+    }
+    let service = Service::start(&world, &NEVER);
+    service.until_ready(&world, 503, "1 to look at; the first: bad.yaml");
+    assert!(service.log().contains("bad.yaml: "));
+}
+
+#[tokio::test]
+async fn a_pipe_among_the_files_holds_nothing_up() {
+    let world = World::new().await;
+    world.file("a.yaml", &ssh("a", ""));
+    let pipe = world.connections().join("pipe.yaml");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let mut service = Service::start(&world, &NEVER);
+    service.until_ready(&world, 200, "pipe.yaml: it can't be read: it is no ordinary file");
+    assert_eq!(world.listed(), ["a ssh hostname=host port=22"]);
+    assert!(service.terminate().success());
+}

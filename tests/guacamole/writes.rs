@@ -59,7 +59,9 @@ async fn a_user_that_the_database_refuses_costs_only_those_connections_that_are_
 async fn a_user_that_the_database_refuses_costs_nobody_else_a_group() {
     let world = World::new().await;
     world.sql("ALTER TABLE guacamole_entity ADD CHECK (name <> 'mallory')");
-    for (name, lines) in [("bad", "group: Lab\nusers: [mallory, alice]"), ("good1", "group: Lab\nusers: [alice]"), ("good2", "group: Lab/Linux")] {
+    for (name, lines) in
+        [("bad", "group: Lab\nusers: [mallory, alice]"), ("good1", "group: Lab\nusers: [alice]"), ("good2", "group: Lab/Linux")]
+    {
         world.file(&format!("{name}.yaml"), &ssh(name, lines));
     }
     let run = world.once(&[]);

@@ -1,7 +1,8 @@
 //! The folders the provisioner lives by: connection files, and Guacamole's configuration.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -15,8 +16,10 @@ use super::{
     properties::Properties,
 };
 
-/// A larger file is no connection file: a Secret holds 1 MiB.
-const LARGEST_FILE: u64 = 64 << 20;
+/// A larger file, in bytes, is no connection file: a Secret holds 1 MiB.
+const LARGEST_FILE: u64 = 16 << 20;
+/// All connection files together have no more bytes.
+const LARGEST_SUM: u64 = 64 << 20;
 
 /// How the names of connection files end.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -29,9 +32,11 @@ const PROPERTIES: [&str; 2] = ["guacamole/guacamole.properties", "guacamole.prop
 pub(crate) fn read_connections(folder: &Path) -> Desired {
     let mut desired = Desired::default();
     let Found { files, problems, .. } = find(folder);
+    let mut left = LARGEST_SUM;
     for (name, path) in files {
-        match read_text(&path) {
+        match read_text(&path, left) {
             Ok(text) => {
+                left = left.saturating_sub(text.len() as u64);
                 let mut document = document::read(&name, &text);
                 drop(SecretString::from(text));
                 resolve_passwords(&mut document, &path);
@@ -59,8 +64,10 @@ pub(crate) fn digest(connections: &Path, configuration: &Path) -> Option<Digest>
     let properties = PROPERTIES.map(|file| configuration.join(file)).into_iter().filter(|path| path.exists());
     let properties = properties.map(|path| (path.display().to_string(), path));
     let mut context = Context::new(&SHA256);
+    let mut left = LARGEST_SUM;
     for (name, path) in files.into_iter().chain(properties) {
-        let text = read_text(&path).ok()?;
+        let text = read_text(&path, left).ok()?;
+        left = left.saturating_sub(text.len() as u64);
         if text.contains(PASSWORD_FILE) {
             return None;
         }
@@ -154,7 +161,7 @@ pub enum ConfigurationError {
 /// Reads `guacamole.properties`.
 pub(crate) fn read_properties(folder: &Path) -> Result<Properties, ConfigurationError> {
     for path in PROPERTIES.map(|file| folder.join(file)) {
-        match read_text(&path) {
+        match read_text(&path, LARGEST_FILE) {
             Ok(text) => return Ok(Properties::read(&text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(ConfigurationError::Unreadable { path, source }),
@@ -165,16 +172,23 @@ pub(crate) fn read_properties(folder: &Path) -> Result<Properties, Configuration
 
 /// Reads a password from a file. The line end that editors add is not part of it.
 pub(crate) fn read_password(path: &Path) -> Result<SecretString, ConfigurationError> {
-    let text = read_text(path).map_err(|source| ConfigurationError::Unreadable { path: path.to_owned(), source })?;
+    let text = read_text(path, LARGEST_FILE).map_err(|source| ConfigurationError::Unreadable { path: path.to_owned(), source })?;
     Ok(text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text)).into())
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
-    let size = fs::metadata(path)?.len();
-    if size > LARGEST_FILE {
-        return Err(io::Error::other(format!("it has {size} bytes, more than the {LARGEST_FILE} that are read")));
+/// Reads a file of no more bytes than are left for it. What is no file could be read without end.
+fn read_text(path: &Path, left: u64) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no ordinary file"));
     }
-    fs::read_to_string(path)
+    let most = LARGEST_FILE.min(left);
+    let mut text = String::new();
+    fs::File::open(path)?.take(most + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > most {
+        drop(SecretString::from(text));
+        return Err(io::Error::other(format!("it has more than the {most} bytes that are read of it")));
+    }
+    Ok(text)
 }
 
 /// Reads the passwords that stand in files of their own.
@@ -244,6 +258,23 @@ mod tests {
         assert!(desired.is_incomplete && desired.findings[0].subject.ends_with("/office"), "{:?}", desired.findings);
         assert_eq!(desired.connections.len(), 1, "the others count");
         assert!(digest(folder.path(), folder.path()).is_none());
+    }
+
+    #[test]
+    fn what_could_be_read_without_end_is_not_read() {
+        let folder = folder(&[("good.yaml", CONNECTION)]);
+        symlink("/dev/zero", folder.path().join("zero.yaml")).unwrap();
+        fs::File::create(folder.path().join("large.yaml")).unwrap().set_len(LARGEST_FILE + 1).unwrap();
+        let desired = read_connections(folder.path());
+        let findings: Vec<_> = desired.findings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            findings,
+            [
+                "large.yaml: it can't be read: it has more than the 16777216 bytes that are read of it",
+                "zero.yaml: it can't be read: it is no ordinary file"
+            ]
+        );
+        assert_eq!(desired.connections.len(), 1);
     }
 
     #[test]

@@ -14,12 +14,13 @@ use tokio_postgres::Client;
 
 use super::{
     apply::{self, Attempt},
+    desired::Desired,
     folder,
     folder::ConfigurationError,
     metrics::Metrics,
-    model::{Finding, Severity},
+    model::{Digest, Finding, Severity},
     observe,
-    plan::{self, Policy},
+    plan::{self, Policy, Removals},
     properties::{DatabaseSettings, Properties, PropertyError},
     settled::{self, Settled},
     turn::Turn,
@@ -45,6 +46,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Longer than a pass takes that gets anywhere.
 pub(crate) const PASS_LIMIT: Duration = Duration::from_secs(120);
+/// Longer than it takes to read all files.
+const READ_LIMIT: Duration = Duration::from_secs(30);
 /// How often the loop says that it lives.
 pub(crate) const BEAT: Duration = Duration::from_secs(10);
 
@@ -94,6 +97,9 @@ pub struct Settings {
 /// Why a pass came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
+    /// A folder doesn't answer, as that of a share that hangs.
+    #[error("files and configuration can't be read: there was no answer in {READ_LIMIT:?}")]
+    NoAnswer,
     /// The configuration can't be read.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
@@ -160,13 +166,35 @@ pub struct Provisioner {
     /// How things were when there was nothing to write, if the last pass left them so.
     settled: Mutex<Option<Settled>>,
     unwanted: Mutex<Unwanted>,
+    /// What there is to look at in the files, as they were last read.
+    of_files: Mutex<Vec<Finding>>,
+}
+
+/// What a pass goes by, read before the database is asked anything: files may be slow.
+struct Inputs {
+    target: Target,
+    policy: Policy,
+    files: Files,
+}
+
+/// The connection files.
+struct Files {
+    digest: Option<Digest>,
+    /// What they want; none if they are as they were when there was nothing to write.
+    desired: Option<Desired>,
 }
 
 impl Provisioner {
     /// A provisioner that counts in this registry.
     #[must_use]
     pub fn new(settings: Settings, registry: &mut Registry) -> Self {
-        Self { settings, metrics: Metrics::new(registry), settled: Mutex::default(), unwanted: Mutex::default() }
+        Self {
+            settings,
+            metrics: Metrics::new(registry),
+            settled: Mutex::default(),
+            unwanted: Mutex::default(),
+            of_files: Mutex::default(),
+        }
     }
 
     /// Keeps files and database alike until shutdown. A pass that is under way then is given up, and undone by the server.
@@ -191,7 +219,7 @@ impl Provisioner {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let (mut complaint, mut said, mut turn) = (Complaint::default(), BTreeSet::new(), Turn::default());
         loop {
-            self.follow(watch.as_ref());
+            self.follow(watch.as_ref()).await;
             let pause = match self.pass_in_turn(&mut turn).await {
                 Ok(None) => {
                     backoff.reset();
@@ -214,7 +242,8 @@ impl Provisioner {
                     if complaint.is_new(&error) {
                         tracing::warn!(error = with_causes(&error), "files and database can't be compared; trying again");
                     }
-                    gate.close_with(with_causes(&error));
+                    let first = tell_findings(self.findings_of_files(), &mut said);
+                    gate.close_with(with_causes(&error) + &first.map(|first| format!("; also {first}")).unwrap_or_default());
                     pause
                 }
             };
@@ -222,26 +251,32 @@ impl Provisioner {
         }
     }
 
-    fn follow(&self, watch: Option<&Watch>) {
+    async fn follow(&self, watch: Option<&Watch>) {
         let Some(watch) = watch else { return };
-        if let Err(error) = watch.follow(&folder::watched(&self.settings.connections, &self.settings.configuration)) {
+        let (connections, configuration) = (self.settings.connections.clone(), self.settings.configuration.clone());
+        let Ok(folders) = in_time(move || folder::watched(&connections, &configuration)).await else { return };
+        if let Err(error) = watch.follow(&folders) {
             tracing::warn!(%error, "changes of some files can't be noticed; looking now and then");
         }
     }
 
     /// A pass, unless another provisioner of the same owner is at work.
     async fn pass_in_turn(&self, turn: &mut Turn) -> Result<Option<Report>, PassError> {
-        let (target, policy) = self.target()?;
-        if !turn.take(&target, &policy.owner).await? {
+        let inputs = self.inputs().await?;
+        if !turn.take(&inputs.target, &inputs.policy.owner).await? {
             return Ok(None);
         }
-        self.pass().await.map(Some)
+        self.write(inputs).await.map(Some)
     }
 
     /// Makes the database what the files want, once.
     pub async fn pass(&self) -> Result<Report, PassError> {
+        self.write(self.inputs().await?).await
+    }
+
+    async fn write(&self, inputs: Inputs) -> Result<Report, PassError> {
         let start = Instant::now();
-        let passed = self.compare(Mode::Write).await;
+        let passed = self.compare(inputs, Mode::Write).await;
         self.metrics.passed(start.elapsed(), passed.is_ok(), passed.as_ref().is_ok_and(Report::is_alike));
         if let Ok(report) = &passed {
             self.metrics.changed(report.changes);
@@ -252,18 +287,41 @@ impl Provisioner {
 
     /// Says what a pass would do.
     pub async fn look(&self) -> Result<Report, PassError> {
-        self.compare(Mode::Look).await
+        self.compare(self.inputs().await?, Mode::Look).await
     }
 
-    async fn compare(&self, mode: Mode) -> Result<Report, PassError> {
-        let (target, policy) = self.target()?;
+    /// What there is to look at in the files, as they were last read, whatever the database says.
+    pub fn findings_of_files(&self) -> Vec<Finding> {
+        lock(&self.of_files).clone()
+    }
+
+    /// Reads files and configuration, anew for each pass: a password that was changed counts from the next one on.
+    async fn inputs(&self) -> Result<Inputs, PassError> {
+        let (settings, known) = (self.settings.clone(), lock(&self.settled).as_ref().map(|settled| settled.files));
+        let files = in_time(move || Files::read(&settings, known)).await?;
+        if let Some(desired) = &files.desired {
+            lock(&self.of_files).clone_from(&desired.findings);
+        }
+        let settings = self.settings.clone();
+        let (target, mut policy) = in_time(move || target(&settings)).await??;
+        policy.removals = lock(&self.unwanted).removals(Instant::now(), self.settings.prune_delay);
+        Ok(Inputs { target, policy, files })
+    }
+
+    async fn compare(&self, inputs: Inputs, mode: Mode) -> Result<Report, PassError> {
+        let Inputs { target, policy, files } = inputs;
         let mut session = Session::open(&target).await?;
-        let work = session.run(async |client| match self.transact(client, &policy, mode, Attempt::First).await {
-            Err(failure) if failure.is_conflict() => {
-                client.batch_execute("ROLLBACK").await?;
-                self.transact(client, &policy, mode, Attempt::Last).await
+        let work = session.run(async |client| {
+            let mut files = files;
+            match self.transact(client, &policy, &files, mode, Attempt::First).await {
+                Ok(Some(report)) => return Ok(report),
+                // Somebody has changed the database, so what the files want has to be known after all.
+                Ok(None) => files = self.read_again().await?,
+                Err(failure) if failure.is_conflict() => {}
+                Err(failure) => return Err(failure),
             }
-            done => done,
+            client.batch_execute("ROLLBACK").await?;
+            Ok(self.transact(client, &policy, &files, mode, Attempt::Last).await?.unwrap_or_default())
         });
         let done = match timeout(PASS_LIMIT, work).await {
             Ok(done) => done,
@@ -275,66 +333,65 @@ impl Provisioner {
         })
     }
 
-    /// The database and the policy, read anew for each pass: a password that was changed counts from the next one on.
-    fn target(&self) -> Result<(Target, Policy), PassError> {
-        let settings = &self.settings;
-        let password = settings.password_file.as_deref().map(folder::read_password).transpose()?;
-        let properties = match folder::read_properties(&settings.configuration) {
-            Err(ConfigurationError::Missing { .. }) if password.is_some() => Properties::default(),
-            properties => properties?,
-        };
-        let mut target = properties.target(&settings.database)?;
-        if let Some(password) = password {
-            target.password = Some(password).filter(|password: &SecretString| !secrecy::ExposeSecret::expose_secret(password).is_empty());
-        }
-        let policy = Policy {
-            owner: settings.owner.clone(),
-            prune: settings.prune,
-            prune_limit: settings.prune_limit,
-            removals: lock(&self.unwanted).removals(Instant::now(), settings.prune_delay),
-            adopt: settings.adopt,
-            create_users: settings.create_users,
-            case: properties.case_sensitivity()?,
-        };
-        Ok((target, policy))
+    async fn read_again(&self) -> Result<Files, Failure> {
+        let settings = self.settings.clone();
+        let read = in_time(move || Files::read(&settings, None)).await;
+        read.map_err(|error| Failure::Unreachable(error.to_string()))
     }
 
-    async fn transact(&self, client: &Client, policy: &Policy, mode: Mode, attempt: Attempt) -> Result<Report, Failure> {
+    /// What came of it; nothing if what the files want has to be known first.
+    async fn transact(
+        &self,
+        client: &Client,
+        policy: &Policy,
+        files: &Files,
+        mode: Mode,
+        attempt: Attempt,
+    ) -> Result<Option<Report>, Failure> {
         client.batch_execute(if mode == Mode::Write { BEGIN } else { BEGIN_TO_LOOK }).await?;
-        let report = match mode {
-            Mode::Write => self.write_unless_settled(client, policy, attempt).await?,
-            Mode::Look => self.decide(client, policy, mode, attempt).await?,
+        let report = match (mode, &files.desired) {
+            (Mode::Write, desired) => self.write_unless_settled(client, policy, files.digest, desired.as_ref(), attempt).await?,
+            (Mode::Look, Some(desired)) => Some(self.decide(client, policy, desired, mode, attempt).await?),
+            (Mode::Look, None) => None,
         };
-        client.batch_execute("COMMIT").await?;
+        if report.is_some() {
+            client.batch_execute("COMMIT").await?;
+        }
         Ok(report)
     }
 
     /// Does nothing if nothing has changed since there was nothing to do. What is remembered was looked at before what it stands for, so a
     /// change in between is found by the next pass.
-    async fn write_unless_settled(&self, client: &Client, policy: &Policy, attempt: Attempt) -> Result<Report, Failure> {
-        let files = folder::digest(&self.settings.connections, &self.settings.configuration);
+    async fn write_unless_settled(
+        &self,
+        client: &Client,
+        policy: &Policy,
+        files: Option<Digest>,
+        desired: Option<&Desired>,
+        attempt: Attempt,
+    ) -> Result<Option<Report>, Failure> {
         let database = settled::row_versions(client).await?;
         let known = lock(&self.settled).take();
         if let Some(known) = known.filter(|known| files == Some(known.files) && database == known.database) {
             let report = known.report.clone();
             *lock(&self.settled) = Some(known);
-            return Ok(report);
+            return Ok(Some(report));
         }
-        let report = self.decide(client, policy, Mode::Write, attempt).await?;
+        let Some(desired) = desired else { return Ok(None) };
+        let report = self.decide(client, policy, desired, Mode::Write, attempt).await?;
         if let Some(files) = files.filter(|_| report.was_alike && report.unwanted == 0) {
             *lock(&self.settled) = Some(Settled { files, database, report: report.clone() });
         }
-        Ok(report)
+        Ok(Some(report))
     }
 
     /// Compares files and database in full, and writes what is different, or only says what is.
-    async fn decide(&self, client: &Client, policy: &Policy, mode: Mode, attempt: Attempt) -> Result<Report, Failure> {
-        let mut desired = folder::read_connections(&self.settings.connections);
-        let mut observed = observe::observe(client, &desired).await?;
-        let stale = plan::stale(&desired, &observed, policy);
+    async fn decide(&self, client: &Client, policy: &Policy, desired: &Desired, mode: Mode, attempt: Attempt) -> Result<Report, Failure> {
+        let mut observed = observe::observe(client, desired).await?;
+        let stale = plan::stale(desired, &observed, policy);
         observe::observe_parameters(client, &mut observed, &stale).await?;
-        let findings = std::mem::take(&mut desired.findings);
-        let mut plan = plan::plan(&desired, &observed, policy);
+        let findings = desired.findings.clone();
+        let mut plan = plan::plan(desired, &observed, policy);
         let (changes, was_alike) = (plan.changes.len(), plan.is_empty());
         let mut report = Report { findings, changes, was_alike, unwanted: plan.unwanted.len(), ..Report::default() };
         report.findings.append(&mut plan.findings);
@@ -353,6 +410,46 @@ impl Provisioner {
             lock(&self.unwanted).note(Instant::now(), &plan.unwanted, removed);
         }
         Ok(report)
+    }
+}
+
+/// The database and the policy.
+fn target(settings: &Settings) -> Result<(Target, Policy), PassError> {
+    let password = settings.password_file.as_deref().map(folder::read_password).transpose()?;
+    let properties = match folder::read_properties(&settings.configuration) {
+        Err(ConfigurationError::Missing { .. }) if password.is_some() => Properties::default(),
+        properties => properties?,
+    };
+    let mut target = properties.target(&settings.database)?;
+    if let Some(password) = password {
+        target.password = Some(password).filter(|password: &SecretString| !secrecy::ExposeSecret::expose_secret(password).is_empty());
+    }
+    let policy = Policy {
+        owner: settings.owner.clone(),
+        prune: settings.prune,
+        prune_limit: settings.prune_limit,
+        removals: Removals::default(),
+        adopt: settings.adopt,
+        create_users: settings.create_users,
+        case: properties.case_sensitivity()?,
+    };
+    Ok((target, policy))
+}
+
+impl Files {
+    /// Reads the files; what they want only if they are others than the known ones.
+    fn read(settings: &Settings, known: Option<Digest>) -> Self {
+        let digest = folder::digest(&settings.connections, &settings.configuration);
+        let is_known = digest.is_some() && digest == known;
+        Self { digest, desired: (!is_known).then(|| folder::read_connections(&settings.connections)) }
+    }
+}
+
+/// Reads something in a thread of its own, which is left behind if it never ends.
+async fn in_time<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, PassError> {
+    match timeout(READ_LIMIT, tokio::task::spawn_blocking(read)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) | Err(_) => Err(PassError::NoAnswer),
     }
 }
 
@@ -388,7 +485,16 @@ fn tell(report: &Report, said: &mut BTreeSet<Finding>, gate: &Gate) {
         tracing::info!(changes = report.changes, "the database was changed: {}", report.summary);
     }
     let refusal = report.refusal.as_ref().map(|(_, text)| Finding::error("removal", text));
-    let findings: BTreeSet<Finding> = report.findings.iter().cloned().chain(refusal).collect();
+    let findings: Vec<Finding> = report.findings.iter().cloned().chain(refusal).collect();
+    match tell_findings(findings, said) {
+        None => gate.open(),
+        Some(first) => gate.open_with(first),
+    }
+}
+
+/// Logs the findings that are new, and those that are settled. Returns how many there are, and the first.
+fn tell_findings(findings: Vec<Finding>, said: &mut BTreeSet<Finding>) -> Option<String> {
+    let findings: BTreeSet<Finding> = findings.into_iter().collect();
     for finding in findings.difference(said) {
         match finding.severity {
             Severity::Error => tracing::error!("{finding}"),
@@ -398,9 +504,7 @@ fn tell(report: &Report, said: &mut BTreeSet<Finding>, gate: &Gate) {
     for finding in said.difference(&findings) {
         tracing::info!("settled: {finding}");
     }
-    match findings.iter().next() {
-        None => gate.open(),
-        Some(first) => gate.open_with(format!("{} to look at; the first: {first}", findings.len())),
-    }
+    let first = findings.first().map(|first| format!("{} to look at; the first: {first}", findings.len()));
     *said = findings;
+    first
 }

@@ -199,9 +199,13 @@ impl<'a, 'p> Planner<'a, 'p> {
         let (profiles, removed_profiles) = self.profiles(desired, before, &subject);
 
         let vacates = before.is_some_and(|known| vacating.contains(&known.id));
-        let change = ConnectionChange { id, desired, before, parent, writes_row, writes_mark, vacates, details, profiles, removed_profiles };
-        let is_change =
-            change.writes_row || change.writes_mark || !change.details.is_empty() || !change.profiles.is_empty() || !change.removed_profiles.is_empty();
+        let change =
+            ConnectionChange { id, desired, before, parent, writes_row, writes_mark, vacates, details, profiles, removed_profiles };
+        let is_change = change.writes_row
+            || change.writes_mark
+            || !change.details.is_empty()
+            || !change.profiles.is_empty()
+            || !change.removed_profiles.is_empty();
         self.new.connections += usize::from(before.is_none());
         is_change.then_some(change)
     }
@@ -380,7 +384,8 @@ fn group_columns(wanted: &document::Group, group: &observed::Group, policy: &Pol
     if is_ours || (policy.adopt && owner.is_none()) {
         return Ok(Some(columns));
     }
-    let message = "somebody else made it, so its type and attributes stay as they are: leave them out, or have them written with ADOPT=true";
+    let message =
+        "somebody else made it, so its type and attributes stay as they are: leave them out, or have them written with ADOPT=true";
     Err(Finding::error(document::subject(&wanted.file, "connection group", &wanted.path.to_string()), message))
 }
 
