@@ -107,6 +107,18 @@ async fn a_user_that_guacamole_makes_at_that_moment_costs_nobody_anything() {
 }
 
 #[tokio::test]
+async fn a_password_is_written_once_also_where_the_server_folds_letters_otherwise() {
+    let world = World::new().await;
+    let properties = std::fs::read_to_string(world.configuration().join("guacamole.properties")).unwrap();
+    world.configure(&format!("{properties}case-sensitivity: disabled\n"));
+    world.sql("INSERT INTO guacamole_entity (name, type) VALUES ('Ünal', 'USER')");
+    world.file("users.yaml", "users: [{name: ünal, password: secret}]");
+    world.pass();
+    let plan = world.plan(&[]);
+    assert_eq!((plan.code, plan.printed.as_str()), (Some(0), ""), "{}", plan.said);
+}
+
+#[tokio::test]
 async fn rows_go_in_batches_of_one_transaction() {
     let world = World::new().await;
     let items = (0..30)

@@ -1,6 +1,6 @@
 //! Reads Guacamole's database: each table once, and parameters as digests, so that an unchanged database moves few bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures::{TryStreamExt, future::try_join_all};
 use tokio_postgres::{
@@ -20,11 +20,11 @@ use crate::postgres::failure::Failure;
 
 const ENTITIES: &str = "
     SELECT entity_id, type::text, name, u.user_id IS NOT NULL OR g.user_group_id IS NOT NULL
-    FROM guacamole_entity LEFT JOIN guacamole_user u USING (entity_id) LEFT JOIN guacamole_user_group g USING (entity_id)";
+    FROM guacamole_entity LEFT JOIN guacamole_user u USING (entity_id) LEFT JOIN guacamole_user_group g USING (entity_id)
+    ORDER BY entity_id";
 
 const PASSWORDS: &str = "
-    SELECT entity_id, password_hash, password_salt FROM guacamole_user JOIN guacamole_entity USING (entity_id)
-    WHERE name = ANY ($1) OR lower(name) = ANY ($2)";
+    SELECT entity_id, password_hash, password_salt FROM guacamole_user WHERE entity_id = ANY ($1)";
 
 const GROUPS: &str = "
     SELECT connection_group_id, parent_id, connection_group_name, type = 'BALANCING', max_connections, max_connections_per_user,
@@ -63,19 +63,20 @@ const PROFILE_GRANTS: &str = "SELECT sharing_profile_id, entity_id, permission::
 /// Reads all that a plan needs, but for parameters that turn out to be different.
 pub(crate) async fn observe(client: &Client, desired: &Desired) -> Result<Observed, Failure> {
     // All are sent at once; the server answers one after the other.
-    let (entities, passwords, groups, connections, profiles) = tokio::try_join!(
+    let (entities, groups, connections, profiles) = tokio::try_join!(
         rows(client, ENTITIES, &[], entity),
-        passwords(client, desired),
         rows(client, GROUPS, &[], group),
         rows(client, CONNECTIONS, &[], connection),
         rows(client, PROFILES, &[], profile),
     )?;
-    let (profile_parameters, attributes, grants) = tokio::try_join!(
+    let entities: Vec<Entity> = entities.into_iter().flatten().collect();
+    let (passwords, profile_parameters, attributes, grants) = tokio::try_join!(
+        passwords(client, desired, &entities),
         parameters(client, PROFILE_PARAMETERS, &[]),
         try_join_all([CONNECTION_ATTRIBUTES, GROUP_ATTRIBUTES, PROFILE_ATTRIBUTES].map(|table| attributes(client, table))),
         try_join_all([CONNECTION_GRANTS, GROUP_GRANTS, PROFILE_GRANTS].map(|table| grants(client, table))),
     )?;
-    let mut observed = Observed { entities: entities.into_iter().flatten().collect(), groups, connections, profiles };
+    let mut observed = Observed { entities, groups, connections, profiles };
     observed.distribute(passwords, profile_parameters, attributes, grants);
     Ok(observed)
 }
@@ -194,16 +195,17 @@ fn profile(row: &Row) -> Result<Profile, Error> {
     })
 }
 
-async fn passwords(client: &Client, desired: &Desired) -> Result<HashMap<i32, StoredPassword>, Failure> {
+/// The passwords of the users to whom a file gives one, by names as the plan compares them at most: the server may compare otherwise.
+async fn passwords(client: &Client, desired: &Desired, entities: &[Entity]) -> Result<HashMap<i32, StoredPassword>, Failure> {
     let given = desired.users.values().filter(|user| matches!(user.password, Password::Given(_)));
-    let names: Vec<&str> = given.map(|user| &*user.name).collect();
-    if names.is_empty() {
+    let names: HashSet<String> = given.map(|user| user.name.to_lowercase()).collect();
+    let is_given = |entity: &&Entity| entity.kind == GranteeKind::User && names.contains(&entity.name.to_lowercase());
+    let ids: Vec<i32> = entities.iter().filter(is_given).map(|entity| entity.id).collect();
+    if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
     let read = |row: &Row| Ok((row.try_get(0)?, StoredPassword { hash: row.try_get(1)?, salt: row.try_get(2)? }));
-    let arguments: [Argument<'_>; 2] = [(&names, Type::TEXT_ARRAY), (&lower, Type::TEXT_ARRAY)];
-    Ok(rows(client, PASSWORDS, &arguments, read).await?.into_iter().collect())
+    Ok(rows(client, PASSWORDS, &[(&ids, Type::INT4_ARRAY)], read).await?.into_iter().collect())
 }
 
 async fn parameters(client: &Client, statement: &str, arguments: &[Argument<'_>]) -> Result<HashMap<i32, Parameters>, Failure> {

@@ -30,7 +30,9 @@ impl<'a, 'p> Entities<'a, 'p> {
         let mut known: HashMap<Name, &observed::Entity> = HashMap::with_capacity(observed.len());
         let mut findings = Vec::new();
         for entity in observed {
-            if let Some(other) = known.insert(folded(policy, entity.kind, &entity.name), entity) {
+            // Of two, the first, by number, is granted what files say.
+            let other = *known.entry(folded(policy, entity.kind, &entity.name)).or_insert(entity);
+            if other.id != entity.id {
                 let names = format!("{:?} and {:?}", other.name, entity.name);
                 let message =
                     "their names differ only in the case of letters, which doesn't count here, so neither can sign in: remove one";
