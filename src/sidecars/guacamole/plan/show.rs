@@ -128,9 +128,9 @@ const fn sign(id: Id) -> char {
     }
 }
 
-/// How many of some changes there are of each kind, for logs.
-pub(crate) fn summary(changes: &[&Change<'_>]) -> String {
-    let count = |is_one: fn(&Change<'_>) -> bool| changes.iter().filter(|change| is_one(change)).count();
+/// How many of what was written there are of each kind, for logs.
+pub(crate) fn summary(written: &[&Change<'_>]) -> String {
+    let count = |is_one: fn(&Change<'_>) -> bool| written.iter().filter(|change| is_one(change)).count();
     let created = |change: &Change<'_>| matches!(change, Change::Connection(change) if change.before.is_none());
     let changed = |change: &Change<'_>| matches!(change, Change::Connection(change) if change.before.is_some());
     let mut text = String::new();
