@@ -117,11 +117,8 @@ impl Found {
         let is_file_of_ours = path.extension().and_then(|extension| extension.to_str()).is_some_and(|name| EXTENSIONS.contains(&name));
         // It may be a link, and what that leads to may be away.
         match fs::metadata(&path) {
-            Ok(entry) if entry.is_dir() => {
-                if prefix.is_empty() {
-                    self.folders.push(path);
-                }
-            }
+            Ok(entry) if entry.is_dir() && prefix.is_empty() => self.folders.push(path),
+            Ok(entry) if entry.is_dir() => {}
             // What is wrong with a file is found when it is read.
             _ if is_file_of_ours => self.files.push((format!("{prefix}{name}"), path)),
             Err(error) if prefix.is_empty() => self.problems.push((path, error)),
