@@ -6,9 +6,9 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::{
-    document::{self, COLUMN_ATTRIBUTES, Connection, Document},
+    document::{self, COLUMN_ATTRIBUTES, Connection, Document, Group, PASSWORD_FILE, Password, User},
     folder,
-    model::{ConnectionColumns, Finding, GranteeKind, Grants, Parameters, Parent},
+    model::{ConnectionColumns, Finding, GranteeKind, Grants, GroupSettings, Parameters, Parent},
 };
 
 pub use super::yaml::Value;
@@ -26,14 +26,14 @@ pub struct Converted {
 #[must_use]
 pub fn folder(path: &Path) -> Converted {
     let desired = folder::read_connections(path);
-    converted(&desired.connections, desired.findings)
+    converted(&desired.connections, desired.groups.values(), desired.users.values(), desired.findings)
 }
 
 /// Converts a list of connections in YAML or JSON. `name` is for messages.
 #[must_use]
 pub fn text(name: &str, text: &str) -> Converted {
-    let Document { connections, findings, .. } = document::read(name, text);
-    converted(&connections, findings)
+    let Document { connections, groups, users, findings } = document::read(name, text);
+    converted(&connections, &groups, &users, findings)
 }
 
 /// Why a text is no CSV.
@@ -53,7 +53,7 @@ pub fn csv(name: &str, text: &str) -> Result<Converted, CsvError> {
         rows.push(row(headers.iter().zip(&record?)));
     }
     let Document { connections, findings, .. } = document::read_values(name, vec![Value::List(rows)]);
-    Ok(converted(&connections, findings))
+    Ok(converted(&connections, [], [], findings))
 }
 
 /// A row as the import takes it: a column is a field, or an attribute, or else a parameter; `(attribute)` or `(parameter)` behind its name
@@ -95,14 +95,52 @@ fn items(cell: &str) -> Vec<String> {
     items
 }
 
-fn converted(connections: &[Connection], findings: Vec<Finding>) -> Converted {
-    let connections = connections.iter().map(entry).collect();
-    Converted { file: Value::Map(vec![("connections".to_owned(), Value::List(connections))]), findings }
+fn converted<'a>(
+    connections: &[Connection],
+    groups: impl IntoIterator<Item = &'a Group>,
+    users: impl IntoIterator<Item = &'a User>,
+    findings: Vec<Finding>,
+) -> Converted {
+    let ids: Vec<String> = connections.iter().map(id).collect();
+    let entry = |(connection, id): (&Connection, &String)| {
+        let is_unique = ids.iter().filter(|other| *other == id).count() == 1;
+        if is_unique || id.is_empty() { entry(connection, id) } else { entry(connection, &connection.origin.to_string()) }
+    };
+    let mut file = Fields(vec![("connections".to_owned(), Value::List(connections.iter().zip(&ids).map(entry).collect()))]);
+    file.list("connectionGroups", groups.into_iter().map(group).collect());
+    file.list("users", users.into_iter().map(user).collect());
+    Converted { file: Value::Map(file.0), findings }
 }
 
-fn entry(connection: &Connection) -> Value {
+fn group(group: &Group) -> Value {
     let mut fields = Fields::default();
-    fields.text("id", &id(connection));
+    fields.text("group", &group.path.to_string());
+    let GroupSettings { is_balancing, max_connections, max_connections_per_user, session_affinity } = &group.settings;
+    fields.text("type", is_balancing.map_or("", |is_balancing| if is_balancing { "BALANCING" } else { "ORGANIZATIONAL" }));
+    let values = [
+        ("max-connections", max_connections.map(|number| number.to_string())),
+        ("max-connections-per-user", max_connections_per_user.map(|number| number.to_string())),
+        ("enable-session-affinity", session_affinity.map(|is_on| is_on.to_string())),
+    ];
+    fields.map("attributes", values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect());
+    fields.grants(&group.grants);
+    Value::Map(fields.0)
+}
+
+fn user(user: &User) -> Value {
+    let mut fields = Fields::default();
+    fields.text("name", &user.name);
+    match &user.password {
+        Password::None => {}
+        Password::Given(password) => fields.text("password", password.expose_secret()),
+        Password::File(path) => fields.text(PASSWORD_FILE, &path.display().to_string()),
+    }
+    Value::Map(fields.0)
+}
+
+fn entry(connection: &Connection, id: &str) -> Value {
+    let mut fields = Fields::default();
+    fields.text("id", id);
     fields.text("name", &connection.name);
     match &connection.parent {
         Parent::Path(path) if path.name().is_some() => fields.text("group", &path.to_string()),
@@ -126,8 +164,7 @@ fn profile(profile: &document::Profile) -> Value {
     Value::Map(fields.0)
 }
 
-/// What stays the same when the connection is renamed: the name of the folder that had it alone, or what the file says. Without one, its
-/// place is its identity.
+/// What stays the same when the connection is renamed: the name of its folder, or what the file says. Without one, its place is its identity.
 fn id(connection: &Connection) -> String {
     let origin = &connection.origin;
     if origin.key.is_empty() {
@@ -200,7 +237,7 @@ impl Fields {
         let mut permissions: Vec<_> = grants.iter().map(|(_, permission)| *permission).collect();
         permissions.sort();
         permissions.dedup();
-        if permissions != [super::model::Permission::Read] {
+        if !permissions.is_empty() && permissions != [super::model::Permission::Read] {
             self.list("permissions", permissions.into_iter().map(|permission| Value::Text(permission.as_str().to_owned())).collect());
         }
     }
@@ -209,6 +246,37 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_converted_whole_into_a_file_that_is_understood() {
+        let folder = tempfile::tempdir().unwrap();
+        let ssh = |name: &str| format!("name: {name}\nprotocol: ssh\nparameters: {{hostname: h}}\n");
+        std::fs::create_dir(folder.path().join("two")).unwrap();
+        for (name, text) in [
+            ("two/a.yaml", ssh("a")),
+            ("two/b.yaml", ssh("b")),
+            ("one.yaml", ssh("c")),
+            (
+                "more.yaml",
+                "connectionGroups: [{group: Lab, type: BALANCING, attributes: {max-connections: 2}, groups: [dev]}]\n\
+                 users: [{name: u, password: p}, {name: v}]"
+                    .to_owned(),
+            ),
+        ] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let Converted { file, findings } = super::folder(folder.path());
+        assert_eq!(findings, []);
+        let again = document::read_values("again", vec![file]);
+        assert_eq!(again.findings, []);
+        let keys: Vec<_> = again.connections.iter().map(|connection| connection.origin.key.to_string()).collect();
+        assert_eq!(keys, ["one", "two/a.yaml", "two/b.yaml"]);
+        let [group] = again.groups.as_slice() else { panic!("a group") };
+        assert_eq!((group.settings.is_balancing, group.settings.max_connections, group.grants.len()), (Some(true), Some(2), 1));
+        let [u, v] = again.users.as_slice() else { panic!("two users") };
+        assert!(matches!(&u.password, Password::Given(password) if password.expose_secret() == "p"));
+        assert!(matches!(v.password, Password::None));
+    }
 
     #[test]
     fn a_table_of_the_import_is_read_by_its_column_names() {
