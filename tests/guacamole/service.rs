@@ -23,7 +23,11 @@ struct Service {
 
 impl Service {
     fn start(world: &World, arguments: &[&str]) -> Self {
-        let (port, log) = (free_port().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        Self::start_on(free_port().unwrap(), world, arguments)
+    }
+
+    fn start_on(port: u16, world: &World, arguments: &[&str]) -> Self {
+        let log = tempfile::NamedTempFile::new().unwrap();
         let mut command = world.command(arguments);
         command.args(["--health-port", &port.to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.reopen().unwrap());
         Self { child: command.spawn().unwrap(), port, log }
@@ -116,14 +120,21 @@ async fn provisioner_s13_g17_connections_that_the_server_ended_are_no_harm() {
     world.file("a.yaml", &ssh("a", ""));
     let mut service = Service::start(&world, &["--interval", "1s"]);
     service.until_ready(&world, 200, "connections: ok");
-    world.server.query_as_owner(
-        "postgres",
-        &format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}' AND application_name LIKE 'outrigger%'",
-            world.database
-        ),
+    world.sql(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(600); RETURN NEW; END';
+        CREATE TRIGGER dawdle BEFORE UPDATE ON guacamole_connection FOR EACH ROW EXECUTE FUNCTION dawdle()",
     );
     world.file("a.yaml", &ssh("b", ""));
+    let end = |which: &str| {
+        let database = &world.database;
+        let ended = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}' AND {which}");
+        world.server.query_as_owner("postgres", &ended)
+    };
+    world.until("the pass is under way, and is ended", || end("wait_event = 'PgSleep'") == "t");
+    service.until_ready(&world, 503, "57P01");
+    world.sql("DROP FUNCTION dawdle CASCADE");
+    // Also the session that has nothing to do for now.
+    assert!(end("application_name LIKE 'outrigger%' AND state = 'idle'").starts_with('t'));
     world.until("the change is written", || world.listed() == ["b ssh hostname=host port=22"]);
     assert!(service.terminate().success());
 }
@@ -245,12 +256,13 @@ async fn the_delay_at_the_start_is_kept_and_bare_numbers_are_seconds() {
     world.file("a.yaml", &ssh("a", ""));
     let mut command = world.command(&[]);
     let port = free_port().unwrap();
-    command.env("STARTUP_DELAY", "3600").env("POLL_INTERVAL", "300").env("HEALTH_PORT", port.to_string());
+    command.env("STARTUP_DELAY", "3").env("POLL_INTERVAL", "300").env("HEALTH_PORT", port.to_string());
     let log = tempfile::NamedTempFile::new().unwrap();
+    let start = std::time::Instant::now();
     let child = command.stdin(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
     let service = Service { child, port, log };
-    service.until_ready(&world, 503, "connections: waiting");
-    assert_eq!(world.listed(), Vec::<String>::new());
+    service.until_ready(&world, 200, "connections: ok");
+    assert!(start.elapsed() >= Duration::from_secs(3));
     assert_eq!(service.get("/startupz").unwrap().0, 200);
 }
 
@@ -314,17 +326,15 @@ async fn what_the_database_refused_is_tried_again_at_each_pass() {
 #[tokio::test]
 async fn a_hook_waits_until_the_process_is_up() {
     let world = World::new().await;
-    let service = Service::start(&world, &NEVER);
+    let port = free_port().unwrap();
     let wait = |port: u16| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outrigger"));
         command.args(["guacamole-provisioner", "wait"]).env("HEALTH_PORT", port.to_string()).stderr(Stdio::null());
         command.spawn().unwrap()
     };
-    assert!(wait(service.port).wait().unwrap().success());
-    let mut in_vain = wait(free_port().unwrap());
-    assert_eq!(in_vain.try_wait().unwrap(), None, "it does not give up at once");
-    in_vain.kill().unwrap();
-    in_vain.wait().unwrap();
+    let mut waiting = wait(port);
+    let _service = Service::start_on(port, &world, &NEVER);
+    assert!(waiting.wait().unwrap().success());
 }
 
 #[tokio::test]
