@@ -2,6 +2,7 @@
 //! knows nothing of the domain.
 
 pub mod backoff;
+pub mod blocking;
 pub mod certificate;
 pub mod complaint;
 mod conversation;

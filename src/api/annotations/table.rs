@@ -154,7 +154,7 @@ table! {
     GUACAMOLE_PRUNE: "guacamole.outrigger.dev/prune", ValueKind::Boolean, default Some("true"), variable Some("PRUNE"),
         "Whether connections that we made are removed when their file goes.";
     GUACAMOLE_PRUNE_LIMIT: "guacamole.outrigger.dev/prune-limit", ValueKind::Integer(0, 100), default Some("50"), variable Some("PRUNE_LIMIT"),
-        "Most percent of our connections that go at once; if it were more, none goes, since Secrets may be missing.";
+        "Most percent of our connections that go within an hour; if it were more, none goes, since Secrets may be missing.";
     GUACAMOLE_OWNER: "guacamole.outrigger.dev/owner", ValueKind::Name, default Some("default"), variable Some("OWNER"),
         "Name by which we know again what is ours; sidecars with different connections and one database need different ones.";
     GUACAMOLE_ADOPT: "guacamole.outrigger.dev/adopt", ValueKind::Boolean, default Some("false"), variable Some("ADOPT"),

@@ -34,6 +34,7 @@ use crate::{
     },
     runtime::{
         backoff::{Backoff, jittered},
+        blocking,
         complaint::{Complaint, with_causes},
         pulse::Pulse,
         readiness::Gate,
@@ -254,7 +255,8 @@ impl Provisioner {
     async fn follow(&self, watch: Option<&Watch>) {
         let Some(watch) = watch else { return };
         let (connections, configuration) = (self.settings.connections.clone(), self.settings.configuration.clone());
-        let Ok(folders) = in_time(move || folder::watched(&connections, &configuration)).await else { return };
+        let folders = blocking::within(READ_LIMIT, move || folder::watched(&connections, &configuration)).await;
+        let Some(folders) = folders else { return };
         if let Err(error) = watch.follow(&folders) {
             tracing::warn!(%error, "changes of some files can't be noticed; looking now and then");
         }
@@ -298,12 +300,12 @@ impl Provisioner {
     /// Reads files and configuration, anew for each pass: a password that was changed counts from the next one on.
     async fn inputs(&self) -> Result<Inputs, PassError> {
         let (settings, known) = (self.settings.clone(), lock(&self.settled).as_ref().map(|settled| settled.files));
-        let files = in_time(move || Files::read(&settings, known)).await?;
+        let files = blocking::within(READ_LIMIT, move || Files::read(&settings, known)).await.ok_or(PassError::NoAnswer)?;
         if let Some(desired) = &files.desired {
             lock(&self.of_files).clone_from(&desired.findings);
         }
         let settings = self.settings.clone();
-        let (target, mut policy) = in_time(move || target(&settings)).await??;
+        let (target, mut policy) = blocking::within(READ_LIMIT, move || target(&settings)).await.ok_or(PassError::NoAnswer)??;
         policy.removals = lock(&self.unwanted).removals(Instant::now(), self.settings.prune_delay);
         Ok(Inputs { target, policy, files })
     }
@@ -335,8 +337,8 @@ impl Provisioner {
 
     async fn read_again(&self) -> Result<Files, Failure> {
         let settings = self.settings.clone();
-        let read = in_time(move || Files::read(&settings, None)).await;
-        read.map_err(|error| Failure::Unreachable(error.to_string()))
+        let read = blocking::within(READ_LIMIT, move || Files::read(&settings, None)).await;
+        read.ok_or_else(|| Failure::Unreachable(PassError::NoAnswer.to_string()))
     }
 
     /// What came of it; nothing if what the files want has to be known first.
@@ -442,14 +444,6 @@ impl Files {
         let digest = folder::digest(&settings.connections, &settings.configuration);
         let is_known = digest.is_some() && digest == known;
         Self { digest, desired: (!is_known).then(|| folder::read_connections(&settings.connections)) }
-    }
-}
-
-/// Reads something in a thread of its own, which is left behind if it never ends.
-async fn in_time<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, PassError> {
-    match timeout(READ_LIMIT, tokio::task::spawn_blocking(read)).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(_)) | Err(_) => Err(PassError::NoAnswer),
     }
 }
 
