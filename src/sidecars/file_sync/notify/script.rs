@@ -11,12 +11,10 @@ use std::{
 use tokio::{process::Command, time::timeout};
 
 use super::Batch;
-use crate::sidecars::file_sync::settings::Script;
+use crate::sidecars::file_sync::settings::{Script, TABLE};
 
 /// As much of a program as says what runs it.
 const LONGEST_FIRST_LINE: u64 = 256;
-/// What the program must not learn: they are for the call alone.
-const SECRETS: [&str; 2] = ["REQ_USERNAME", "REQ_PASSWORD"];
 
 /// Why the program was not run, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +94,15 @@ fn interpreter(beginning: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(named.unwrap_or("/bin/sh")))
 }
 
+/// The program with our environment, but for what is for the call or the mail server alone.
+fn command(path: &Path) -> Command {
+    let mut command = Command::new(path);
+    for row in TABLE.iter().filter(|row| row.is_credential()) {
+        command.env_remove(row.name);
+    }
+    command
+}
+
 /// Runs the program, and waits for its end. It learns what changed from `CHANGED_FILES`, a path a line, and `CHANGED_COUNT`.
 ///
 /// # Errors
@@ -103,10 +110,7 @@ fn interpreter(beginning: &[u8]) -> Option<PathBuf> {
 pub(super) async fn run(script: &Script, batch: &Batch) -> Result<(), ScriptError> {
     let path = PathBuf::from(&script.path);
     check(&path)?;
-    let mut command = Command::new(&path);
-    for secret in SECRETS {
-        command.env_remove(secret);
-    }
+    let mut command = command(&path);
     command.env("CHANGED_FILES", batch.files.join("\n")).env("CHANGED_COUNT", batch.count.to_string()).env("FOLDER", &batch.folder);
     command.stdin(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|source| ScriptError::Start { path: path.clone(), source })?;
@@ -157,6 +161,13 @@ mod tests {
         assert_eq!(fs::read_to_string(folder.path().join("told")).unwrap(), "2 a\nb\n");
         let script = program(folder.path(), 0o755, "#!/bin/sh\nexit 3\n");
         assert!(run(&script, &batch).await.unwrap_err().to_string().contains("exit status: 3"));
+    }
+
+    #[test]
+    fn it_learns_no_credential() {
+        let command = command(Path::new("/bin/true"));
+        let removed: Vec<_> = command.as_std().get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(removed, ["REQ_PASSWORD", "REQ_USERNAME", "SMTP_PASSWORD", "SMTP_USERNAME"]);
     }
 
     #[tokio::test]

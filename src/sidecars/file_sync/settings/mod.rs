@@ -59,6 +59,24 @@ pub enum SettingsError {
         /// What to write instead.
         way_out: String,
     },
+    /// It can't be used, and is not shown: it may hold a password or a token.
+    #[error("{name} can't be used (its value is not shown: it may hold a password): {way_out}")]
+    Hidden {
+        /// The setting.
+        name: &'static str,
+        /// What to write instead.
+        way_out: String,
+    },
+}
+
+impl SettingsError {
+    fn unusable(row: &Row, value: String, way_out: String) -> Self {
+        if row.is_address() || row.is_credential() {
+            Self::Hidden { name: row.name, way_out }
+        } else {
+            Self::Unreadable { name: row.name, value, way_out }
+        }
+    }
 }
 
 /// All settings, read.
@@ -442,7 +460,7 @@ impl<'a> Given<'a> {
         // Whoever may create an object could write the program, too.
         if rules.recorded(&path).is_ok() {
             let way_out = "a program that is run must not stand where files are mirrored to: bring it in a volume of its own".to_owned();
-            return Err(SettingsError::Unreadable { name: t::SCRIPT.name, value: path, way_out });
+            return Err(SettingsError::unusable(&t::SCRIPT, path, way_out));
         }
         Ok(Some(Script { path, timeout: self.read(&t::SCRIPT_TIMEOUT, some_time)? }))
     }
@@ -452,7 +470,7 @@ impl<'a> Given<'a> {
         let user = self.text(&t::SMTP_USERNAME);
         if user.is_some() && url.starts_with("smtp:") && !url.contains("tls=required") {
             let way_out = "a user's password is not sent without TLS: use smtps://, or add ?tls=required".to_owned();
-            return Err(SettingsError::Unreadable { name: t::SMTP_URL.name, value: url, way_out });
+            return Err(SettingsError::unusable(&t::SMTP_URL, url, way_out));
         }
         let missing = |row: &Row| SettingsError::Missing { name: row.name, way_out: "SMTP_URL needs it" };
         let from = self.read_if_set(&t::SMTP_FROM, mailbox)?.ok_or_else(|| missing(&t::SMTP_FROM))?;
@@ -469,7 +487,7 @@ impl<'a> Given<'a> {
 
     fn read_if_set<T>(&self, row: &'static Row, read: impl FnOnce(&str) -> Read<T>) -> Result<Option<T>, SettingsError> {
         let Some(value) = self.text(row) else { return Ok(None) };
-        read(&value).map(Some).map_err(|way_out| SettingsError::Unreadable { name: row.name, value, way_out })
+        read(&value).map(Some).map_err(|way_out| SettingsError::unusable(row, value, way_out))
     }
 
     /// Reads a row that has a default.

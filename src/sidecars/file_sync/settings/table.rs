@@ -27,7 +27,19 @@ impl Row {
     /// Whether its value must not be seen in a list of processes.
     #[must_use]
     pub fn is_secret(&self) -> bool {
-        self == &REQ_PASSWORD || self == &SMTP_PASSWORD
+        self.name.ends_with("_PASSWORD")
+    }
+
+    /// Whether it is for one server alone: programs that are run don't learn it.
+    #[must_use]
+    pub fn is_credential(&self) -> bool {
+        self.is_secret() || self.name.ends_with("_USERNAME")
+    }
+
+    /// Whether it is an address, in which people write passwords and tokens: errors don't show it.
+    #[must_use]
+    pub fn is_address(&self) -> bool {
+        self.name.ends_with("_URL")
     }
 }
 

@@ -163,7 +163,7 @@ fn what_is_missing_or_unreadable_is_named_with_the_way_out() {
         (&[BASE[0], BASE[1], ("NAMESPACE", "a,ALL")], &["NAMESPACE is \"a,ALL\"", "stand alone"]),
         (&[BASE[0], BASE[1], ("RESOURCE", "pods")], &["RESOURCE is \"pods\"", "both"]),
         (&[BASE[0], BASE[1], ("RESOURCE_NAME", "a/b/c/d")], &["namespace/kind/name"]),
-        (&[BASE[0], BASE[1], ("REQ_URL", "app:80")], &["REQ_URL is \"app:80\"", "http://localhost"]),
+        (&[BASE[0], BASE[1], ("REQ_URL", "app:80")], &["REQ_URL can't be used", "http://localhost"]),
         (&[BASE[0], BASE[1], ("REQ_URL", "http://a"), ("REQ_METHOD", "PUT")], &["REQ_METHOD is \"PUT\"", "GET, POST"]),
         (&[BASE[0], BASE[1], ("HEALTH_PORT", "0")], &["HEALTH_PORT is \"0\""]),
         (&[BASE[0], BASE[1], ("WATCH_SERVER_TIMEOUT", "0")], &["WATCH_SERVER_TIMEOUT"]),
@@ -176,6 +176,22 @@ fn what_is_missing_or_unreadable_is_named_with_the_way_out() {
         let error = read_with(given).unwrap_err().to_string();
         assert!(parts.iter().all(|part| error.contains(part)), "{given:?}: {error}");
     }
+}
+
+#[test]
+fn an_address_that_is_refused_does_not_show_what_it_holds() {
+    for (name, value) in [
+        ("SMTP_URL", "smtp://jane:hunter2@mail"),
+        ("SMTP_URL", "smtp//mail/hunter2"),
+        ("REQ_URL", "ftp://jane:hunter2@host"),
+        ("REQ_URL", "https//hooks.example.com/services/hunter2"),
+    ] {
+        let error = read_with(&[BASE[0], BASE[1], (name, value)]).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains(name) && !shown.contains("hunter2") && !shown.contains("jane"), "{shown}");
+    }
+    let error = read_with(&[BASE[0], BASE[1], MAIL[1], MAIL[2], ("SMTP_URL", "smtp://mail?hunter2"), ("SMTP_USERNAME", "x")]).unwrap_err();
+    assert!(!error.to_string().contains("hunter2"), "{error}");
 }
 
 #[test]
@@ -193,6 +209,8 @@ fn only_the_health_port_is_needed_to_ask_there() {
 fn secrets_have_no_flag_and_do_not_show() {
     let secrets: Vec<&str> = TABLE.iter().filter(|row| row.is_secret()).map(|row| row.name).collect();
     assert_eq!(secrets, ["REQ_PASSWORD", "SMTP_PASSWORD"]);
+    let credentials: Vec<&str> = TABLE.iter().filter(|row| row.is_credential()).map(|row| row.name).collect();
+    assert_eq!(credentials, ["REQ_USERNAME", "REQ_PASSWORD", "SMTP_USERNAME", "SMTP_PASSWORD"]);
     let shown = format!("{:?}", call(&[("REQ_USERNAME", "jane-the-user"), ("REQ_PASSWORD", "hunter2")]));
     assert!(!shown.contains("hunter2") && !shown.contains("jane-the-user"), "{shown}");
 }
