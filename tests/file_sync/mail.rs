@@ -3,12 +3,23 @@
 use std::sync::{Arc, Mutex};
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 
 use crate::sidecar::until;
+
+/// How a server behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manners {
+    /// It answers everything.
+    Good,
+    /// It takes the connection and says nothing.
+    Silent,
+    /// It hangs up where a goodbye is due.
+    Abrupt,
+}
 
 /// A server that remembers what it was told.
 pub(crate) struct MailServer {
@@ -18,7 +29,7 @@ pub(crate) struct MailServer {
 }
 
 impl MailServer {
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(manners: Manners) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mails = Arc::<Mutex<Vec<String>>>::default();
@@ -26,7 +37,7 @@ impl MailServer {
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let mail = take(stream).await;
+                let mail = if manners == Manners::Silent { listen(stream).await } else { take(stream, manners).await };
                 taken.lock().unwrap().push(mail);
             }
         });
@@ -53,8 +64,15 @@ impl Drop for MailServer {
     }
 }
 
+/// A conversation of which only one side speaks.
+async fn listen(mut stream: TcpStream) -> String {
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    said
+}
+
 /// One conversation.
-async fn take(stream: TcpStream) -> String {
+async fn take(stream: TcpStream, manners: Manners) -> String {
     let mut stream = BufReader::new(stream);
     let (mut said, mut is_data) = (String::new(), false);
     stream.write_all(b"220 ready\r\n").await.unwrap();
@@ -64,6 +82,9 @@ async fn take(stream: TcpStream) -> String {
             return said;
         }
         let line = said[start..].trim_end();
+        if line == "QUIT" && manners == Manners::Abrupt {
+            return said;
+        }
         let answer = match line {
             "." if is_data => "250 taken",
             _ if is_data => continue,

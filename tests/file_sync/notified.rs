@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    mail::MailServer,
+    mail::{MailServer, Manners},
     sidecar::{Site, config_map, put, until},
 };
 
@@ -292,7 +292,7 @@ async fn the_first_sync_does_not_wait_for_the_app_that_waits_for_it() {
 #[tokio::test]
 async fn people_are_told_by_mail_even_if_the_app_does_not_listen() {
     let site = Site::new(ControlPlane::shared().await, "mail").await;
-    let (app, mails) = (App::start().await, MailServer::start().await);
+    let (app, mails) = (App::start().await, MailServer::start(Manners::Good).await);
     app.answer(404, "");
     site.put("a", &[("one", "secret-contents")]).await;
     let (url, server) = (app.url("/"), mails.url());
@@ -306,6 +306,40 @@ async fn people_are_told_by_mail_even_if_the_app_does_not_listen() {
         assert!(mail[0].contains(part), "{part} in {}", mail[0]);
     }
     assert!(!mail[0].contains("secret-contents"));
+}
+
+#[tokio::test]
+async fn a_mail_server_that_says_nothing_holds_back_neither_the_app_nor_the_end() {
+    let site = Site::new(ControlPlane::shared().await, "silent-mail").await;
+    let (app, mails) = (App::start().await, MailServer::start(Manners::Silent).await);
+    let (url, server) = (app.url("/"), mails.url());
+    site.put("a", &[("one", "1")]).await;
+    let settings = [
+        ("REQ_URL", &*url),
+        ("SMTP_URL", &server),
+        ("SMTP_FROM", "outrigger@example.com"),
+        ("SMTP_TO", "a@example.com"),
+        ("REQ_TIMEOUT", "200ms"),
+    ];
+    let sidecar = site.ready(&with(&settings)).await;
+    mails.until_mails(2).await;
+    site.put("a", &[("one", "2")]).await;
+    app.until_calls(2).await;
+    sidecar.kill().await;
+    let (status, log) = site.once(&[&settings[..], &[("REQ_RETRY_TOTAL", "0")]].concat()).await;
+    assert!(status.success() && log.contains("has not taken the mail within 200ms"), "{log}");
+}
+
+#[tokio::test]
+async fn a_mail_that_was_taken_is_not_sent_again_however_the_server_says_goodbye() {
+    let site = Site::new(ControlPlane::shared().await, "abrupt-mail").await;
+    let mails = MailServer::start(Manners::Abrupt).await;
+    let server = mails.url();
+    site.put("a", &[("one", "1")]).await;
+    let settings = [("SMTP_URL", &*server), ("SMTP_FROM", "outrigger@example.com"), ("SMTP_TO", "a@example.com")];
+    let (status, log) = site.once(&with(&settings)).await;
+    assert!(status.success() && log.contains("notified") && !log.contains("not notified"), "{log}");
+    assert_eq!(mails.until_mails(1).await.len(), 1);
 }
 
 #[tokio::test]

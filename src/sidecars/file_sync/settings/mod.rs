@@ -247,8 +247,8 @@ pub struct Call {
 /// A mail.
 #[derive(Debug, Clone)]
 pub struct Mail {
-    /// The server, with its port and whether it is spoken to over TLS.
-    pub url: String,
+    /// Who takes it.
+    pub server: MailServer,
     /// The sender.
     pub from: Mailbox,
     /// The recipients.
@@ -257,6 +257,28 @@ pub struct Mail {
     pub user: Option<String>,
     /// The user's password.
     pub password: Option<Credential>,
+}
+
+/// A mail server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailServer {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How it is spoken to.
+    pub security: Security,
+}
+
+/// How a mail server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// In the clear.
+    None,
+    /// In TLS once it has agreed to that, and not otherwise.
+    StartTls,
+    /// In TLS from the start.
+    Tls,
 }
 
 /// What a POST sends.
@@ -466,17 +488,17 @@ impl<'a> Given<'a> {
     }
 
     fn mail(&self) -> Result<Option<Mail>, SettingsError> {
-        let Some(url) = self.read_if_set(&t::SMTP_URL, mail_server)? else { return Ok(None) };
+        let Some(server) = self.read_if_set(&t::SMTP_URL, mail_server)? else { return Ok(None) };
         let user = self.text(&t::SMTP_USERNAME);
-        if user.is_some() && url.starts_with("smtp:") && !url.contains("tls=required") {
+        if user.is_some() && server.security == Security::None {
             let way_out = "a user's password is not sent without TLS: use smtps://, or add ?tls=required".to_owned();
-            return Err(SettingsError::unusable(&t::SMTP_URL, url, way_out));
+            return Err(SettingsError::Hidden { name: t::SMTP_URL.name, way_out });
         }
         let missing = |row: &Row| SettingsError::Missing { name: row.name, way_out: "SMTP_URL needs it" };
         let from = self.read_if_set(&t::SMTP_FROM, mailbox)?.ok_or_else(|| missing(&t::SMTP_FROM))?;
         let to = self.read_if_set(&t::SMTP_TO, |text| list(text).iter().map(|address| mailbox(address)).collect::<Read<Vec<_>>>())?;
         let to = to.filter(|to| !to.is_empty()).ok_or_else(|| missing(&t::SMTP_TO))?;
-        Ok(Some(Mail { url, from, to, user, password: self.credential(&t::SMTP_PASSWORD, &t::SMTP_PASSWORD_FILE) }))
+        Ok(Some(Mail { server, from, to, user, password: self.credential(&t::SMTP_PASSWORD, &t::SMTP_PASSWORD_FILE) }))
     }
 
     /// What a row is set to, or its default.

@@ -103,7 +103,7 @@ const CASES: &[Case] = &[
     ("NOTIFY_LATEST", "9", &[], |s| s.notify.latest == Duration::from_secs(9)),
     ("SCRIPT", "/scripts/reload", &[], |s| s.notify.script.as_ref().is_some_and(|script| script.path == "/scripts/reload")),
     ("SCRIPT_TIMEOUT", "4", &[("SCRIPT", "/s")], |s| s.notify.script.as_ref().unwrap().timeout == Duration::from_secs(4)),
-    ("SMTP_URL", "smtps://mail", MAIL, |s| s.notify.mail.as_ref().is_some_and(|mail| mail.url == "smtps://mail")),
+    ("SMTP_URL", "smtps://mail", MAIL, |s| s.notify.mail.as_ref().is_some_and(|mail| mail.server.security == Security::Tls)),
     ("SMTP_FROM", "Jane <jane@example.com>", MAIL, |s| s.notify.mail.as_ref().unwrap().from.email.to_string() == "jane@example.com"),
     ("SMTP_TO", "a@b.c, d@e.f", MAIL, |s| s.notify.mail.as_ref().unwrap().to.len() == 2),
     ("SMTP_USERNAME", "jane", MAIL, |s| s.notify.mail.as_ref().unwrap().user.as_deref() == Some("jane")),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lettre::message::Mailbox;
 
+use super::{MailServer, Security};
 use crate::api::duration;
 
 /// The result of a reader; the error is what may be written instead.
@@ -75,12 +76,20 @@ pub(super) fn address(text: &str) -> Read<reqwest::Url> {
     if ["http", "https"].contains(&url.scheme()) && url.has_host() { Ok(url) } else { Err(allowed()) }
 }
 
-/// The address of a mail server, which must not hold a password: it would show.
-pub(super) fn mail_server(text: &str) -> Read<String> {
+/// The address of a mail server, which must not hold a password: it would show. Ports are those of RFC 8314 and RFC 5321.
+pub(super) fn mail_server(text: &str) -> Read<MailServer> {
     let allowed = || "use smtps://host or smtp://host?tls=required, with SMTP_USERNAME and SMTP_PASSWORD".to_owned();
     let url = reqwest::Url::parse(text).map_err(|_| allowed())?;
-    let is_good = ["smtp", "smtps"].contains(&url.scheme()) && url.has_host() && url.username().is_empty() && url.password().is_none();
-    if is_good { Ok(text.to_owned()) } else { Err(allowed()) }
+    let host = url.host_str().filter(|host| !host.is_empty() && url.username().is_empty() && url.password().is_none()).ok_or_else(allowed)?;
+    let (security, port) = match (url.scheme(), url.query()) {
+        ("smtps", None) => (Security::Tls, 465),
+        ("smtp", Some("tls=required")) => (Security::StartTls, 587),
+        ("smtp", None) => (Security::None, 25),
+        _ => return Err(allowed()),
+    };
+    // A literal IPv6 address stands in brackets only in an address.
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(MailServer { host, port: url.port().unwrap_or(port), security })
 }
 
 /// Whom a mail is from or to: an address, with a name before it or not.
@@ -119,6 +128,20 @@ mod tests {
         assert_eq!(folder("/").unwrap(), "/");
         for text in ["", "srv", "/srv/../etc", "/srv\0"] {
             assert!(folder(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn mail_servers_have_the_usual_port_and_one_of_three_ways_to_be_spoken_to() {
+        for (text, host, port, security) in [
+            ("smtps://mail", "mail", 465, Security::Tls),
+            ("smtp://mail?tls=required", "mail", 587, Security::StartTls),
+            ("smtp://[::1]:26", "::1", 26, Security::None),
+        ] {
+            assert_eq!(mail_server(text), Ok(MailServer { host: host.to_owned(), port, security }), "{text}");
+        }
+        for text in ["mail", "http://mail", "smtp://", "smtp://mail?tls=maybe", "smtps://mail?tls=none", "smtps://jane@mail"] {
+            assert!(mail_server(text).is_err(), "{text}");
         }
     }
 
