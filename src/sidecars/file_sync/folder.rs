@@ -20,6 +20,7 @@ use rustix::{
 };
 
 use super::{
+    lock::{self, LockError},
     plan::{Digest, Hasher, Present, RESERVED_PREFIX, Rules, Target, digest, hexadecimal},
     record::{self, Entry, Record},
     settings::Files,
@@ -40,6 +41,23 @@ pub enum FolderError {
     Root {
         /// The folder.
         path: String,
+        /// Who we are.
+        user: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another sidecar keeps the folder.
+    #[error("the folder {path} is kept by another outrigger file-sync ({holder}): give each a FOLDER of its own, or end that one first")]
+    Held {
+        /// The folder.
+        path: String,
+        /// The other.
+        holder: String,
+    },
+    /// The folder can't be locked.
+    #[error("the lock {name} in the folder can't be used: user {user} must be allowed to read and write it, as its owner or by an fsGroup", name = lock::NAME)]
+    Lock {
         /// Who we are.
         user: u32,
         /// Why.
@@ -74,6 +92,8 @@ pub(super) struct Folder {
     files: BTreeMap<Target, Known>,
     record: Record,
     lines: File,
+    /// That nobody else keeps the folder, for as long as this is open.
+    _lock: File,
 }
 
 /// A file of ours, and how it looked when we last knew what it holds.
@@ -104,11 +124,12 @@ impl Folder {
     /// Opens the folders, and finds what earlier runs left that is ours.
     ///
     /// # Errors
-    /// A folder or its record can't be used.
+    /// A folder or its record can't be used, or another sidecar keeps it.
     pub(super) fn open(rules: Rules, options: Files) -> Result<Self, FolderError> {
         let roots = rules.roots.iter().map(|path| open_root(path)).collect::<Result<Vec<_>, _>>()?;
+        let lock = lock(&roots, &rules)?;
         let (record, lines) = open_record(&roots)?;
-        let mut folder = Self { rules, options, roots, files: BTreeMap::new(), record, lines };
+        let mut folder = Self { rules, options, roots, files: BTreeMap::new(), record, lines, _lock: lock };
         folder.find_ours();
         folder.rewrite_record()?;
         Ok(folder)
@@ -374,6 +395,16 @@ fn open_root(path: &str) -> Result<OwnedFd, FolderError> {
     let opened = fs::create_dir_all(path).and_then(|()| Ok(rustix::fs::open(path, FOLDER_FLAGS, Mode::empty())?));
     let user = rustix::process::geteuid().as_raw();
     opened.map_err(|source| FolderError::Root { path: path.to_owned(), user, source })
+}
+
+/// The first folder has the record, so it is the one to lock.
+fn lock(roots: &[OwnedFd], rules: &Rules) -> Result<File, FolderError> {
+    let user = rustix::process::geteuid().as_raw();
+    let root = roots.first().ok_or_else(|| FolderError::Lock { user, source: Errno::NOENT.into() })?;
+    lock::take(root).map_err(|error| match error {
+        LockError::Held(holder) => FolderError::Held { path: rules.roots.first().cloned().unwrap_or_default(), holder },
+        LockError::Unusable(source) => FolderError::Lock { user, source },
+    })
 }
 
 fn open_confined(folder: &impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {

@@ -372,6 +372,9 @@ impl Mirror {
         }
         self.prune_is_due = false;
         let unwanted: Vec<Target> = self.folder.targets().into_iter().filter(|target| self.claims.winner(target).is_none()).collect();
+        if self.phase < Phase::Complete && !unwanted.is_empty() {
+            tracing::info!(files = unwanted.len(), "files of an earlier run are removed: nothing that is mirrored now wants them");
+        }
         for target in unwanted {
             self.remove(&target);
         }

@@ -6,6 +6,7 @@
 mod advice;
 mod folder;
 mod links;
+mod lock;
 mod metrics;
 mod mirror;
 mod notify;

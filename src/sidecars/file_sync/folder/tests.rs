@@ -48,11 +48,25 @@ fn kiwigrid_k2_what_is_ours_is_known_after_a_restart() {
     folder.write(&target("c"), b"3", 0o644, None).unwrap();
     folder.remove(&target("c")).unwrap();
     fs::write(place.path().join("foreign"), "theirs").unwrap();
+    drop(folder);
     let folder = open(&place);
     assert_eq!(ours(&folder), ["a", "sub/b"]);
     let wanted = Wanted { source: Source::Value(digest(b"2")), mode: 0o400 };
     let next = step(Some(wanted), folder.present(&target("sub/b")));
     assert_eq!(next, Step::Keep, "nothing is to be done again");
+}
+
+#[test]
+fn a_folder_that_another_sidecar_keeps_is_refused_by_name_until_that_one_ends() {
+    let place = tempfile::tempdir().unwrap();
+    let mut first = open(&place);
+    first.write(&target("a"), b"1", 0o644, None).unwrap();
+    let refused = Folder::open(rules(&place), options()).unwrap_err().to_string();
+    let holder = format!("process {} at ", std::process::id());
+    assert!(refused.contains(&holder) && refused.contains("FOLDER of its own"), "{refused}");
+    first.write(&target("b"), b"2", 0o644, None).unwrap();
+    drop(first);
+    assert_eq!(ours(&open(&place)), ["a", "b"]);
 }
 
 #[test]
@@ -90,6 +104,7 @@ fn a_file_that_was_being_written_in_a_crash_is_removed_and_written_anew() {
     let mut folder = open(&place);
     folder.write(&target("a"), b"old", 0o644, None).unwrap();
     fs::write(place.path().join(unfinished("a")), "ha").unwrap();
+    drop(folder);
     let mut folder = open(&place);
     assert!(!place.path().join(unfinished("a")).exists());
     fs::write(place.path().join(unfinished("a")), "ha").unwrap();
@@ -155,6 +170,7 @@ fn the_record_stays_short_however_often_files_come_and_go() {
     }
     assert!(record_of(&place).lines().count() <= 110);
     folder.write(&target("b"), b"1", 0o644, None).unwrap();
+    drop(folder);
     assert_eq!(ours(&open(&place)), ["b"]);
 }
 
@@ -176,5 +192,6 @@ fn with_fsync_all_is_the_same() {
     let mut folder = Folder::open(rules(&place), Files { fsync: true, ..options() }).unwrap();
     folder.write(&target("sub/a"), b"1", 0o440, None).unwrap();
     assert_eq!(fs::metadata(place.path().join("sub/a")).unwrap().permissions().mode() & 0o777, 0o440);
+    drop(folder);
     assert_eq!(ours(&open(&place)), ["sub/a"]);
 }
