@@ -25,6 +25,7 @@ use super::{
     record::{self, Entry, Record},
     settings::Files,
 };
+use crate::runtime::complaint::with_causes;
 
 const FOLDER_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const CONFINED: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
@@ -92,6 +93,10 @@ pub(super) struct Folder {
     files: BTreeMap<Target, Known>,
     record: Record,
     lines: File,
+    /// Whether the record on the disk lacks something, because its disk was full or failed.
+    record_is_behind: bool,
+    /// Whether lines of the record may not have reached the disk yet.
+    has_unsynced_lines: bool,
     /// That nobody else keeps the folder, for as long as this is open.
     _lock: File,
 }
@@ -129,7 +134,7 @@ impl Folder {
         let roots = rules.roots.iter().map(|path| open_root(path)).collect::<Result<Vec<_>, _>>()?;
         let lock = lock(&roots, &rules)?;
         let (record, lines) = open_record(&roots)?;
-        let mut folder = Self { rules, options, roots, files: BTreeMap::new(), record, lines, _lock: lock };
+        let mut folder = Self { rules, options, roots, files: BTreeMap::new(), record, lines, record_is_behind: false, has_unsynced_lines: false, _lock: lock };
         folder.find_ours();
         folder.rewrite_record()?;
         Ok(folder)
@@ -163,7 +168,7 @@ impl Folder {
             return Err(FolderError::Foreign(self.rules.record(target)));
         }
         if !is_ours {
-            self.note(&[Entry::Making { path: self.rules.record(target), sha256: digest }])?;
+            self.announce(target, digest)?;
         }
         let no_replace = !is_ours && !self.options.adopt;
         let written = write_whole(&parent, name, bytes, mode, self.options.fsync, no_replace);
@@ -171,10 +176,10 @@ impl Folder {
             Errno::EXIST => FolderError::Foreign(self.rules.record(target)),
             errno => self.failed(target, "written", errno),
         })?;
-        if !is_ours {
-            self.note(&[Entry::Made(self.rules.record(target))])?;
-        }
         self.files.insert(target.clone(), Known { present: Present { digest, link, mode }, stamp: Stamp::of(&stat) });
+        if !is_ours {
+            self.note_what_happened(&Entry::Made(self.rules.record(target)));
+        }
         Ok(())
     }
 
@@ -210,7 +215,7 @@ impl Folder {
             Err(errno) => return Err(self.failed(target, "removed", errno)),
         }
         self.files.remove(target);
-        self.note(&[Entry::Gone(self.rules.record(target))])?;
+        self.note_what_happened(&Entry::Gone(self.rules.record(target)));
         self.remove_empty_folders(target);
         Ok(())
     }
@@ -328,7 +333,7 @@ impl Folder {
             match made {
                 Ok(()) => {
                     let path = self.rules.record(&Target { root: target.root, path: path.to_owned() });
-                    self.note(&[Entry::Folder(path)])?;
+                    self.note_what_happened(&Entry::Folder(path));
                 }
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(self.failed(target, "given a folder", errno)),
@@ -352,25 +357,64 @@ impl Folder {
         }
     }
 
-    /// Adds lines to the record, before or after what they tell.
-    fn note(&mut self, entries: &[Entry]) -> Result<(), FolderError> {
-        for entry in entries {
-            self.record.add(entry);
-        }
-        if self.record.is_long() {
+    /// Sees to it that the record outlives a loss of power. A file that did not outlive it is then known as ours, and written again.
+    ///
+    /// # Errors
+    /// The record can't be written.
+    pub(super) fn sync_record(&mut self) -> Result<(), FolderError> {
+        if self.record_is_behind {
             return self.rewrite_record();
         }
-        let text: String = entries.iter().map(record::line).collect();
-        let written = self.lines.write_all(text.as_bytes()).and_then(|()| if self.options.fsync { self.lines.sync_data() } else { Ok(()) });
+        let synced = if self.has_unsynced_lines { self.lines.sync_data() } else { Ok(()) };
+        (self.record_is_behind, self.has_unsynced_lines) = (synced.is_err(), false);
+        synced.map_err(FolderError::Record)
+    }
+
+    /// Whether there is something for [`Self::sync_record`] to do.
+    #[must_use]
+    pub(super) const fn has_unsynced_record(&self) -> bool {
+        self.record_is_behind || self.has_unsynced_lines
+    }
+
+    /// Says in the record that a file is about to be made: without that it could not be told from others' after a crash.
+    fn announce(&mut self, target: &Target, digest: Digest) -> Result<(), FolderError> {
+        let path = self.rules.record(target);
+        let announced = self.note(&Entry::Making { path: path.clone(), sha256: digest });
+        if announced.is_err() {
+            self.record.files.remove(&path);
+        }
+        announced
+    }
+
+    /// What has happened can't be undone by a record that can't be written: that is made up for with the next line, or at the next sync.
+    fn note_what_happened(&mut self, entry: &Entry) {
+        if let Err(error) = self.note(entry) {
+            tracing::error!(error = with_causes(&error), "files of ours would be foreign after a crash now; trying again");
+        }
+    }
+
+    /// Adds a line to the record, before or after what it tells.
+    fn note(&mut self, entry: &Entry) -> Result<(), FolderError> {
+        self.record.add(entry);
+        // What follows half a line would be lost with it.
+        if self.record_is_behind || self.record.is_long() {
+            return self.rewrite_record();
+        }
+        let sync = |lines: &File| if self.options.fsync { lines.sync_data() } else { Ok(()) };
+        let written = self.lines.write_all(record::line(entry).as_bytes()).and_then(|()| sync(&self.lines));
+        self.record_is_behind = written.is_err();
+        self.has_unsynced_lines = !self.options.fsync;
         written.map_err(FolderError::Record)
     }
 
-    /// Writes the record in as few lines as it takes, and opens it for more.
+    /// Writes the record in as few lines as it takes, and opens it for more. It is on the disk before it takes the place of the old one.
     fn rewrite_record(&mut self) -> Result<(), FolderError> {
+        self.record_is_behind = true;
         let root = self.roots.first().ok_or_else(|| FolderError::Record(Errno::NOENT.into()))?;
-        let written = write_whole(root, record::NAME, self.record.compact().as_bytes(), 0o600, self.options.fsync, false);
+        let written = write_whole(root, record::NAME, self.record.compact().as_bytes(), record::MODE, true, false);
         let opened = written.and_then(|_| open_confined(root, record::NAME, OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW));
         self.lines = opened.map(File::from).map_err(|errno| FolderError::Record(errno.into()))?;
+        (self.record_is_behind, self.has_unsynced_lines) = (false, false);
         Ok(())
     }
 
@@ -482,7 +526,7 @@ fn digest_of(mut file: File) -> io::Result<Digest> {
 fn open_record(roots: &[OwnedFd]) -> Result<(Record, File), FolderError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = roots.first().ok_or_else(|| FolderError::Record(Errno::NOENT.into()))?;
-    let opened = rustix::fs::openat2(root, record::NAME, flags, PRIVATE, CONFINED);
+    let opened = rustix::fs::openat2(root, record::NAME, flags, Mode::from_raw_mode(record::MODE), CONFINED);
     let mut file = File::from(opened.map_err(|errno| FolderError::Record(errno.into()))?);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(FolderError::Record)?;

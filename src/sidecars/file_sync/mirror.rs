@@ -30,7 +30,7 @@ use super::{
 };
 use crate::runtime::{
     backoff::Backoff,
-    complaint::with_causes,
+    complaint::{Complaint, with_causes},
     readiness::{Gate, Readiness},
 };
 
@@ -38,6 +38,8 @@ use crate::runtime::{
 const READ_LIMIT: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long the record may wait for the disk. Journals of file systems are written every few seconds, and must not be ahead of it.
+const SYNC_DELAY: Duration = Duration::from_millis(100);
 
 /// Why the sidecar ends before it is told to.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,10 @@ pub(super) struct Mirror {
     /// Places that several objects want, of which that was said.
     contested: BTreeSet<Target>,
     phase: Phase,
+    /// When the record is to be on the disk.
+    sync_at: Option<Instant>,
+    /// What was said of the record since it could be kept.
+    record_complaint: Complaint,
     /// Whether files may be there that nobody wants.
     prune_is_due: bool,
 }
@@ -121,6 +127,8 @@ impl Mirror {
             complaints: BTreeMap::new(),
             contested: BTreeSet::new(),
             phase: Phase::Listing,
+            sync_at: None,
+            record_complaint: Complaint::default(),
             prune_is_due: true,
         }
     }
@@ -134,6 +142,7 @@ impl Mirror {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let retry = OptionFuture::from(self.retry_at.map(sleep_until));
+            let sync = OptionFuture::from(self.sync_at.map(sleep_until));
             tokio::select! {
                 event = events.recv() => match event {
                     Some((number, news)) => self.hear(number, news),
@@ -141,12 +150,14 @@ impl Mirror {
                 },
                 fetched = self.links.next() => self.fetched(fetched),
                 Some(()) = retry => self.retry_at = None,
+                Some(()) = sync => self.sync_record(),
                 _ = look.tick(), if self.repair && self.is_synced() => self.look_at_files(),
             }
             self.advance().await;
             if self.method == Method::Once
                 && let Some(ended) = self.ended()
             {
+                self.sync_record();
                 return ended;
             }
         }
@@ -363,6 +374,22 @@ impl Mirror {
             self.late.len() + self.links.count(),
         );
         self.metrics.forbidden(self.streams.forbidden_count());
+        if self.sync_at.is_none() && self.folder.has_unsynced_record() {
+            self.sync_at = Some(Instant::now() + SYNC_DELAY);
+        }
+    }
+
+    fn sync_record(&mut self) {
+        self.sync_at = None;
+        match self.folder.sync_record() {
+            Ok(()) => self.record_complaint.settle(),
+            Err(error) => {
+                if self.record_complaint.is_new(&error) {
+                    tracing::error!(error = with_causes(&error), "the record of our files can't be kept; trying again");
+                }
+                self.sync_at = Some(Instant::now() + LONGEST_PAUSE);
+            }
+        }
     }
 
     /// Removes what nobody wants any more, unless those who want it may be silent for a moment only.

@@ -12,6 +12,8 @@ use super::plan::Digest;
 
 /// The record's name in the folder.
 pub(super) const NAME: &str = ".outrigger-files";
+/// The record's mode: the next to keep it may be another user of the same group.
+pub(super) const MODE: u32 = 0o660;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -195,3 +195,50 @@ fn with_fsync_all_is_the_same() {
     drop(folder);
     assert_eq!(ours(&open(&place)), ["sub/a"]);
 }
+
+/// What is written to it finds no room.
+fn full_disk() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+#[test]
+fn a_record_that_finds_no_room_is_made_up_for_and_no_file_of_ours_becomes_foreign() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = open(&place);
+    folder.write(&target("a"), b"1", 0o644, None).unwrap();
+    folder.lines = full_disk();
+    folder.remove(&target("a")).unwrap();
+    assert!(folder.has_unsynced_record() && ours(&folder).is_empty(), "it is gone, whatever the record says");
+    folder.sync_record().unwrap();
+    assert_eq!(Record::parse(&record_of(&place)).files.len(), 0);
+
+    folder.lines = full_disk();
+    folder.note_what_happened(&Entry::Made("b".to_owned()));
+    folder.write(&target("c"), b"3", 0o644, None).unwrap();
+    let record = Record::parse(&record_of(&place));
+    assert_eq!(record.files, folder.record.files, "no line is glued to half of another");
+    assert_eq!(ours(&folder), ["c"]);
+}
+
+#[test]
+fn a_file_that_can_not_be_announced_is_not_made() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = open(&place);
+    folder.lines = full_disk();
+    assert!(matches!(folder.write(&target("a"), b"1", 0o644, None), Err(FolderError::Record(_))));
+    assert!(!place.path().join("a").exists() && folder.record.files.is_empty());
+    folder.write(&target("a"), b"1", 0o644, None).unwrap();
+    drop(folder);
+    assert_eq!(ours(&open(&place)), ["a"]);
+}
+
+#[test]
+fn what_the_record_gained_is_to_reach_the_disk_once() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = open(&place);
+    assert!(!folder.has_unsynced_record());
+    folder.write(&target("a"), b"1", 0o644, None).unwrap();
+    assert!(folder.has_unsynced_record());
+    folder.sync_record().unwrap();
+    assert!(!folder.has_unsynced_record());
+}

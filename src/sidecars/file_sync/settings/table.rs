@@ -107,7 +107,7 @@ table! {
     EXISTING_FILES: "keep, adopt" = "keep",
         "What becomes of a file that stands where one of ours belongs, and is not ours: it is left alone, or taken over.";
     FSYNC: "true, false" = "false",
-        "Whether a file is on the disk before it appears. It costs milliseconds for each; the next start would write it again anyway.";
+        "Whether a file is on the disk before it appears. It costs milliseconds for each. The list of our files always is soon: one that is lost with the power is written again at the next start.";
     URL_KEYS: "fetch, ignore" = "fetch",
         "Whether the value of a key x.url is an address whose contents become the file x, or mirrored like any other.";
 
