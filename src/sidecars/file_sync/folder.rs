@@ -31,6 +31,8 @@ const FOLDER_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags:
 const CONFINED: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 /// Folders can be listed by all who may see the volume; what is secret is in files.
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
+/// The same where the volume is for a group: the next to write there may be another user of it.
+const SHARED_FOLDER_MODE: Mode = Mode::from_raw_mode(0o2775);
 /// Of a file until it has its own mode.
 const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 
@@ -69,7 +71,7 @@ pub enum FolderError {
     #[error("{0} is there already and is not ours: remove it, or let it be taken over with EXISTING_FILES=adopt")]
     Foreign(String),
     /// What is ours can't be written down.
-    #[error("the record {name} in the folder can't be kept", name = record::NAME)]
+    #[error("the record {name} in the folder can't be kept: whoever runs this must be allowed to read and write it, as its owner or by an fsGroup", name = record::NAME)]
     Record(#[source] io::Error),
     /// It can't be done.
     #[error("{path} can't be {done}")]
@@ -190,19 +192,29 @@ impl Folder {
         }
     }
 
-    /// Gives a file of ours its mode.
+    /// Gives a file of ours its mode. One that another user made in an earlier run is made anew.
     pub(super) fn set_mode(&mut self, target: &Target, mode: u32) -> Result<(), FolderError> {
         let failed = |errno| self.failed(target, "given its mode", errno);
         let (folder, name) = target.split();
         let parent = self.parent(target.root, folder).map_err(failed)?;
         let file = open_confined(&parent, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK).map_err(failed)?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(failed)?;
+        match rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)) {
+            Err(Errno::PERM | Errno::ACCESS) => return self.make_anew(target, File::from(file), mode),
+            done => done.map_err(failed)?,
+        }
         let stat = rustix::fs::fstat(&file).map_err(failed)?;
         if let Some(known) = self.files.get_mut(target) {
             known.present.mode = mode;
             known.stamp = Stamp::of(&stat);
         }
         Ok(())
+    }
+
+    fn make_anew(&mut self, target: &Target, mut file: File, mode: u32) -> Result<(), FolderError> {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|source| FolderError::File { path: self.rules.record(target), done: "read", source })?;
+        let link = self.present(target).and_then(|present| present.link);
+        self.write(target, &bytes, mode, link)
     }
 
     /// Removes a file of ours, and the folders made for it once they are empty.
@@ -329,8 +341,7 @@ impl Folder {
         let ends = folder.match_indices('/').map(|(at, _)| at).chain([folder.len()]);
         for path in ends.filter_map(|end| folder.get(..end)) {
             let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
-            let made = self.parent(target.root, above).and_then(|above| rustix::fs::mkdirat(above, name, FOLDER_MODE));
-            match made {
+            match self.parent(target.root, above).and_then(|above| make_folder(&above, name)) {
                 Ok(()) => {
                     let path = self.rules.record(&Target { root: target.root, path: path.to_owned() });
                     self.note_what_happened(&Entry::Folder(path));
@@ -433,6 +444,16 @@ impl Stamp {
 
 fn same_file(before: Present, now: Present) -> bool {
     before.digest == now.digest && before.mode == now.mode
+}
+
+fn make_folder(above: &OwnedFd, name: &str) -> Result<(), Errno> {
+    rustix::fs::mkdirat(above, name, FOLDER_MODE)?;
+    let is_shared = Mode::from_raw_mode(rustix::fs::fstat(above)?.st_mode).contains(Mode::WGRP);
+    if is_shared {
+        // The umask does not count here.
+        rustix::fs::fchmod(open_confined(above, name, OFlags::RDONLY | OFlags::DIRECTORY)?, SHARED_FOLDER_MODE)?;
+    }
+    Ok(())
 }
 
 fn open_root(path: &str) -> Result<OwnedFd, FolderError> {

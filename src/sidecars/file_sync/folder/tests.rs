@@ -2,6 +2,10 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use rustix::{
+    process::{Gid, Uid, geteuid},
+    thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -241,4 +245,42 @@ fn what_the_record_gained_is_to_reach_the_disk_once() {
     assert!(folder.has_unsynced_record());
     folder.sync_record().unwrap();
     assert!(!folder.has_unsynced_record());
+}
+
+/// Does something as another user, in a thread that ends with it. Only root may.
+fn as_user<T: Send>(user: u32, group: u32, what: impl FnOnce() -> T + Send) -> T {
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+    std::thread::scope(|scope| {
+        let done = scope.spawn(|| {
+            set_thread_groups(&[group]).unwrap();
+            set_thread_res_gid(group, group, group).unwrap();
+            set_thread_res_uid(user, user, user).unwrap();
+            what()
+        });
+        done.join().unwrap()
+    })
+}
+
+#[test]
+fn another_user_of_the_same_group_goes_on_where_the_first_ended() {
+    if !geteuid().is_root() {
+        // Nobody else can become another user.
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    // As the kubelet leaves a volume that has an fsGroup.
+    std::os::unix::fs::chown(place.path(), Some(0), Some(5000)).unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o2775)).unwrap();
+    as_user(1000, 5000, || {
+        let mut folder = open(&place);
+        folder.write(&target("sub/a"), b"1", 0o660, None).unwrap();
+    });
+    as_user(2000, 5000, || {
+        let mut folder = open(&place);
+        folder.set_mode(&target("sub/a"), 0o440).unwrap();
+        folder.write(&target("sub/b"), b"2", 0o644, None).unwrap();
+        assert_eq!(ours(&folder), ["sub/a", "sub/b"]);
+    });
+    let made = fs::metadata(place.path().join("sub/a")).unwrap();
+    assert_eq!((made.permissions().mode() & 0o777, fs::read(place.path().join("sub/a")).unwrap()), (0o440, b"1".to_vec()));
 }
