@@ -309,6 +309,41 @@ async fn people_are_told_by_mail_even_if_the_app_does_not_listen() {
 }
 
 #[tokio::test]
+async fn what_changed_while_the_sidecar_was_down_is_told_even_if_first_syncs_are_not() {
+    let site = Site::new(ControlPlane::shared().await, "skip-init").await;
+    let app = App::start().await;
+    let url = app.url("/");
+    let settings = [("REQ_URL", &*url), ("REQ_SKIP_INIT", "true")];
+    site.put("a", &[("one", "1")]).await;
+    let sidecar = site.ready(&with(&settings)).await;
+    sidecar.until_told().await;
+    sidecar.kill().await;
+    assert!(app.calls().is_empty(), "the app reads the first sync by itself");
+    site.put("a", &[("one", "2")]).await;
+    let _sidecar = site.ready(&with(&settings)).await;
+    app.until_calls(1).await;
+}
+
+#[tokio::test]
+async fn a_new_change_is_told_at_once_and_has_all_its_attempts_before_it() {
+    let site = Site::new(ControlPlane::shared().await, "attempts").await;
+    let app = App::start().await;
+    app.answer(500, "");
+    let url = app.url("/");
+    // The pauses are longer than any test waits.
+    let pace = [("REQ_URL", &*url), ("REQ_RETRY_BACKOFF_FACTOR", "300s"), ("REQ_RETRY_TOTAL", "1"), COUNTED[0], COUNTED[1]];
+    site.put("a", &[("one", "1")]).await;
+    let sidecar = site.ready(&with(&pace)).await;
+    app.until_calls(1).await;
+    site.put("b", &[("two", "2")]).await;
+    app.until_calls(2).await;
+    app.answer(200, "");
+    site.put("c", &[("three", "3")]).await;
+    app.until_calls(3).await;
+    assert_eq!(bodies(&app)[2], json!({"files": "one, three, two", "count": "3"}), "none was given up: {}", sidecar.log());
+}
+
+#[tokio::test]
 async fn a_mail_server_that_says_nothing_holds_back_neither_the_app_nor_the_end() {
     let site = Site::new(ControlPlane::shared().await, "silent-mail").await;
     let (app, mails) = (App::start().await, MailServer::start(Manners::Silent).await);

@@ -110,7 +110,8 @@ impl Mirror {
         Self {
             client,
             method: settings.method,
-            initial_is_told: settings.notify.initial,
+            // Where files of ours are left, an app may be running that knows them: this is no first sync to it.
+            initial_is_told: settings.notify.initial || folder.count() > 0,
             repair: settings.files.repair,
             interval: settings.pace.interval,
             readers: settings.files.readers.clone(),

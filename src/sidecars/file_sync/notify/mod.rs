@@ -161,10 +161,14 @@ impl Notifier {
         let (mut backoff, mut complaint) = (Backoff::new(self.notify.first_pause, LONGEST_PAUSE), Complaint::default());
         // What was told, and up to which change.
         let (mut told, mut told_up_to) = (vec![Progress::NotYet; self.channels.len()], None);
-        for failures in 1.. {
+        let mut failures = 0;
+        loop {
             let (batch, generation) = self.changes.batch();
             if told_up_to.replace(generation) != Some(generation) {
+                // What nobody was told of yet has all its attempts before it.
                 told.fill(Progress::NotYet);
+                failures = 0;
+                backoff.reset();
             }
             let Some(error) = self.tell(&batch, &mut told).await else {
                 if told.iter().all(|told| *told == Progress::Told) {
@@ -174,6 +178,7 @@ impl Notifier {
                 self.changes.delivered(generation);
                 return;
             };
+            failures += 1;
             if self.notify.retries.is_some_and(|retries| failures > retries) {
                 tracing::error!(error = with_causes(&error), files = batch.count, attempts = failures, "not notified, and given up");
                 self.changes.delivered(generation);
@@ -182,7 +187,11 @@ impl Notifier {
             if complaint.is_new(&error) {
                 tracing::warn!(error = with_causes(&error), files = batch.count, "not notified yet; trying again");
             }
-            sleep(backoff.pause()).await;
+            tokio::select! {
+                () = sleep(backoff.pause()) => {}
+                // Who changes something now may well have mended the app first.
+                () = self.changes.next() => self.settle().await,
+            }
         }
     }
 

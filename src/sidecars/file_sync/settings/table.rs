@@ -155,7 +155,7 @@ table! {
     ENABLE_5XX: "true, false" = "true",
         "Whether a call is tried again that was answered with 500 or above.";
     REQ_SKIP_INIT: "true, false" = "false",
-        "Whether the first sync is not notified.";
+        "Whether the first sync into an empty folder is not notified. Changes since an earlier run always are.";
     REQ_SKIP_TLS_VERIFY: "true, false" = "false",
         "Whether certificates of REQ_URL and .url keys are taken unseen.";
     REQ_CA_FILE: "a path",
