@@ -172,6 +172,7 @@ async fn kiwigrid_k13_where_all_is_forbidden_the_app_waits_and_the_commands_that
     sidecar.until_status("/startupz", 200).await;
     assert_eq!(fs::read_to_string(site.path().join("key")).unwrap(), "1");
     assert!(probe(sidecar.port()).await.unwrap().status.success());
+    sidecar.kill().await;
     let (status, log) = site.once(&[("NAMESPACE", "default")]).await;
     assert!(!status.success() && log.contains("kubectl create rolebinding"), "one look does not wait: {log}");
 }

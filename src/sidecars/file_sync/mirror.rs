@@ -50,6 +50,9 @@ pub enum MirrorError {
     /// The one look is over, and files are missing.
     #[error("{0} files could not be written: see the log")]
     Incomplete(usize),
+    /// Nothing is heard any more, or never was.
+    #[error("no stream of objects is left to mirror from: does the selection name any?")]
+    Deaf,
 }
 
 /// The mirror at work.
@@ -147,7 +150,7 @@ impl Mirror {
             tokio::select! {
                 event = events.recv() => match event {
                     Some((number, news)) => self.hear(number, news),
-                    None => return Ok(()),
+                    None => return Err(MirrorError::Deaf),
                 },
                 fetched = self.links.next() => self.fetched(fetched),
                 Some(()) = retry => self.retry_at = None,

@@ -114,7 +114,7 @@ impl FileSync {
         }
         tokio::select! {
             mirrored = mirror => mirrored?,
-            _ = streams => {}
+            _ = streams => return Err(MirrorError::Deaf.into()),
             () = notifier.run() => {}
         }
         Ok(())

@@ -415,6 +415,12 @@ impl<'a> Given<'a> {
                 _ => both(),
             })
         })?;
+        let left_out = names.iter().find(|name| name.kind.is_some_and(|kind| !kinds.contains(&kind)));
+        if let Some(name) = left_out {
+            let value = self.text(&t::RESOURCE_NAME).unwrap_or_default();
+            let way_out = format!("{} is of a kind that RESOURCE leaves out: set RESOURCE=both, or RESOURCE to that kind", name.name);
+            return Err(SettingsError::unusable(&t::RESOURCE_NAME, value, way_out));
+        }
         Ok(Selection { namespaces: self.read(&t::NAMESPACE, namespaces)?, kinds, labels, names })
     }
 

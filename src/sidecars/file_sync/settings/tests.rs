@@ -49,7 +49,7 @@ const CASES: &[Case] = &[
     ("RESOURCE", "configmap", &[], |s| s.selection.kinds == [Kind::ConfigMap]),
     ("RESOURCE", "secret", &[], |s| s.selection.kinds == [Kind::Secret]),
     ("RESOURCE", "both", &[], |s| s.selection.kinds == [Kind::Secret, Kind::ConfigMap]),
-    ("RESOURCE_NAME", "a, secret/b", &[], |s| s.selection.names.len() == 2 && s.selection.labels.is_some()),
+    ("RESOURCE_NAME", "a, secret/b", &[("RESOURCE", "both")], |s| s.selection.names.len() == 2 && s.selection.labels.is_some()),
     ("RESOURCE_NAME", "team/configmap/a", KIWIGRID, |s| {
         let [name] = &s.selection.names[..] else { return false };
         (name.namespace.as_deref(), name.kind, s.selection.labels.is_none()) == (Some("team"), Some(Kind::ConfigMap), true)
@@ -163,6 +163,7 @@ fn what_is_missing_or_unreadable_is_named_with_the_way_out() {
         (&[BASE[0], BASE[1], ("NAMESPACE", "a,ALL")], &["NAMESPACE is \"a,ALL\"", "stand alone"]),
         (&[BASE[0], BASE[1], ("RESOURCE", "pods")], &["RESOURCE is \"pods\"", "both"]),
         (&[BASE[0], BASE[1], ("RESOURCE_NAME", "a/b/c/d")], &["namespace/kind/name"]),
+        (&[BASE[0], BASE[1], ("RESOURCE_NAME", "configmap/a,secret/b")], &["b is of a kind that RESOURCE leaves out", "RESOURCE=both"]),
         (&[BASE[0], BASE[1], ("REQ_URL", "app:80")], &["REQ_URL can't be used", "http://localhost"]),
         (&[BASE[0], BASE[1], ("REQ_URL", "http://a"), ("REQ_METHOD", "PUT")], &["REQ_METHOD is \"PUT\"", "GET, POST"]),
         (&[BASE[0], BASE[1], ("HEALTH_PORT", "0")], &["HEALTH_PORT is \"0\""]),
