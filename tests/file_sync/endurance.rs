@@ -177,6 +177,34 @@ async fn kiwigrid_k13_where_all_is_forbidden_the_app_waits_and_the_commands_that
     assert!(!status.success() && log.contains("kubectl create rolebinding"), "one look does not wait: {log}");
 }
 
+#[tokio::test]
+async fn an_object_that_can_not_be_read_again_holds_back_the_app_but_no_other_file() {
+    let cluster = ControlPlane::shared().await;
+    let site = Site::new(cluster, "no-get").await.without_rights(cluster);
+    let namespace = site.namespace.name();
+    let grant = async |role: &str, verbs: &str, names: &[&str]| {
+        let create = [&["create", "role", role, "-n", namespace, verbs, "--resource=configmaps"], names].concat();
+        drop(cluster.kubectl(&create).await.success());
+        let (role, user) = (format!("--role={role}"), format!("--user={namespace}"));
+        drop(cluster.kubectl(&["create", "rolebinding", &role[7..], "-n", namespace, &role, &user]).await.success());
+    };
+    grant("lister", "--verb=list,watch", &[]).await;
+    site.put("a", &[("one", "1")]).await;
+    site.put("b", &[("two", "1")]).await;
+    let sidecar = site.ready(&[]).await;
+    sidecar.kill().await;
+    site.put("a", &[("one", "2")]).await;
+    site.put("b", &[("two", "2")]).await;
+    grant("getter-of-b", "--verb=get", &["--resource-name=b"]).await;
+    let sidecar = site.start(&[]);
+    site.until_files(&[("one", "1"), ("two", "2")]).await;
+    let report = sidecar.until_status("/startupz", 503).await;
+    assert!(report.contains("1 files are missing") && report.contains("a can't be read again"), "{report}");
+    grant("getter", "--verb=get", &[]).await;
+    site.until_files(&[("one", "2"), ("two", "2")]).await;
+    sidecar.until_status("/startupz", 200).await;
+}
+
 /// Lets a user read config maps in a namespace.
 async fn allow(cluster: &ControlPlane, namespace: &str, user: &str) {
     let role = ["create", "role", "reader", "--verb=get,list,watch", "--resource=configmaps", "-n", namespace];

@@ -250,7 +250,8 @@ async fn a_script_runs_before_the_call_and_a_shell_that_is_not_there_is_named_at
     write(&format!("#!/bin/sh\nif env | grep -q hunter2; then exit 1; fi\necho \"$CHANGED_FILES\" >> {}\n", told.display()));
     app.answer(500, "");
     let url = app.url("/");
-    let _sidecar = site.ready(&with(&[("SCRIPT", &name), ("REQ_URL", &url), ("REQ_PASSWORD", "hunter2"), ("SMTP_PASSWORD", "hunter2")])).await;
+    let _sidecar =
+        site.ready(&with(&[("SCRIPT", &name), ("REQ_URL", &url), ("REQ_PASSWORD", "hunter2"), ("SMTP_PASSWORD", "hunter2")])).await;
     app.until_calls(3).await;
     assert_eq!(read(&told), "one\n", "it is not run again for each attempt to call");
     app.answer(200, "");

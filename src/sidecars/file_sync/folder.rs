@@ -136,7 +136,17 @@ impl Folder {
         let roots = rules.roots.iter().map(|path| open_root(path)).collect::<Result<Vec<_>, _>>()?;
         let lock = lock(&roots, &rules)?;
         let (record, lines) = open_record(&roots)?;
-        let mut folder = Self { rules, options, roots, files: BTreeMap::new(), record, lines, record_is_behind: false, has_unsynced_lines: false, _lock: lock };
+        let mut folder = Self {
+            rules,
+            options,
+            roots,
+            files: BTreeMap::new(),
+            record,
+            lines,
+            record_is_behind: false,
+            has_unsynced_lines: false,
+            _lock: lock,
+        };
         folder.find_ours();
         folder.rewrite_record()?;
         Ok(folder)
@@ -158,6 +168,13 @@ impl Folder {
     #[must_use]
     pub(super) fn count(&self) -> usize {
         self.files.len()
+    }
+
+    /// Whether something that is not ours stands in a place of ours.
+    #[must_use]
+    pub(super) fn is_blocked(&self, target: &Target) -> bool {
+        let (folder, name) = target.split();
+        !self.files.contains_key(target) && self.parent(target.root, folder).is_ok_and(|parent| self.is_taken(&parent, name))
     }
 
     /// Makes a file hold `bytes`, whole at once. `link` is the address they came from, if they did.

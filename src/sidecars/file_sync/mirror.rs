@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     folder::{Folder, FolderError},
+    late::Late,
     links::{Fetched, Links},
     metrics::Metrics,
     notify::Changes,
@@ -29,15 +30,14 @@ use super::{
     streams::Streams,
 };
 use crate::runtime::{
-    backoff::Backoff,
     complaint::{Complaint, with_causes},
     readiness::{Gate, Readiness},
 };
 
 /// For one object.
 const READ_LIMIT: Duration = Duration::from_secs(30);
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Between attempts to keep a record that can't be kept.
+const RECORD_PAUSE: Duration = Duration::from_secs(60);
 /// How long the record may wait for the disk. Journals of file systems are written every few seconds, and must not be ahead of it.
 const SYNC_DELAY: Duration = Duration::from_millis(100);
 
@@ -71,9 +71,7 @@ pub(super) struct Mirror {
     metrics: Metrics,
     files: Gate,
     /// Places whose contents are not at hand.
-    late: BTreeSet<Target>,
-    retry_at: Option<Instant>,
-    backoff: Backoff,
+    late: Late,
     /// What was said of a place and still holds.
     complaints: BTreeMap<Target, String>,
     /// Places that several objects want, of which that was said.
@@ -125,9 +123,7 @@ impl Mirror {
             folder,
             changes,
             metrics,
-            late: BTreeSet::new(),
-            retry_at: None,
-            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            late: Late::default(),
             complaints: BTreeMap::new(),
             contested: BTreeSet::new(),
             phase: Phase::Listing,
@@ -145,7 +141,7 @@ impl Mirror {
         let mut look = interval_at(Instant::now() + self.interval, self.interval);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let retry = OptionFuture::from(self.retry_at.map(sleep_until));
+            let retry = OptionFuture::from(self.next_attempt().map(sleep_until));
             let sync = OptionFuture::from(self.sync_at.map(sleep_until));
             tokio::select! {
                 event = events.recv() => match event {
@@ -153,11 +149,11 @@ impl Mirror {
                     None => return Err(MirrorError::Deaf),
                 },
                 fetched = self.links.next() => self.fetched(fetched),
-                Some(()) = retry => self.retry_at = None,
+                Some(()) = retry => self.read_late().await,
                 Some(()) = sync => self.sync_record(),
                 _ = look.tick(), if self.repair && self.is_synced() => self.look_at_files(),
             }
-            self.advance().await;
+            self.advance();
             if self.method == Method::Once
                 && let Some(ended) = self.ended()
             {
@@ -169,7 +165,7 @@ impl Mirror {
 
     /// Whether the one look is over, and how.
     fn ended(&self) -> Option<Result<(), MirrorError>> {
-        let unwritten = self.late.len() + self.links.count();
+        let unwritten = self.late.count() + self.links.count();
         match self.streams.forbidden_everywhere() {
             Some(advice) => Some(Err(MirrorError::Forbidden(advice))),
             None if self.phase < Phase::Complete => None,
@@ -249,9 +245,7 @@ impl Mirror {
                         self.links.want(&target, link, String::from_utf8_lossy(bytes).into_owned());
                     }
                 }
-                _ => {
-                    self.late.insert(target);
-                }
+                _ => self.late.add(target, Instant::now()),
             }
         }
         // New names are there before old ones go.
@@ -296,7 +290,7 @@ impl Mirror {
         match done {
             Ok(()) => self.done(target),
             Err(error) => {
-                self.late.insert(target.clone());
+                self.late.not_written(target, Instant::now());
                 self.complain(target, with_causes(&error));
             }
         }
@@ -359,23 +353,20 @@ impl Mirror {
         }
     }
 
-    /// Does what is due once events were heard: the end of the first sync, files whose contents are to be read, metrics.
-    async fn advance(&mut self) {
+    /// Does what is due once events were heard: the end of the first sync, what nobody wants any more, metrics.
+    fn advance(&mut self) {
         if !self.is_synced() && self.streams.are_settled() {
             self.phase = Phase::Synced;
         }
         if self.is_synced() {
             self.prune();
-            if self.retry_at.is_none() && !self.late.is_empty() {
-                self.read_late().await;
-            }
             self.complete();
         }
         self.metrics.holds(
             self.folder.count(),
             self.claims.object_count(),
             self.claims.conflict_count(),
-            self.late.len() + self.links.count(),
+            self.late.count() + self.links.count(),
         );
         self.metrics.forbidden(self.streams.forbidden_count());
         if self.sync_at.is_none() && self.folder.has_unsynced_record() {
@@ -391,7 +382,7 @@ impl Mirror {
                 if self.record_complaint.is_new(&error) {
                     tracing::error!(error = with_causes(&error), "the record of our files can't be kept; trying again");
                 }
-                self.sync_at = Some(Instant::now() + LONGEST_PAUSE);
+                self.sync_at = Some(Instant::now() + RECORD_PAUSE);
             }
         }
     }
@@ -411,38 +402,58 @@ impl Mirror {
         }
     }
 
-    /// Reads the objects whose files are late once more, and writes these.
+    /// When a place that is late is to be tried again.
+    fn next_attempt(&self) -> Option<Instant> {
+        self.late.next_due().filter(|_| self.is_synced())
+    }
+
+    /// Reads one object whose files are late once more, and writes these. News may come before the next one.
     async fn read_late(&mut self) {
-        let late = std::mem::take(&mut self.late);
-        let mut by_object: BTreeMap<ObjectId, BTreeSet<Target>> = BTreeMap::new();
-        for target in late {
-            if let Some((claim, _)) = self.claims.winner(&target) {
-                by_object.entry(claim.id.clone()).or_default().insert(target);
-            }
-        }
-        while let Some((id, targets)) = by_object.pop_first() {
-            match self.read(&id).await {
-                Ok(Some(payload)) => {
-                    let (object, contents) = payload.read(id.kind, self.claims.rules());
-                    let (mut touched, _) = self.claims.put(&object);
-                    touched.extend(targets);
-                    self.settle(touched, Some((&id, &contents)));
-                }
-                // That it is gone is about to be told.
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(object = %id, error = with_causes(&*error), "can't be read; trying again");
-                    // The others would fare no better, and news are waiting.
-                    self.late.extend(by_object.into_values().flatten().chain(targets));
-                    break;
+        let Some((id, targets)) = self.next_late() else { return };
+        match self.read(&id).await {
+            Ok(Some(payload)) => {
+                let (object, contents) = payload.read(id.kind, self.claims.rules());
+                let (mut touched, _) = self.claims.put(&object);
+                touched.extend(targets.iter().cloned());
+                self.settle(touched, Some((&id, &contents)));
+                // Those that are late still, such as one whose key went to another object, wait for their next turn.
+                for target in &targets {
+                    self.late.not_read(target, Instant::now());
                 }
             }
+            // That it is gone is about to be told.
+            Ok(None) => {
+                for target in &targets {
+                    self.late.remove(target);
+                }
+            }
+            Err(error) => {
+                for target in &targets {
+                    self.late.not_read(target, Instant::now());
+                    self.complain(target, format!("{id} can't be read again: {}", with_causes(&*error)));
+                }
+            }
         }
-        if self.late.is_empty() {
-            self.backoff.reset();
-        } else {
-            self.retry_at = Some(Instant::now() + self.backoff.pause());
+    }
+
+    /// The first object that is due, with all of its files that are.
+    fn next_late(&mut self) -> Option<(ObjectId, BTreeSet<Target>)> {
+        let mut next: Option<(ObjectId, BTreeSet<Target>)> = None;
+        for target in self.late.due(Instant::now()) {
+            let Some((claim, _)) = self.claims.winner(&target) else {
+                self.late.remove(&target);
+                continue;
+            };
+            let id = claim.id.clone();
+            if self.folder.is_blocked(&target) {
+                // Its contents would help nobody.
+                let foreign = FolderError::Foreign(self.name(&target));
+                self.tried(&target, Err(foreign));
+            } else if next.as_ref().is_none_or(|(first, _)| *first == id) {
+                next.get_or_insert_with(|| (id, BTreeSet::new())).1.insert(target);
+            }
         }
+        next
     }
 
     async fn read(&self, id: &ObjectId) -> Result<Option<Payload>, Box<dyn Error + Send + Sync>> {
@@ -452,18 +463,25 @@ impl Mirror {
 
     /// Says that the first sync is complete, once it is.
     fn complete(&mut self) {
-        if self.phase == Phase::Synced && self.links.were_all_tried() {
+        let were_all_tried = match self.method {
+            Method::Once => self.late.were_all_asked(),
+            // The app would start with the contents of yesterday.
+            Method::Watch | Method::Poll => self.late.were_all_read(),
+        };
+        if self.phase == Phase::Synced && self.links.were_all_tried() && were_all_tried {
             self.phase = Phase::Complete;
             self.changes.release(self.initial_is_told);
             self.warn_of_unreadable_files();
             tracing::info!(files = self.folder.count(), "the first sync is complete");
         }
-        if self.phase == Phase::Complete {
-            let missing = self.late.len() + self.links.count();
-            match self.complaints.values().next() {
-                Some(complaint) if missing > 0 => self.files.open_with(format!("{missing} files are missing: {complaint}")),
-                _ => self.files.open(),
-            }
+        let missing = self.late.count() + self.links.count();
+        let complaint = self.complaints.values().next().map_or("they are being read", String::as_str);
+        let said = format!("{missing} files are missing: {complaint}");
+        match self.phase {
+            Phase::Complete if missing == 0 => self.files.open(),
+            Phase::Complete => self.files.open_with(said),
+            Phase::Synced if missing > 0 => self.files.close_with(said),
+            Phase::Synced | Phase::Listing => {}
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod advice;
 mod folder;
+mod late;
 mod links;
 mod lock;
 mod metrics;

@@ -80,7 +80,8 @@ pub(super) fn address(text: &str) -> Read<reqwest::Url> {
 pub(super) fn mail_server(text: &str) -> Read<MailServer> {
     let allowed = || "use smtps://host or smtp://host?tls=required, with SMTP_USERNAME and SMTP_PASSWORD".to_owned();
     let url = reqwest::Url::parse(text).map_err(|_| allowed())?;
-    let host = url.host_str().filter(|host| !host.is_empty() && url.username().is_empty() && url.password().is_none()).ok_or_else(allowed)?;
+    let host =
+        url.host_str().filter(|host| !host.is_empty() && url.username().is_empty() && url.password().is_none()).ok_or_else(allowed)?;
     let (security, port) = match (url.scheme(), url.query()) {
         ("smtps", None) => (Security::Tls, 465),
         ("smtp", Some("tls=required")) => (Security::StartTls, 587),
