@@ -17,6 +17,8 @@ use crate::{runtime::complaint::with_causes, sidecars::file_sync::metrics::Metri
 const NAME: &str = ".outrigger-unnotified";
 /// Files that are named; the others are counted.
 const MOST_NAMES: usize = 100;
+/// Their names are this long at most, all together in bytes: Linux takes 128 KiB in one variable (execve(2)).
+const LONGEST_NAMES: usize = 64 * 1024;
 
 /// What changed and is to be told. Clones share it.
 #[derive(Debug, Clone)]
@@ -37,6 +39,10 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     files: BTreeSet<String>,
+    /// Changes of files that are not named.
+    unnamed: usize,
+    /// How long the names are.
+    length: usize,
     /// Counts the changes; what was told is told up to one of them.
     generation: u64,
     is_marked: bool,
@@ -47,6 +53,20 @@ struct State {
 }
 
 impl State {
+    /// Names a file, or counts it where there is no room for its name.
+    fn name(&mut self, file: String) {
+        if self.files.contains(&file) {
+            return;
+        }
+        let length = self.length + file.len() + 1;
+        if self.files.len() < MOST_NAMES && length <= LONGEST_NAMES {
+            self.length = length;
+            self.files.insert(file);
+        } else {
+            self.unnamed += 1;
+        }
+    }
+
     fn is_waiting(&self) -> bool {
         self.is_left || !self.files.is_empty()
     }
@@ -59,7 +79,7 @@ impl Changes {
         let path = is_told.then(|| Path::new(folder).join(NAME));
         // Whatever is there says that something is left to tell; a link that somebody put there is not followed.
         let is_left = path.as_ref().is_some_and(|path| fs::symlink_metadata(path).is_ok());
-        let state = State { files: BTreeSet::new(), generation: 0, is_marked: is_left, is_released: false, is_left };
+        let state = State { files: BTreeSet::new(), unnamed: 0, length: 0, generation: 0, is_marked: is_left, is_released: false, is_left };
         metrics.pending(is_left);
         Self { shared: Arc::new(Shared { state: Mutex::new(state), news: Notify::new(), metrics, path, folder: folder.to_owned() }) }
     }
@@ -84,7 +104,7 @@ impl Changes {
             return;
         }
         let mut state = self.lock();
-        state.files.insert(file);
+        state.name(file);
         state.generation += 1;
         self.shared.metrics.pending(true);
         if state.is_released {
@@ -140,8 +160,8 @@ impl Changes {
     #[must_use]
     pub(crate) fn batch(&self) -> (Batch, u64) {
         let state = self.lock();
-        let files = state.files.iter().take(MOST_NAMES).cloned().collect();
-        (Batch { files, count: state.files.len(), folder: self.shared.folder.clone() }, state.generation)
+        let files = state.files.iter().cloned().collect();
+        (Batch { files, count: state.files.len() + state.unnamed, folder: self.shared.folder.clone() }, state.generation)
     }
 
     /// All was told up to this change.
@@ -156,6 +176,7 @@ impl Changes {
 
     fn forget(&self, state: &mut State) {
         state.files.clear();
+        (state.unnamed, state.length) = (0, 0);
         self.shared.metrics.pending(false);
         self.unmark(state);
     }
@@ -230,6 +251,22 @@ mod tests {
         changes.expect();
         changes.settle();
         assert!(self::changes(folder.path()).are_waiting(), "another one did");
+    }
+
+    #[test]
+    fn as_many_files_are_named_as_a_variable_can_hold_and_the_others_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let many = changes(folder.path());
+        (0..150).for_each(|number| many.add(format!("file-{number:03}")));
+        many.add("file-000".to_owned());
+        let (batch, generation) = many.batch();
+        assert_eq!((batch.files.len(), batch.count), (100, 150));
+        many.delivered(generation);
+        let deep = "d/".repeat(2000);
+        (0..40).for_each(|number| many.add(format!("{deep}{number}")));
+        let (batch, _) = many.batch();
+        assert_eq!((batch.files.len(), batch.count), (16, 40));
+        assert!(batch.files.join("\n").len() <= LONGEST_NAMES);
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn names_that_the_kernel_or_our_records_could_not_bear_are_refused() {
     for key in ["..", "..data", ".", "a/b", ".outrigger-files", ".outrigger-0123456789abcdef", &long] {
         assert!(matches!(place(&rules(), "", key), Err(PathError::Name(_) | PathError::Upwards(_))), "{key}");
     }
-    for folder in ["..data", ".outrigger-x", &long] {
+    for folder in ["..data", ".outrigger-x", "a\n/etc/evil", "a\u{1b}[2J", &long] {
         assert!(place(&rules(), folder, "a").is_err(), "{folder}");
     }
     let deep = "d/".repeat(2100);
