@@ -109,9 +109,11 @@ impl FileSync {
         let mirror = mirror.run(events);
         if method == Method::Once {
             let (mirrored, _) = tokio::join!(mirror, streams);
-            mirrored?;
-            notifier.finish().await;
-            return Ok(());
+            // Those files that changed did change, even if others are missing. Before the first sync nothing is told.
+            if matches!(mirrored, Ok(()) | Err(MirrorError::Incomplete(_))) {
+                notifier.finish().await;
+            }
+            return Ok(mirrored?);
         }
         tokio::select! {
             mirrored = mirror => mirrored?,

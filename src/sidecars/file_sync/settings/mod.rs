@@ -24,8 +24,8 @@ use crate::runtime::telemetry::LogFormat;
 use table as t;
 use value::{Read, address, boolean, count, folder, list, mail_server, mailbox, mode, number, some_time, time, word};
 
-/// How often a call is tried again in mode once: the app may not be there to answer before the sidecar ends.
-const RETRIES_OF_ONCE: u32 = 5;
+/// How often a call is tried again in mode once: the app that is called may be the one that waits for the sidecar to end.
+const RETRIES_OF_ONCE: u32 = 0;
 
 /// Levels in the words of Rust's, Go's and Python's libraries.
 const LOG_LEVELS: [(&str, &str); 7] = [

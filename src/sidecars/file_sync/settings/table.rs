@@ -149,7 +149,7 @@ table! {
     REQ_TIMEOUT: "seconds or a duration" = "10",
         "How long one call may take, and one download of a .url key.";
     REQ_RETRY_TOTAL: "a number",
-        "How often a failed call is tried again; without it, until it is delivered, in METHOD=once 5 times.";
+        "How often a failed call is tried again; without it, until it is delivered, in METHOD=once not at all: the app may be waiting for the end of that.";
     REQ_RETRY_BACKOFF_FACTOR: "seconds or a duration" = "1.1",
         "First pause after a failed call; each further one is twice as long, up to five minutes.";
     ENABLE_5XX: "true, false" = "true",

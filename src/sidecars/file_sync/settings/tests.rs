@@ -35,7 +35,7 @@ const CASES: &[Case] = &[
     ("COMPAT", "GSIDECAR", &[], |s| s.compat == Compat::Gsidecar && !s.rules.absolute_folders),
     ("METHOD", "watch", &[], |s| s.method == Method::Watch),
     ("METHOD", "poll", KIWIGRID, |s| s.method == Method::Poll),
-    ("METHOD", "once", &[], |s| s.method == Method::Once && s.notify.retries == Some(5)),
+    ("METHOD", "once", &[], |s| s.method == Method::Once && s.notify.retries == Some(0)),
     ("METHOD", "list", &[], |s| s.method == Method::Poll),
     ("METHOD", "SLEEP", &[], |s| s.method == Method::Once),
     ("METHOD", "LIST", KIWIGRID, |s| s.method == Method::Once),
