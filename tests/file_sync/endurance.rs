@@ -180,6 +180,24 @@ async fn kiwigrid_k13_where_all_is_forbidden_the_app_waits_and_the_commands_that
 }
 
 #[tokio::test]
+async fn files_stay_while_nothing_at_all_may_be_read() {
+    let cluster = ControlPlane::shared().await;
+    let site = Site::new(cluster, "revoked").await.without_rights(cluster);
+    let namespace = site.namespace.name();
+    site.put("a", &[("one", "1")]).await;
+    allow(cluster, namespace, namespace).await;
+    let sidecar = site.ready(&[("WATCH_SERVER_TIMEOUT", "1s"), ("FORBIDDEN_GRACE", "1s"), ("ERROR_THROTTLE_SLEEP", "200ms")]).await;
+    drop(cluster.kubectl(&["delete", "rolebinding", "reader", "-n", namespace]).await.success());
+    sidecar.until_log("the files stay as they are").await;
+    assert_eq!(site.files().len(), 1);
+    sidecar.until_status("/readyz", 503).await;
+    site.put("a", &[("one", "2")]).await;
+    allow(cluster, namespace, namespace).await;
+    site.until_files(&[("one", "2")]).await;
+    sidecar.until_status("/readyz", 200).await;
+}
+
+#[tokio::test]
 async fn an_object_that_can_not_be_read_again_holds_back_the_app_but_no_other_file() {
     let cluster = ControlPlane::shared().await;
     let site = Site::new(cluster, "no-get").await.without_rights(cluster);

@@ -77,6 +77,8 @@ pub(super) struct Mirror {
     /// Places that several objects want, of which that was said.
     contested: BTreeSet<Target>,
     phase: Phase,
+    /// Whether the files stay as they are because nothing may be read.
+    is_frozen: bool,
     /// When the record is to be on the disk.
     sync_at: Option<Instant>,
     /// What was said of the record since it could be kept.
@@ -127,6 +129,7 @@ impl Mirror {
             complaints: BTreeMap::new(),
             contested: BTreeSet::new(),
             phase: Phase::Listing,
+            is_frozen: false,
             sync_at: None,
             record_complaint: Complaint::default(),
             prune_is_due: true,
@@ -175,6 +178,7 @@ impl Mirror {
     }
 
     fn hear(&mut self, number: usize, news: News) {
+        let is_all_forbidden = self.streams.forbidden_everywhere().is_some();
         let Some(stream) = self.streams.get_mut(number) else { return };
         match news {
             News::Listing => stream.listing(),
@@ -200,6 +204,12 @@ impl Mirror {
                 stream.forbidden(&refusal);
                 self.streams.show_forbidden();
             }
+            // Rights that are all gone are more likely to be given anew in a moment than taken away on purpose.
+            News::Lost if is_all_forbidden => {
+                if !std::mem::replace(&mut self.is_frozen, true) {
+                    tracing::warn!("nothing at all may be read: the files stay as they are");
+                }
+            }
             News::Lost => {
                 for id in stream.lost() {
                     self.gone(&id);
@@ -207,6 +217,7 @@ impl Mirror {
             }
             News::Failing => stream.failing(),
             News::Answering => {
+                self.is_frozen = false;
                 stream.answering();
                 self.streams.show_forbidden();
             }

@@ -161,6 +161,11 @@ impl StreamError {
             _ => None,
         }
     }
+
+    /// Whether the API server itself says no (a Status whose reason is "Forbidden"), and not a proxy before it.
+    fn is_by_authorization(&self) -> bool {
+        matches!(self, Self::Refused(kube::Error::Api(status)) if status.reason == "Forbidden")
+    }
 }
 
 /// What is known between two requests.
@@ -171,7 +176,6 @@ struct Place {
     /// Whether the server may stream lists.
     streams_lists: bool,
     forbidden_since: Option<Instant>,
-    is_lost: bool,
     backoff: Backoff,
     complaint: Complaint,
 }
@@ -185,15 +189,16 @@ impl Stream {
         };
         let backoff = Backoff::new(FIRST_PAUSE, self.pace.longest_pause);
         let complaint = Complaint::default();
-        let mut place = Place { api, version: None, streams_lists: true, forbidden_since: None, is_lost: false, backoff, complaint };
+        let mut place = Place { api, version: None, streams_lists: true, forbidden_since: None, backoff, complaint };
         loop {
             self.pulse.beat();
+            let was_watching = place.version.is_some();
             let done = match place.version.clone() {
                 None => self.list(&mut place).await,
                 Some(version) => self.watch(&mut place, &version).await,
             };
             let done = match done {
-                Ok(()) => self.went_well(&mut place).await,
+                Ok(()) => self.went_well(&mut place, was_watching).await,
                 Err(error) => self.failed(&mut place, error).await,
             };
             if done.is_err() {
@@ -203,8 +208,11 @@ impl Stream {
     }
 
     /// After a list or a watch.
-    async fn went_well(&self, place: &mut Place) -> Result<(), StreamError> {
-        place.backoff.reset();
+    async fn went_well(&self, place: &mut Place, was_watching: bool) -> Result<(), StreamError> {
+        // A list is good for nothing if no watch can follow it.
+        if was_watching || self.method != Method::Watch {
+            place.backoff.reset();
+        }
         match self.method {
             Method::Watch => {}
             Method::Poll => {
@@ -228,6 +236,8 @@ impl Stream {
                 tracing::info!(stream = %self.scope, "the API server has forgotten where we were: reading the list again");
                 self.metrics.relisted();
                 place.version = None;
+                // All sidecars of a cluster may have been told so at the same time.
+                sleep(place.backoff.pause()).await;
                 return Ok(());
             }
             // "sendInitialEvents is forbidden" unless the server has the feature.
@@ -235,7 +245,7 @@ impl Stream {
                 place.streams_lists = false;
                 return Ok(());
             }
-            Some(403) => self.forbidden(place, &error).await?,
+            Some(403) if error.is_by_authorization() => self.forbidden(place, &error).await?,
             _ => self.tell(News::Failing).await?,
         }
         self.metrics.failed_request();
@@ -253,8 +263,7 @@ impl Stream {
             other => other.to_string(),
         };
         self.tell(News::Forbidden(message)).await?;
-        if since.elapsed() >= self.pace.forbidden_grace && !place.is_lost {
-            place.is_lost = true;
+        if since.elapsed() >= self.pace.forbidden_grace {
             // What was there is forgotten, so a watch has nothing to go on from.
             place.version = None;
             self.tell(News::Lost).await?;
@@ -266,7 +275,6 @@ impl Stream {
         self.pulse.beat();
         place.complaint.settle();
         place.forbidden_since = None;
-        place.is_lost = false;
         self.tell(News::Answering).await
     }
 

@@ -130,10 +130,12 @@ impl Stream {
         }
     }
 
-    /// That was so for too long. Returns the objects that it showed.
+    /// That was so for too long. Returns the objects that it showed, when that is said for the first time.
     pub(super) fn lost(&mut self) -> BTreeSet<ObjectId> {
-        if let State::Forbidden { is_lost, .. } = &mut self.state {
-            *is_lost = true;
+        if let State::Forbidden { is_lost, .. } = &mut self.state
+            && std::mem::replace(is_lost, true)
+        {
+            return BTreeSet::new();
         }
         tracing::warn!(stream = %self.scope, "forbidden for too long: its files are removed");
         (self.was_listed, self.listing) = (false, None);
@@ -222,6 +224,7 @@ mod tests {
         assert_eq!(stream.state, State::Listed, "its watch goes on");
         stream.forbidden("no");
         assert_eq!(stream.lost(), BTreeSet::from([id("x")]));
+        assert_eq!(stream.lost(), BTreeSet::new(), "that is known");
         stream.answering();
         assert_eq!(stream.state, State::Waiting, "for its list");
     }

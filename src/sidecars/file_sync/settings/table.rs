@@ -124,7 +124,7 @@ table! {
     ERROR_THROTTLE_SLEEP: "seconds or a duration" = "5",
         "Longest pause after a failed request to the API server.";
     FORBIDDEN_GRACE: "seconds or a duration" = "60",
-        "How long a namespace must be forbidden before its files are removed. API servers refuse for a moment when they start.";
+        "How long a namespace must be forbidden before its files are removed, if another can be read: API servers refuse for a moment when they start. While nothing at all may be read, all files stay.";
     SKIP_TLS_VERIFY: "true, false" = "false",
         "Whether the API server's certificate is taken unseen.";
 
