@@ -8,7 +8,11 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
-use tokio::{process::Command, time::timeout};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
 
 use super::Batch;
 use crate::sidecars::file_sync::settings::{Script, TABLE};
@@ -103,6 +107,29 @@ fn command(path: &Path) -> Command {
     command
 }
 
+/// All processes that a program has started, itself among them. They are killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(leader: &Child) -> Self {
+        Self(leader.id().and_then(|id| Pid::from_raw(id.cast_signed())))
+    }
+
+    /// The program has ended by itself: what it left running is to go on.
+    const fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Those that can't be killed have ended.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
 /// Runs the program, and waits for its end. It learns what changed from `CHANGED_FILES`, a path a line, and `CHANGED_COUNT`.
 ///
 /// # Errors
@@ -112,13 +139,20 @@ pub(super) async fn run(script: &Script, batch: &Batch) -> Result<(), ScriptErro
     check(&path)?;
     let mut command = command(&path);
     command.env("CHANGED_FILES", batch.files.join("\n")).env("CHANGED_COUNT", batch.count.to_string()).env("FOLDER", &batch.folder);
-    command.stdin(Stdio::null()).kill_on_drop(true);
+    // A group of its own, so that what it has started ends with it.
+    command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
     let mut child = command.spawn().map_err(|source| ScriptError::Start { path: path.clone(), source })?;
-    match timeout(script.timeout, child.wait()).await {
+    let mut group = Group::of(&child);
+    let ended = timeout(script.timeout, child.wait()).await;
+    if ended.is_ok() {
+        group.release();
+    }
+    match ended {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(ScriptError::Failed { path, status }),
         Ok(Err(source)) => Err(ScriptError::Start { path, source }),
         Err(_) => {
+            drop(group);
             // Waits for its end, too; one that can't be killed has ended.
             let _ = child.kill().await;
             Err(ScriptError::Overdue { path, seconds: script.timeout.as_secs() })
@@ -128,7 +162,10 @@ pub(super) async fn run(script: &Script, batch: &Batch) -> Result<(), ScriptErro
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::Duration};
+    use std::{
+        fs,
+        time::{Duration, Instant},
+    };
 
     use super::*;
 
@@ -171,11 +208,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_does_not_end_is_killed() {
+    async fn one_that_does_not_end_is_killed_with_all_that_it_has_started() {
         let folder = tempfile::tempdir().unwrap();
-        let mut script = program(folder.path(), 0o755, "#!/bin/sh\nexec sleep 600\n");
-        script.timeout = Duration::from_millis(100);
-        let error = run(&script, &Batch::default()).await.unwrap_err();
+        let mut script = program(folder.path(), 0o755, "#!/bin/sh\nsleep 600 &\necho $! > \"$FOLDER/started\"\nwait\n");
+        script.timeout = Duration::from_secs(3);
+        let batch = Batch { folder: folder.path().display().to_string(), ..Batch::default() };
+        let error = run(&script, &batch).await.unwrap_err();
         assert!(matches!(error, ScriptError::Overdue { .. }), "{error}");
+        let started = fs::read_to_string(folder.path().join("started")).unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        let is_running = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", started.trim())).unwrap_or_default();
+            // One that nobody has asked for its end yet is a zombie (proc_pid_stat(5)).
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        while is_running() {
+            assert!(Instant::now() < end, "process {started} goes on");
+            tokio::task::yield_now().await;
+        }
     }
 }
