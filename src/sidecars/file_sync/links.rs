@@ -2,8 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{sync::Semaphore, time::sleep};
+use futures::{
+    FutureExt, StreamExt,
+    future::{AbortHandle, Abortable, BoxFuture},
+    stream::FuturesUnordered,
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 
 use super::{
     plan::{Digest, Target},
@@ -16,13 +23,17 @@ use crate::runtime::backoff::Backoff;
 const AT_ONCE: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How long the first sync waits for addresses that have not been asked yet.
+const FIRST_SYNC_LIMIT: Duration = Duration::from_secs(60);
 
 /// The addresses that are wanted and not fetched yet.
 pub(super) struct Links {
     web: Web,
     client: Option<reqwest::Client>,
     wanted: BTreeMap<Target, Wanted>,
-    running: FuturesUnordered<BoxFuture<'static, Fetched>>,
+    running: FuturesUnordered<Abortable<BoxFuture<'static, Fetched>>>,
+    /// When the first was wanted.
+    begun: Option<Instant>,
     room: Arc<Semaphore>,
 }
 
@@ -31,6 +42,14 @@ struct Wanted {
     address: String,
     backoff: Backoff,
     was_tried: bool,
+    /// Ends what is under way for it.
+    abort: AbortHandle,
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
 }
 
 /// What an address answered.
@@ -49,7 +68,7 @@ impl Links {
     #[must_use]
     pub(super) fn new(web: Web) -> Self {
         let (running, room) = (FuturesUnordered::new(), Arc::new(Semaphore::new(AT_ONCE)));
-        Self { web, client: None, wanted: BTreeMap::new(), running, room }
+        Self { web, client: None, wanted: BTreeMap::new(), running, begun: None, room }
     }
 
     /// A file is to hold what an address does.
@@ -58,19 +77,22 @@ impl Links {
             return;
         }
         let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        self.wanted.insert(target.clone(), Wanted { link, address, backoff, was_tried: false });
+        self.begun.get_or_insert_with(Instant::now);
+        let (abort, _) = AbortHandle::new_pair();
+        self.wanted.insert(target.clone(), Wanted { link, address, backoff, was_tried: false, abort });
         self.fetch(target, Duration::ZERO);
     }
 
-    /// A file is to hold something else, or nothing.
+    /// A file is to hold something else, or nothing. What is under way for it ends.
     pub(super) fn forget(&mut self, target: &Target) {
         self.wanted.remove(target);
     }
 
-    /// Whether each address was asked at least once.
+    /// Whether each address was asked at least once, or that takes too long.
     #[must_use]
     pub(super) fn were_all_tried(&self) -> bool {
-        self.wanted.values().all(|wanted| wanted.was_tried)
+        let is_overdue = self.begun.is_some_and(|begun| begun.elapsed() >= FIRST_SYNC_LIMIT);
+        is_overdue || self.wanted.values().all(|wanted| wanted.was_tried)
     }
 
     /// How many files wait.
@@ -85,7 +107,8 @@ impl Links {
             if self.running.is_empty() {
                 std::future::pending::<()>().await;
             }
-            let Some(fetched) = self.running.next().await else { continue };
+            // One that is no longer wanted was ended.
+            let Some(Ok(fetched)) = self.running.next().await else { continue };
             let Some(wanted) = self.wanted.get_mut(&fetched.target).filter(|wanted| wanted.link == fetched.link) else { continue };
             wanted.was_tried = true;
             if fetched.body.is_ok() {
@@ -99,7 +122,7 @@ impl Links {
     }
 
     fn fetch(&mut self, target: &Target, pause: Duration) {
-        let Some(wanted) = self.wanted.get(target) else { return };
+        let Some(wanted) = self.wanted.get_mut(target) else { return };
         let (target, link, address, room) = (target.clone(), wanted.link, wanted.address.clone(), self.room.clone());
         let client = match &self.client {
             Some(client) => Ok(client.clone()),
@@ -115,6 +138,34 @@ impl Links {
             };
             Fetched { target, link, body }
         };
-        self.running.push(fetch.boxed());
+        let (abort, registration) = AbortHandle::new_pair();
+        wanted.abort = abort;
+        self.running.push(Abortable::new(fetch.boxed(), registration));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_longer_wanted_makes_room_for_others() {
+        // It takes connections and never answers.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", silent.local_addr().unwrap());
+        let web = Web { timeout: Duration::from_secs(600), skip_tls_verify: false, ca_file: None };
+        let mut links = Links::new(web);
+        let target = |path: &str| Target { root: 0, path: path.to_owned() };
+        for number in 0..20 {
+            links.want(&target("flipped"), [number; 32], address.clone());
+        }
+        links.want(&target("refused"), [1; 32], "no address".to_owned());
+        let fetched = tokio::time::timeout(Duration::from_secs(60), links.next()).await.unwrap();
+        assert!(fetched.target == target("refused") && fetched.body.is_err());
+        assert!(!links.were_all_tried());
+        links.forget(&target("flipped"));
+        assert!(links.were_all_tried());
     }
 }
