@@ -245,6 +245,21 @@ async fn one_look_mirrors_removes_and_ends() {
 }
 
 #[tokio::test]
+async fn a_second_sidecar_in_a_folder_is_refused_and_removes_nothing() {
+    let site = Site::new(ControlPlane::shared().await, "shared").await;
+    site.put("a", &[("one", "1")]).await;
+    let first = site.ready(&[]).await;
+    let (status, log) = site.once(&[("RESOURCE", "secret")]).await;
+    assert!(!status.success() && log.contains("is kept by another outrigger file-sync (process "), "{log}");
+    site.put("a", &[("one", "2")]).await;
+    site.until_files(&[("one", "2")]).await;
+    first.kill().await;
+    let (status, log) = site.once(&[("RESOURCE", "secret")]).await;
+    assert!(status.success() && log.contains("files of an earlier run are removed"), "{log}");
+    assert!(site.files().is_empty());
+}
+
+#[tokio::test]
 async fn polling_one_namespace_leaves_the_files_of_the_others_alone() {
     let cluster = ControlPlane::shared().await;
     let (site, other) = (Site::new(cluster, "polled").await, Site::new(cluster, "beside").await);

@@ -77,8 +77,8 @@ pub(super) struct Mirror {
     /// Places that several objects want, of which that was said.
     contested: BTreeSet<Target>,
     phase: Phase,
-    /// Whether the files stay as they are because nothing may be read.
-    is_frozen: bool,
+    /// What was said of the files that stay as they are because nothing may be read.
+    frozen_complaint: Complaint,
     /// When the record is to be on the disk.
     sync_at: Option<Instant>,
     /// What was said of the record since it could be kept.
@@ -129,7 +129,7 @@ impl Mirror {
             complaints: BTreeMap::new(),
             contested: BTreeSet::new(),
             phase: Phase::Listing,
-            is_frozen: false,
+            frozen_complaint: Complaint::default(),
             sync_at: None,
             record_complaint: Complaint::default(),
             prune_is_due: true,
@@ -206,7 +206,7 @@ impl Mirror {
             }
             // Rights that are all gone are more likely to be given anew in a moment than taken away on purpose.
             News::Lost if is_all_forbidden => {
-                if !std::mem::replace(&mut self.is_frozen, true) {
+                if self.frozen_complaint.is_first() {
                     tracing::warn!("nothing at all may be read: the files stay as they are");
                 }
             }
@@ -217,7 +217,7 @@ impl Mirror {
             }
             News::Failing => stream.failing(),
             News::Answering => {
-                self.is_frozen = false;
+                self.frozen_complaint.settle();
                 stream.answering();
                 self.streams.show_forbidden();
             }

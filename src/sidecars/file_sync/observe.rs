@@ -387,3 +387,74 @@ impl Stream {
         self.events.send((self.number, news)).await.map_err(|_| StreamError::Ending)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use axum::http::Uri;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::runtime::{
+        fake_api::{FakeApi, Fate},
+        pulse::Pulses,
+    };
+
+    fn stream(events: mpsc::Sender<Event>) -> Stream {
+        let pace = Pace {
+            interval: Duration::from_secs(60),
+            page_size: 10,
+            server_timeout: Duration::from_secs(200),
+            client_timeout: Duration::from_secs(90),
+            longest_pause: Duration::from_secs(5),
+            forbidden_grace: Duration::from_secs(10),
+            skip_tls_verify: false,
+        };
+        let scope = Scope { kind: Kind::ConfigMap, namespace: Some("a".to_owned()), name: None, labels: None };
+        let pulse = Pulses::default().pulse("a", Duration::from_secs(600));
+        Stream { number: 0, scope, method: Method::Watch, pace, events, pulse, metrics: Metrics::default() }
+    }
+
+    /// What a stream asks in a minute, and what it tells of the answers.
+    async fn in_a_minute(answer: fn(&str) -> (u16, Value)) -> (usize, Vec<News>) {
+        let asked = Arc::<AtomicUsize>::default();
+        let counted = asked.clone();
+        let client = FakeApi::default().client(move |uri: &Uri| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let (code, object) = answer(uri.query().unwrap_or_default());
+            Fate::Answered(code, object)
+        });
+        let (sender, mut events) = mpsc::channel(1000);
+        assert!(timeout(Duration::from_secs(60), stream(sender).run(client)).await.is_err(), "it goes on");
+        let news = std::iter::from_fn(|| events.try_recv().ok().map(|(_, news)| news)).collect();
+        (asked.load(Ordering::Relaxed), news)
+    }
+
+    fn status(code: u16, reason: &str) -> (u16, Value) {
+        (code, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_forgets_every_place_is_asked_with_growing_pauses() {
+        let (asked, news) = in_a_minute(|query| match query {
+            query if query.contains("sendInitialEvents") => status(422, "Invalid"),
+            query if query.contains("watch=") => status(410, "Expired"),
+            _ => (200, json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": []})),
+        })
+        .await;
+        assert!(news.iter().any(|news| matches!(news, News::Listed)));
+        assert!(asked < 100, "{asked} requests");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_api_server_itself_can_take_a_right_away() {
+        let (_, news) = in_a_minute(|_| status(403, "Forbidden")).await;
+        assert!(news.iter().any(|news| matches!(news, News::Lost)), "{news:?}");
+        let (_, news) = in_a_minute(|_| (403, json!("<html>a proxy says no</html>"))).await;
+        assert!(!news.is_empty() && news.iter().all(|news| matches!(news, News::Failing)), "{news:?}");
+    }
+}

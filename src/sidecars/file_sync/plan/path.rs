@@ -168,7 +168,10 @@ fn parts_of(path: &str) -> Result<Vec<&str>, PathError> {
 fn is_name(name: &str) -> bool {
     let fits = (1..=LONGEST_NAME).contains(&name.len());
     // Names are told in lists of one a line.
-    fits && !name.contains(|character: char| character == '/' || character.is_control()) && name != "." && !name.starts_with("..") && !name.starts_with(RESERVED_PREFIX)
+    fits && !name.contains(|character: char| character == '/' || character.is_control())
+        && name != "."
+        && !name.starts_with("..")
+        && !name.starts_with(RESERVED_PREFIX)
 }
 
 /// The name kiwigrid/k8s-sidecar gives a file. One that is too long keeps its beginning and its ending, with a digest of the whole between.
