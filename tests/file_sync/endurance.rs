@@ -187,7 +187,7 @@ async fn files_stay_while_nothing_at_all_may_be_read() {
     site.put("a", &[("one", "1")]).await;
     allow(cluster, namespace, namespace).await;
     let sidecar = site.ready(&[("WATCH_SERVER_TIMEOUT", "1s"), ("FORBIDDEN_GRACE", "1s"), ("ERROR_THROTTLE_SLEEP", "200ms")]).await;
-    drop(cluster.kubectl(&["delete", "rolebinding", "reader", "-n", namespace]).await.success());
+    drop(cluster.kubectl(&["delete", "role,rolebinding", "reader", "-n", namespace]).await.success());
     sidecar.until_log("the files stay as they are").await;
     assert_eq!(site.files().len(), 1);
     sidecar.until_status("/readyz", 503).await;
