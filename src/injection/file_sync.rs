@@ -2,11 +2,11 @@
 //!
 //! It speaks to the API server with the pod's own ServiceAccount, through a token volume that no other container mounts.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::borrow::Cow;
 
 use crate::api::annotations::{
-    FILE_SYNC_CONTAINERS, FILE_SYNC_FILE_MODE, FILE_SYNC_FOLDER, FILE_SYNC_KINDS, FILE_SYNC_LABEL, FILE_SYNC_MODE, FILE_SYNC_NAMES,
-    FILE_SYNC_NAMESPACES, FILE_SYNC_NOTIFY_INITIAL, FILE_SYNC_NOTIFY_SECRET, FILE_SYNC_VOLUME, Key, SidecarKind,
+    FILE_SYNC_CONTAINERS, FILE_SYNC_FOLDER, FILE_SYNC_KINDS, FILE_SYNC_LABEL, FILE_SYNC_MODE, FILE_SYNC_NAMES, FILE_SYNC_NAMESPACES,
+    FILE_SYNC_NOTIFY_INITIAL, FILE_SYNC_NOTIFY_SECRET, FILE_SYNC_VOLUME, Key, SidecarKind,
 };
 
 use super::{
@@ -52,7 +52,7 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         command: "file-sync",
         user: builder.user(KIND),
         ports: Vec::new(),
-        env: environment(builder, notify_secret.is_some(), readers(builder, &containers)),
+        env: environment(builder, notify_secret.is_some()),
         mounts: own_mounts(files, folder, notify_secret.is_some()),
         startup_seconds: STARTUP_SECONDS,
         tells_what_is_missing: true,
@@ -75,7 +75,7 @@ pub(crate) fn missing(key: &'static Key, example: &str) -> Denial {
 }
 
 /// The written settings under the names the program reads them by.
-fn environment<'a>(builder: &Builder<'a>, has_notify_secret: bool, readers: Option<String>) -> Vec<Variable<'a>> {
+fn environment<'a>(builder: &Builder<'a>, has_notify_secret: bool) -> Vec<Variable<'a>> {
     let mut env = builder.written_variables(KIND);
     if builder.annotations.written(&FILE_SYNC_NAMESPACES).is_none() {
         // The program by itself would look everywhere.
@@ -92,35 +92,11 @@ fn environment<'a>(builder: &Builder<'a>, has_notify_secret: bool, readers: Opti
         };
         variable.value = Cow::Borrowed(value);
     }
-    env.extend(readers.map(|readers| Variable::new("APP_USERS", readers)));
     if has_notify_secret {
         env.push(Variable::new("REQ_USERNAME_FILE", format!("{NOTIFY_FOLDER}/username")));
         env.push(Variable::new("REQ_PASSWORD_FILE", format!("{NOTIFY_FOLDER}/password")));
     }
     env
-}
-
-/// Users and groups of the containers that see the folder, for files that not all may read: the sidecar warns of those that one of
-/// them can't. A pod whose volumes belong to a group of its own has no such trouble.
-fn readers(builder: &Builder<'_>, containers: &[&Container<'_>]) -> Option<String> {
-    let are_open =
-        builder.annotations.text(&FILE_SYNC_KINDS) == Some("configmaps") && builder.annotations.written(&FILE_SYNC_FILE_MODE).is_none();
-    let pod = builder.spec.security_context;
-    if are_open || pod.is_some_and(|pod| pod.fs_group.is_some()) {
-        return None;
-    }
-    let readers: BTreeSet<(i64, i64)> = containers
-        .iter()
-        .filter_map(|container| {
-            let own = container.security_context;
-            let user = own.and_then(|own| own.run_as_user).or_else(|| builder.pod_user())?;
-            let group = own.and_then(|own| own.run_as_group).or_else(|| pod?.run_as_group);
-            // A runtime that is told a user alone gives it root's group.
-            Some((user, group.unwrap_or(0)))
-        })
-        .collect();
-    let pairs: Vec<String> = readers.iter().map(|(user, group)| format!("{user}:{group}")).collect();
-    (!pairs.is_empty()).then(|| pairs.join(","))
 }
 
 fn own_mounts<'a>(files: &'a str, folder: &'a str, has_notify_secret: bool) -> Vec<Mount<'a>> {

@@ -218,9 +218,6 @@ pub struct SecurityContext {
     /// The group.
     #[serde(default)]
     pub run_as_group: Option<i64>,
-    /// The group that owns volumes; a pod's alone.
-    #[serde(default)]
-    pub fs_group: Option<i64>,
 }
 
 impl<'a> Pod<'a> {

@@ -191,26 +191,6 @@ fn what_nobody_writes_is_what_the_annotations_page_says_holds_by_default() {
 }
 
 #[test]
-fn file_sync_knows_who_is_to_read_what_not_all_may() {
-    let app_users = |annotation: (&str, &str), pod_context: Value| {
-        let mut pod = with(&FILE_SYNC, annotation);
-        pod["spec"]["securityContext"] = pod_context;
-        pod["spec"]["containers"]
-            .as_array_mut()
-            .unwrap()
-            .push(json!({"name": "other", "securityContext": {"runAsUser": 7, "runAsGroup": 8}}));
-        let pod = injected(&pod);
-        understood(&pod);
-        variable(container(&pod, "outrigger-file-sync"), "APP_USERS").map(str::to_owned)
-    };
-    let (secrets, mode) = (("file-sync.outrigger.dev/kinds", "both"), ("file-sync.outrigger.dev/file-mode", "0600"));
-    assert_eq!(app_users(secrets, json!({"runAsUser": 5})).as_deref(), Some("5:0,7:8"));
-    assert_eq!(app_users(mode, json!({})).as_deref(), Some("7:8"));
-    assert_eq!(app_users(secrets, json!({"runAsUser": 5, "fsGroup": 9})), None, "all read by the group");
-    assert_eq!(app_users(("file-sync.outrigger.dev/mode", "poll"), json!({"runAsUser": 5})), None, "all read them anyway");
-}
-
-#[test]
 fn the_kubelet_shows_what_file_sync_waits_for() {
     let pod = injected(&pod(&FILE_SYNC));
     let sidecar = container(&pod, "outrigger-file-sync");
