@@ -227,6 +227,8 @@ async fn a_disruption_budget_is_respected_until_it_allows_the_eviction() {
     let before = until_pods(&installation, "web", 1, false).await;
     run_all(&installation).await;
     let _webhook = installation.webhook(&[]).await;
+    // Of a pod that is too young, its owner would be told something else first.
+    have_settled(&installation).await;
     let server = controllers(&installation, &["--repair=evict"]);
     wait_for("the budget forbids evictions", async || (server.metric(OVER_BUDGET).await? >= 2).then_some(())).await;
     let told = until_event(&installation, "replicaset/web", "SidecarsMissing").await;
