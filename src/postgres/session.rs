@@ -2,6 +2,7 @@
 
 use std::{fmt, pin::Pin, time::Duration};
 
+use futures::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::{Client, Config, NoTls, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -109,10 +110,11 @@ impl Session {
         tokio::select! {
             biased;
             done = &mut work => done,
-            ended = driver => Err(match ended {
+            // What the server said last, which is why it hung up, may have come with the end.
+            ended = driver => work.now_or_never().unwrap_or_else(|| Err(match ended {
                 Err(error) => Failure::from(error),
                 Ok(()) => Failure::Unreachable("the server closed the connection".to_owned()),
-            }.into()),
+            }.into())),
         }
     }
 }
