@@ -91,7 +91,7 @@ impl Bench {
         // As a server is that keeps its data.
         server.query_as_owner("postgres", "ALTER SYSTEM SET fsync = on");
         server.query_as_owner("postgres", "SELECT pg_reload_conf()");
-        let schema = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/guacamole/schema-1.6.sql")).unwrap();
+        let schema = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/guacamole/schema.sql")).unwrap();
         let [database, other_database] = ["ours", "other"].map(|name| {
             let database = server.database(name);
             server.query(&database, &schema);

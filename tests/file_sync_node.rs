@@ -4,23 +4,23 @@
 
 #[path = "common/product_image.rs"]
 mod product_image;
+#[path = "common/running.rs"]
+mod running;
+#[path = "common/until.rs"]
+mod until;
 
-use std::time::Duration;
-
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::{
     Api,
     api::{ListParams, PostParams},
 };
-use outrigger::injection::{Context, Outcome, Settings, inject};
 use outrigger_bed::{Namespace, Node, image};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
 use product_image::product_image;
+use running::{create, pods, restricted, until_phase};
+use until::until;
 
-const DEADLINE: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(100);
 const HEALTH_PORT: u16 = 15801;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +70,7 @@ async fn a_job_sees_its_files_and_ends(namespace: &Namespace<'_>) {
 
 /// The address to call is the app's own, which starts after the first sync: neither waits for the other.
 async fn an_app_is_told_of_changes(node: &Node, namespace: &Namespace<'_>) {
-    let app = json!({"name": "app", "image": "localhost/answer:1", "imagePullPolicy": "IfNotPresent", "args": ["8080"], "securityContext": restricted()});
+    let app = json!({"name": "app", "image": "localhost/answer:1", "imagePullPolicy": "IfNotPresent", "args": ["8080"], "securityContext": restricted(1234)});
     create(namespace, &pod("app", &[("file-sync.outrigger.dev/notify-url", "http://localhost:8080/reload")], &app)).await;
     until_phase(namespace, "app", "Running").await;
     let address = pods(namespace).get("app").await.unwrap().status.unwrap().pod_ip.unwrap();
@@ -97,7 +97,7 @@ fn reader(name: &str, annotations: &[(&str, &str)]) -> Value {
         "image": image::product::REFERENCE,
         "imagePullPolicy": "IfNotPresent",
         "command": ["outrigger", "inject", "-f", "/srv/files/object.yaml"],
-        "securityContext": restricted(),
+        "securityContext": restricted(1234),
     });
     pod(name, annotations, &app)
 }
@@ -119,28 +119,6 @@ fn pod(name: &str, annotations: &[(&str, &str)], app: &Value) -> Value {
     })
 }
 
-fn restricted() -> Value {
-    json!({
-        "allowPrivilegeEscalation": false,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": true,
-        "runAsNonRoot": true,
-        "runAsUser": 1234,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    })
-}
-
-/// Creates a pod as the webhook would hand it on.
-async fn create(namespace: &Namespace<'_>, pod: &Value) {
-    let settings = Settings::default();
-    let decision = inject(&pod.to_string(), Context { defaults: None, settings: &settings, offline: false }).unwrap();
-    let Outcome::Injected { patch, .. } = &decision.outcome else { panic!("{decision:?}") };
-    let patch: json_patch::Patch = serde_json::from_str(patch.as_json()).unwrap();
-    let mut pod = pod.clone();
-    json_patch::patch(&mut pod, &patch).unwrap();
-    pods(namespace).create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
-}
-
 /// The object that is mirrored, with a manifest for a file.
 async fn put(namespace: &Namespace<'_>, text: &str) {
     let objects: Api<ConfigMap> = Api::default_namespaced(namespace.client());
@@ -156,30 +134,6 @@ async fn put(namespace: &Namespace<'_>, text: &str) {
     }
 }
 
-fn pods(namespace: &Namespace<'_>) -> Api<Pod> {
-    Api::default_namespaced(namespace.client())
-}
-
 async fn phase(namespace: &Namespace<'_>, name: &str) -> String {
     pods(namespace).get(name).await.unwrap().status.and_then(|status| status.phase).unwrap_or_default()
-}
-
-async fn until_phase(namespace: &Namespace<'_>, name: &str, expected: &str) {
-    until(&format!("the pod {name} is {expected}"), async || {
-        let status = pods(namespace).get(name).await.unwrap().status.unwrap_or_default();
-        if status.phase.as_deref() == Some(expected) { Ok(()) } else { Err(format!("{status:?}")) }
-    })
-    .await;
-}
-
-/// Tries until it succeeds; says at the deadline what was wrong last.
-async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        match attempt().await {
-            Ok(value) => return value,
-            Err(error) => assert!(Instant::now() < end, "waited {DEADLINE:?} until {what}, but {error}"),
-        }
-        sleep(POLL).await;
-    }
 }

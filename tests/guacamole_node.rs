@@ -4,28 +4,30 @@
 
 #[path = "common/product_image.rs"]
 mod product_image;
+#[path = "common/running.rs"]
+mod running;
+#[path = "common/until.rs"]
+mod until;
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
 };
-use outrigger::injection::{Context, Outcome, Settings, inject};
 use outrigger_bed::{Namespace, Node, gaps, image};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep},
 };
 use tokio_postgres::{Client, NoTls};
 
 use product_image::product_image;
+use running::{create, pods, restricted, until_phase};
+use until::until;
 
-const DEADLINE: Duration = Duration::from_secs(180);
-const POLL: Duration = Duration::from_millis(200);
 const HEALTH_PORT: u16 = 15802;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +54,7 @@ async fn a_pod_whose_app_is_the_database_gets_its_connections() {
     client.batch_execute("CREATE ROLE guacamole LOGIN").await.unwrap();
     client.batch_execute("CREATE DATABASE guacamole_db OWNER guacamole").await.unwrap();
     let guacamole = connect(&address, "guacamole_db", "guacamole").await.unwrap();
-    let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/guacamole/schema-1.6.sql")).unwrap();
+    let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/guacamole/schema.sql")).unwrap();
     guacamole.batch_execute(&schema).await.unwrap();
     until_connections(&guacamole, &["Office"]).await;
     until("nothing is left to look at", async || ready(&address).await).await;
@@ -63,7 +65,7 @@ async fn a_pod_whose_app_is_the_database_gets_its_connections() {
     pods(&namespace).patch("guacamole", &PatchParams::default(), &touched).await.unwrap();
     until_connections(&guacamole, &["Office 2"]).await;
 
-    let ends = json!({"name": "app", "image": image::product::REFERENCE, "imagePullPolicy": "IfNotPresent", "command": ["outrigger", "--version"], "securityContext": restricted()});
+    let ends = json!({"name": "app", "image": image::product::REFERENCE, "imagePullPolicy": "IfNotPresent", "command": ["outrigger", "--version"], "securityContext": restricted(1000)});
     create(&namespace, &pod("job", &ends, "Never")).await;
     until_phase(&namespace, "job", "Succeeded").await;
 }
@@ -78,7 +80,7 @@ fn database() -> Value {
         "name": "database",
         "image": image::postgres::REFERENCE,
         "imagePullPolicy": "IfNotPresent",
-        "securityContext": restricted(),
+        "securityContext": restricted(1000),
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],
     })
 }
@@ -101,28 +103,6 @@ fn pod(name: &str, app: &Value, restart_policy: &str) -> Value {
             "volumes": [{"name": "data", "emptyDir": {}}],
         },
     })
-}
-
-fn restricted() -> Value {
-    json!({
-        "allowPrivilegeEscalation": false,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": true,
-        "runAsNonRoot": true,
-        "runAsUser": 1000,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    })
-}
-
-/// Creates a pod as the webhook would hand it on.
-async fn create(namespace: &Namespace<'_>, pod: &Value) {
-    let settings = Settings::default();
-    let decision = inject(&pod.to_string(), Context { defaults: None, settings: &settings, offline: false }).unwrap();
-    let Outcome::Injected { patch, .. } = &decision.outcome else { panic!("{decision:?}") };
-    let patch: json_patch::Patch = serde_json::from_str(patch.as_json()).unwrap();
-    let mut pod = pod.clone();
-    json_patch::patch(&mut pod, &patch).unwrap();
-    pods(namespace).create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
 }
 
 /// Makes or replaces a Secret with one key.
@@ -160,28 +140,4 @@ async fn ready(address: &str) -> Result<(), String> {
     let mut report = String::new();
     stream.read_to_string(&mut report).await.unwrap();
     if report.contains("connections: ok") { Ok(()) } else { Err(report) }
-}
-
-fn pods(namespace: &Namespace<'_>) -> Api<Pod> {
-    Api::default_namespaced(namespace.client())
-}
-
-async fn until_phase(namespace: &Namespace<'_>, name: &str, expected: &str) {
-    until(&format!("the pod {name} is {expected}"), async || {
-        let status = pods(namespace).get(name).await.unwrap().status.unwrap_or_default();
-        if status.phase.as_deref() == Some(expected) { Ok(()) } else { Err(format!("{status:?}")) }
-    })
-    .await;
-}
-
-/// Tries until it succeeds; says at the deadline what was wrong last.
-async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        match attempt().await {
-            Ok(value) => return value,
-            Err(error) => assert!(Instant::now() < end, "waited {DEADLINE:?} until {what}, but {error}"),
-        }
-        sleep(POLL).await;
-    }
 }

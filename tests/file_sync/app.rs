@@ -13,7 +13,7 @@ use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
-use crate::sidecar::until;
+use crate::until::until;
 
 /// A server that remembers what it was asked, and answers as the test says.
 pub(crate) struct App {

@@ -14,7 +14,8 @@ use outrigger_bed::ControlPlane;
 
 use crate::{
     app::App,
-    sidecar::{Site, config_map, put, secret, until},
+    sidecar::{Site, config_map, put, secret},
+    until::until,
 };
 
 const FOLDER_ANNOTATION: &str = "k8s-sidecar-target-directory";

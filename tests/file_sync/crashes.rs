@@ -16,7 +16,8 @@ use proptest::{
 
 use crate::{
     proxy::Proxy,
-    sidecar::{Sidecar, Site, config_map, put, secret, until},
+    sidecar::{Sidecar, Site, config_map, put, secret},
+    until::until,
 };
 
 /// Rows of events that are tried.

@@ -6,7 +6,8 @@ use outrigger_bed::ControlPlane;
 
 use crate::{
     proxy::Proxy,
-    sidecar::{Sidecar, Site, put, secret, until},
+    sidecar::{Sidecar, Site, put, secret},
+    until::until,
 };
 
 /// Failures are noticed and tried again soon enough for a test.

@@ -11,3 +11,5 @@ mod mirror;
 mod notified;
 mod proxy;
 mod sidecar;
+#[path = "../common/until.rs"]
+mod until;

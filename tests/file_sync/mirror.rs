@@ -7,7 +7,10 @@ use kube::api::{Patch, PatchParams, PostParams};
 use outrigger_bed::ControlPlane;
 use serde_json::json;
 
-use crate::sidecar::{Site, config_map, put, secret, until};
+use crate::{
+    sidecar::{Site, config_map, put, secret},
+    until::until,
+};
 
 #[tokio::test]
 async fn files_follow_their_objects() {

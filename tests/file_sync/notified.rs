@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::{
     app::App,
     mail::{MailServer, Manners},
-    sidecar::{Site, config_map, put, until},
+    sidecar::{Site, config_map, put},
+    until::until,
 };
 
 /// Quick enough for a test, and slow enough for changes to settle.

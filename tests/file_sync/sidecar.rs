@@ -22,11 +22,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
-    time::{Instant, sleep, timeout},
+    time::timeout,
 };
 
+use crate::until::until;
+
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(10);
 
 /// The label that all objects of the tests have.
 pub(crate) const LABEL: &str = "mirrored";
@@ -170,18 +171,6 @@ where
             api.replace(&name, &PostParams::default(), &object).await.unwrap();
         }
         created => drop(created.unwrap()),
-    }
-}
-
-/// Tries until it succeeds; says at the deadline what was wrong last.
-pub(crate) async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        match attempt().await {
-            Ok(value) => return value,
-            Err(error) => assert!(Instant::now() < end, "waited {DEADLINE:?} until {what}, but {error}"),
-        }
-        sleep(POLL).await;
     }
 }
 

@@ -101,9 +101,12 @@ impl World {
         world
     }
 
+    /// Makes Guacamole's tables as they are in this version, 1.5 or 1.6.
     pub(crate) fn load_schema(&self, version: &str) {
-        let path = format!("{}/tests/data/guacamole/schema-{version}.sql", env!("CARGO_MANIFEST_DIR"));
-        self.sql(&fs::read_to_string(path).unwrap());
+        const ONLY_IN_1_6: &str = "'AUDIT', ";
+        let schema = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/guacamole/schema.sql")).unwrap();
+        assert!(schema.contains(ONLY_IN_1_6));
+        self.sql(&if version == "1.6" { schema } else { schema.replace(ONLY_IN_1_6, "") });
     }
 
     pub(crate) fn connections(&self) -> PathBuf {

@@ -18,11 +18,16 @@ struct Writer<'t> {
     text: &'t mut String,
 }
 
-impl<'t> Writer<'t> {
-    fn number(self, number: impl std::fmt::Display) -> Result<(), Unusual> {
-        write!(self.text, "{number}").map_err(|_| Unusual)
-    }
+/// Integers of all widths are written as they are displayed.
+macro_rules! numbers {
+    ($($serialize:ident $number:ty),*) => {
+        $(fn $serialize(self, value: $number) -> Result<(), Unusual> {
+            write!(self.text, "{value}").map_err(|_| Unusual)
+        })*
+    };
+}
 
+impl<'t> Writer<'t> {
     fn begin(self, opening: char, closing: char) -> Items<'t> {
         self.text.push(opening);
         Items { text: self.text, is_first: true, closing }
@@ -73,36 +78,9 @@ impl<'t> Serializer for Writer<'t> {
         Ok(())
     }
 
-    fn serialize_i8(self, value: i8) -> Result<(), Unusual> {
-        self.number(value)
-    }
-
-    fn serialize_i16(self, value: i16) -> Result<(), Unusual> {
-        self.number(value)
-    }
-
-    fn serialize_i32(self, value: i32) -> Result<(), Unusual> {
-        self.number(value)
-    }
-
-    fn serialize_i64(self, value: i64) -> Result<(), Unusual> {
-        self.number(value)
-    }
-
-    fn serialize_u8(self, value: u8) -> Result<(), Unusual> {
-        self.number(value)
-    }
-
-    fn serialize_u16(self, value: u16) -> Result<(), Unusual> {
-        self.number(value)
-    }
-
-    fn serialize_u32(self, value: u32) -> Result<(), Unusual> {
-        self.number(value)
-    }
-
-    fn serialize_u64(self, value: u64) -> Result<(), Unusual> {
-        self.number(value)
+    numbers! {
+        serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64,
+        serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64
     }
 
     fn serialize_f32(self, _: f32) -> Result<(), Unusual> {
@@ -229,17 +207,17 @@ impl SerializeSeq for Items<'_> {
     }
 }
 
+/// A list of a length that the type says: an array is one.
 impl SerializeTuple for Items<'_> {
     type Ok = ();
     type Error = Unusual;
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unusual> {
-        self.item(value)
+        SerializeSeq::serialize_element(self, value)
     }
 
     fn end(self) -> Result<(), Unusual> {
-        self.close();
-        Ok(())
+        SerializeSeq::end(self)
     }
 }
 

@@ -95,23 +95,26 @@ impl Desired {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sidecars::guacamole::document;
-
-    fn desired(files: &[(&str, &str)]) -> Desired {
-        let mut desired = Desired::default();
+impl Desired {
+    /// What these files want, by their names and texts.
+    pub(crate) fn of_files(files: &[(&str, &str)]) -> Self {
+        let mut desired = Self::default();
         for (file, text) in files {
-            desired.add(file, document::read(file, text));
+            desired.add(file, super::document::read(file, text));
         }
         desired.settle();
         desired
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn of_two_with_one_place_the_first_stays_and_the_other_is_named() {
         let text = |host: &str| format!("name: n\nprotocol: ssh\nparameters: {{hostname: {host}}}\ngroup: A");
-        let desired = desired(&[("a/connection.yaml", &text("one")), ("b/connection.yaml", &text("two"))]);
+        let desired = Desired::of_files(&[("a/connection.yaml", &text("one")), ("b/connection.yaml", &text("two"))]);
         assert_eq!(desired.connections.len(), 1);
         assert_eq!(desired.connections[0].origin.to_string(), "a/connection.yaml");
         assert_eq!(
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_name_may_stand_in_several_groups() {
-        let desired = desired(&[(
+        let desired = Desired::of_files(&[(
             "f",
             "- {name: n, protocol: ssh, parameters: {hostname: h}, group: A}\n- {name: n, protocol: ssh, parameters: {hostname: h}}\n",
         )]);
@@ -135,7 +138,7 @@ mod tests {
     #[test]
     fn one_identity_is_for_one_connection() {
         let item = |name: &str| format!("- {{name: {name}, id: i, protocol: ssh, parameters: {{hostname: h}}}}\n");
-        let desired = desired(&[("f", &(item("a") + &item("b")))]);
+        let desired = Desired::of_files(&[("f", &(item("a") + &item("b")))]);
         assert_eq!(desired.connections.len(), 1);
         assert!(desired.findings[0].message.contains("the file has the id \"i\" twice"));
     }
@@ -143,7 +146,7 @@ mod tests {
     #[test]
     fn users_and_groups_are_set_up_once() {
         let text = "connectionGroups: [{group: A}]\nusers: [{name: u}]";
-        let desired = desired(&[("a", text), ("b", text)]);
+        let desired = Desired::of_files(&[("a", text), ("b", text)]);
         assert_eq!((desired.groups.len(), desired.users.len(), desired.findings.len()), (1, 1, 2));
     }
 }

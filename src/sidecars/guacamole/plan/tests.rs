@@ -7,7 +7,6 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::sidecars::guacamole::{
-    document,
     marks::{self, Attributes},
     model::{ConnectionColumns, GranteeKind, digest},
 };
@@ -24,15 +23,6 @@ fn policy() -> Policy {
         create_users: true,
         case: CaseSensitivity { users: true, user_groups: true },
     }
-}
-
-fn desired(files: &[(&str, &str)]) -> Desired {
-    let mut desired = Desired::default();
-    for (file, text) in files {
-        desired.add(file, document::read(file, text));
-    }
-    desired.settle();
-    desired
 }
 
 fn ssh(name: &str, more: &str) -> String {
@@ -278,7 +268,7 @@ impl Observed {
 #[test]
 fn an_applied_plan_leaves_nothing_to_do() {
     let mut model = Model::default();
-    let files = desired(&[(
+    let files = Desired::of_files(&[(
         "f",
         &ssh("n", "group: A/B\nusers: [u]\ngroups: [g]\nattributes: {weight: 2, guac-x: y}\nsharingProfiles: [{name: s, users: [v]}]"),
     )]);
@@ -290,9 +280,9 @@ fn an_applied_plan_leaves_nothing_to_do() {
 #[test]
 fn a_rename_or_a_move_keeps_the_row() {
     let mut model = Model::default();
-    model.pass(&desired(&[("f", &ssh("old", ""))]), &policy());
+    model.pass(&Desired::of_files(&[("f", &ssh("old", ""))]), &policy());
     let id = model.connection("old").id;
-    let plan = model.pass(&desired(&[("f", &ssh("new", "group: A"))]), &policy());
+    let plan = model.pass(&Desired::of_files(&[("f", &ssh("new", "group: A"))]), &policy());
     assert!(plan.contains("name: \"old\" -> \"new\"") && plan.contains("moved to another group"), "{plan}");
     assert_eq!((model.connection("new").id, model.places()), (id, vec!["A/new".to_owned()]));
 }
@@ -300,19 +290,19 @@ fn a_rename_or_a_move_keeps_the_row() {
 #[test]
 fn a_renamed_file_takes_its_connection_along() {
     let mut model = Model::default();
-    model.pass(&desired(&[("one", &ssh("n", ""))]), &policy());
+    model.pass(&Desired::of_files(&[("one", &ssh("n", ""))]), &policy());
     let id = model.connection("n").id;
-    let plan = model.pass(&desired(&[("other", &ssh("n", ""))]), &policy());
+    let plan = model.pass(&Desired::of_files(&[("other", &ssh("n", ""))]), &policy());
     assert!(!plan.contains("- connection") && model.connection("n").id == id, "{plan}");
-    assert_eq!(model.pass(&desired(&[("other", &ssh("n", ""))]), &policy()), "");
+    assert_eq!(model.pass(&Desired::of_files(&[("other", &ssh("n", ""))]), &policy()), "");
 }
 
 #[test]
 fn two_connections_may_swap_their_names() {
     let mut model = Model::default();
-    model.pass(&desired(&[("a", &ssh("one", "group: G")), ("b", &ssh("two", "group: G"))]), &policy());
+    model.pass(&Desired::of_files(&[("a", &ssh("one", "group: G")), ("b", &ssh("two", "group: G"))]), &policy());
     let id = model.connection("one").id;
-    model.pass(&desired(&[("a", &ssh("two", "group: G")), ("b", &ssh("one", "group: G"))]), &policy());
+    model.pass(&Desired::of_files(&[("a", &ssh("two", "group: G")), ("b", &ssh("one", "group: G"))]), &policy());
     assert_eq!((model.connection("two").id, model.places()), (id, vec!["G/one".to_owned(), "G/two".to_owned()]));
 }
 
@@ -320,14 +310,14 @@ fn two_connections_may_swap_their_names() {
 fn what_somebody_else_made_is_in_the_way_until_it_may_be_taken_over() {
     let mut model = Model::default();
     model.observed.connections.push(observed_connection(900, "n", None));
-    let files = desired(&[("f", &ssh("n", ""))]);
+    let files = Desired::of_files(&[("f", &ssh("n", ""))]);
     let observed = model.observed.clone_all();
     let refused = plan(&files, &observed, &policy());
     assert!(refused.is_empty() && refused.findings[0].message.contains("ADOPT=true"), "{:?}", refused.findings);
     let adopting = Policy { adopt: true, ..policy() };
     model.pass(&files, &adopting);
     assert_eq!((model.observed.connections.len(), model.connection("n").id), (1, 900));
-    let elsewhere = desired(&[("f", &ssh("n", "group: G"))]);
+    let elsewhere = Desired::of_files(&[("f", &ssh("n", "group: G"))]);
     let mut model = Model::default();
     model.observed.connections.push(observed_connection(900, "n", None));
     model.pass(&elsewhere, &adopting);
@@ -338,7 +328,7 @@ fn what_somebody_else_made_is_in_the_way_until_it_may_be_taken_over() {
 fn readers_of_a_connection_see_its_groups_for_as_long_as_they_need_them() {
     let mut model = Model::default();
     let both = [("a", ssh("a", "group: X/Y\nusers: [u]")), ("b", ssh("b", "group: X\nusers: [u, v]"))];
-    let files = |files: &[(&str, String)]| desired(&files.iter().map(|(file, text)| (*file, text.as_str())).collect::<Vec<_>>());
+    let files = |files: &[(&str, String)]| Desired::of_files(&files.iter().map(|(file, text)| (*file, text.as_str())).collect::<Vec<_>>());
     model.pass(&files(&both), &policy());
     assert_eq!(model.seen_by("u"), ["a", "b"]);
     model.pass(&files(&[both[0].clone(), ("b", ssh("b", "group: X"))]), &policy());
@@ -350,12 +340,12 @@ fn readers_of_a_connection_see_its_groups_for_as_long_as_they_need_them() {
 #[test]
 fn a_group_stays_readable_for_those_who_see_something_of_others_in_it() {
     let mut model = Model::default();
-    model.pass(&desired(&[("a", &ssh("a", "group: X\nusers: [u]")), ("b", &ssh("b", ""))]), &policy());
+    model.pass(&Desired::of_files(&[("a", &ssh("a", "group: X\nusers: [u]")), ("b", &ssh("b", ""))]), &policy());
     let (group, user) = (model.observed.groups[0].id, model.observed.entities[0].id);
     let mut foreign = observed_connection(900, "foreign", Some(group));
     foreign.grants.insert((user, Permission::Read));
     model.observed.connections.push(foreign);
-    let files = desired(&[("a", &ssh("a", "group: X")), ("b", &ssh("b", ""))]);
+    let files = Desired::of_files(&[("a", &ssh("a", "group: X")), ("b", &ssh("b", ""))]);
     model.pass(&files, &policy());
     assert_eq!(model.seen_by("u"), ["foreign"]);
     assert_eq!(model.pass(&files, &policy()), "");
@@ -368,20 +358,20 @@ fn a_group_stays_readable_for_those_who_see_something_of_others_in_it() {
 fn another_owners_readers_keep_a_shared_group() {
     let mut model = Model::default();
     let other = Policy { owner: "other".to_owned(), ..policy() };
-    model.pass(&desired(&[("a", &ssh("a", "group: X\nusers: [u]"))]), &policy());
-    model.pass(&desired(&[("b", &ssh("b", "group: X\nusers: [u]"))]), &other);
-    model.pass(&desired(&[("a", &ssh("a", "group: X"))]), &policy());
+    model.pass(&Desired::of_files(&[("a", &ssh("a", "group: X\nusers: [u]"))]), &policy());
+    model.pass(&Desired::of_files(&[("b", &ssh("b", "group: X\nusers: [u]"))]), &other);
+    model.pass(&Desired::of_files(&[("a", &ssh("a", "group: X"))]), &policy());
     assert_eq!(model.seen_by("u"), ["b"]);
 }
 
 #[test]
 fn grants_that_no_file_ever_asked_for_stay() {
     let mut model = Model::default();
-    model.pass(&desired(&[("f", &ssh("n", "users: [u]"))]), &policy());
+    model.pass(&Desired::of_files(&[("f", &ssh("n", "users: [u]"))]), &policy());
     let by_hand = observed::Entity { id: 900, kind: GranteeKind::User, name: "by hand".to_owned(), has_account: true, password: None };
     model.observed.entities.push(by_hand);
     model.observed.connections[0].grants.insert((900, Permission::Read));
-    let plan = model.pass(&desired(&[("f", &ssh("n", ""))]), &policy());
+    let plan = model.pass(&Desired::of_files(&[("f", &ssh("n", ""))]), &policy());
     assert!(plan.contains("READ revoked from user \"u\"") && plan.contains("sessions that are open stay open"), "{plan}");
     assert_eq!(model.connection("n").grants, BTreeSet::from([(900, Permission::Read)]));
 }
@@ -391,7 +381,7 @@ fn case_counts_only_where_it_is_said_to() {
     let mut model = Model::default();
     let user = |id, name: &str| observed::Entity { id, kind: GranteeKind::User, name: name.to_owned(), has_account: true, password: None };
     model.observed.entities.push(user(900, "Alice"));
-    let files = desired(&[("f", &ssh("n", "users: [alice]"))]);
+    let files = Desired::of_files(&[("f", &ssh("n", "users: [alice]"))]);
     let observed = model.observed.clone_all();
     assert_eq!(plan(&files, &observed, &policy()).new.entities, 1);
     let insensitive = Policy { case: CaseSensitivity { users: false, user_groups: true }, ..policy() };
@@ -405,11 +395,11 @@ fn case_counts_only_where_it_is_said_to() {
 fn users_are_only_made_if_they_may_be() {
     let model = Model::default();
     let strict = Policy { create_users: false, ..policy() };
-    let files = desired(&[("f", &ssh("n", "users: [u]"))]);
+    let files = Desired::of_files(&[("f", &ssh("n", "users: [u]"))]);
     let refused = plan(&files, &model.observed, &strict);
     assert_eq!((refused.new.entities, refused.new.connections), (0, 1));
     assert!(refused.findings[0].message.contains("user \"u\" does not exist"));
-    let with_entry = desired(&[("f", &ssh("n", "users: [u]")), ("users", "users: [{name: u, password: p}]")]);
+    let with_entry = Desired::of_files(&[("f", &ssh("n", "users: [u]")), ("users", "users: [{name: u, password: p}]")]);
     assert_eq!(plan(&with_entry, &model.observed, &strict).new.entities, 1);
 }
 
@@ -418,7 +408,7 @@ fn no_more_goes_at_once_than_may() {
     let mut model = Model::default();
     let texts: Vec<(String, String)> = (0..4).map(|number| (format!("f{number}"), ssh(&format!("n{number}"), ""))).collect();
     let files = |range: std::ops::Range<usize>| {
-        desired(&texts[range].iter().map(|(file, text)| (file.as_str(), text.as_str())).collect::<Vec<_>>())
+        Desired::of_files(&texts[range].iter().map(|(file, text)| (file.as_str(), text.as_str())).collect::<Vec<_>>())
     };
     model.pass(&files(0..4), &policy());
     let refused = plan(&Desired::default(), &model.observed, &policy()).refusal.unwrap();
@@ -436,15 +426,15 @@ fn no_more_goes_at_once_than_may() {
 fn nothing_goes_that_is_not_proven_ours_or_whose_file_is_not_understood() {
     let mut model = Model::default();
     let other = Policy { owner: "other".to_owned(), ..policy() };
-    model.pass(&desired(&[("a", &ssh("a", "group: G")), ("b", &ssh("b", ""))]), &policy());
-    model.pass(&desired(&[("c", &ssh("c", ""))]), &other);
+    model.pass(&Desired::of_files(&[("a", &ssh("a", "group: G")), ("b", &ssh("b", ""))]), &policy());
+    model.pass(&Desired::of_files(&[("c", &ssh("c", ""))]), &other);
     model.observed.connections.push(observed_connection(900, "by hand", None));
     let off = Policy { prune: false, ..policy() };
-    let only_b = desired(&[("b", &ssh("b", ""))]);
+    let only_b = Desired::of_files(&[("b", &ssh("b", ""))]);
     assert_eq!(model.pass(&only_b, &off), "");
-    let broken = desired(&[("a", "name: [broken"), ("b", &ssh("b", ""))]);
+    let broken = Desired::of_files(&[("a", "name: [broken"), ("b", &ssh("b", ""))]);
     assert_eq!(model.pass(&broken, &policy()), "");
-    let mut incomplete = desired(&[("b", &ssh("b", ""))]);
+    let mut incomplete = Desired::of_files(&[("b", &ssh("b", ""))]);
     incomplete.is_incomplete = true;
     assert_eq!(model.pass(&incomplete, &policy()), "");
     model.pass(&only_b, &policy());
@@ -455,10 +445,10 @@ fn nothing_goes_that_is_not_proven_ours_or_whose_file_is_not_understood() {
 #[test]
 fn a_group_with_something_of_others_in_it_stays() {
     let mut model = Model::default();
-    model.pass(&desired(&[("a", &ssh("a", "group: G/H")), ("b", &ssh("b", ""))]), &policy());
+    model.pass(&Desired::of_files(&[("a", &ssh("a", "group: G/H")), ("b", &ssh("b", ""))]), &policy());
     let inner = model.observed.groups.iter().find(|group| group.name == "H").unwrap().id;
     model.observed.connections.push(observed_connection(900, "by hand", Some(inner)));
-    model.pass(&desired(&[("b", &ssh("b", ""))]), &policy());
+    model.pass(&Desired::of_files(&[("b", &ssh("b", ""))]), &policy());
     assert_eq!(model.places(), ["G/H/by hand", "b"]);
 }
 
@@ -471,8 +461,8 @@ fn the_plan_shows_no_secret() {
             secret.len()
         )
     };
-    let first = model.pass(&desired(&[("f", &text("hunter2"))]), &policy());
-    let second = model.pass(&desired(&[("f", &text("hunter23"))]), &policy());
+    let first = model.pass(&Desired::of_files(&[("f", &text("hunter2"))]), &policy());
+    let second = model.pass(&Desired::of_files(&[("f", &text("hunter23"))]), &policy());
     assert!(first.contains("password: (hidden)") && first.contains("hostname: \"host\""), "{first}");
     assert!(second.contains("password: (hidden) -> (hidden)") && second.contains("port: \"27\" -> \"28\""), "{second}");
     assert!(!format!("{first}{second}").contains("hunter"));
@@ -502,7 +492,7 @@ proptest! {
                 let users: Vec<String> = users.iter().map(|user| format!("u{user}")).collect();
                 (format!("f{file}"), ssh(&format!("n{name}"), &format!("group: '{}'\nusers: [{}]", GROUPS[*group], users.join(", "))))
             }).collect();
-            let files = desired(&texts.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect::<Vec<_>>());
+            let files = Desired::of_files(&texts.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect::<Vec<_>>());
             // What is blocked now may be free when others have moved.
             for _ in 0..3 {
                 model.pass(&files, &all);

@@ -18,11 +18,11 @@ fn pool() -> GroupColumns {
 fn a_group_that_somebody_else_made_keeps_its_columns_until_it_may_be_taken_over() {
     let mut model = Model::default();
     model.observed.groups.push(group(900, "Pool", pool()));
-    let only_grants = desired(&[("f", "connectionGroups: [{group: Pool, groups: [developers]}]")]);
+    let only_grants = Desired::of_files(&[("f", "connectionGroups: [{group: Pool, groups: [developers]}]")]);
     model.pass(&only_grants, &policy());
     assert_eq!((&model.observed.groups[0].columns, model.observed.groups[0].grants.len()), (&pool(), 1));
 
-    let limited = desired(&[("f", "connectionGroups: [{group: Pool, groups: [developers], attributes: {max-connections: 3}}]")]);
+    let limited = Desired::of_files(&[("f", "connectionGroups: [{group: Pool, groups: [developers], attributes: {max-connections: 3}}]")]);
     let observed = model.observed.clone_all();
     let refused = plan(&limited, &observed, &policy());
     assert!(refused.is_empty() && refused.findings[0].message.contains("ADOPT=true"), "{refused} {:?}", refused.findings);
@@ -37,9 +37,9 @@ fn a_group_that_somebody_else_made_keeps_its_columns_until_it_may_be_taken_over(
 fn a_group_of_ours_is_as_its_entry_says_and_the_plan_shows_each_column() {
     let mut model = Model::default();
     let text = "connectionGroups: [{group: Pool, type: BALANCING, attributes: {max-connections: 10, enable-session-affinity: true}}]";
-    model.pass(&desired(&[("f", text)]), &policy());
+    model.pass(&Desired::of_files(&[("f", text)]), &policy());
     assert_eq!(model.observed.groups[0].columns, pool());
-    let shown = model.pass(&desired(&[("f", "connectionGroups: [{group: Pool}]")]), &policy());
+    let shown = model.pass(&Desired::of_files(&[("f", "connectionGroups: [{group: Pool}]")]), &policy());
     assert_eq!(
         shown,
         "~ connection group ROOT/Pool\n    type: BALANCING -> ORGANIZATIONAL\n    max-connections: 10 -> default\n    \
@@ -51,18 +51,18 @@ fn a_group_of_ours_is_as_its_entry_says_and_the_plan_shows_each_column() {
 #[test]
 fn a_copy_that_bears_our_mark_is_somebody_elses_and_stays_when_the_file_goes() {
     let mut model = Model::default();
-    let files = desired(&[("f", &ssh("n", "")), ("g", &ssh("other", ""))]);
+    let files = Desired::of_files(&[("f", &ssh("n", "")), ("g", &ssh("other", ""))]);
     model.pass(&files, &policy());
     let mut copy = observed_connection(900, "n copy", None);
     copy.attributes.clone_from(&model.connection("n").attributes);
     model.observed.connections.push(copy);
     assert_eq!(model.pass(&files, &policy()), "");
-    model.pass(&desired(&[("g", &ssh("other", ""))]), &policy());
+    model.pass(&Desired::of_files(&[("g", &ssh("other", ""))]), &policy());
     assert_eq!(model.places(), ["n copy", "other"]);
     let refusal = plan(&Desired::default(), &model.observed, &policy()).refusal.unwrap();
     assert_eq!(refusal.ours, 1, "a copy doesn't count as ours");
 
-    let at_its_place = desired(&[("g", &ssh("other", "")), ("h", &ssh("n copy", ""))]);
+    let at_its_place = Desired::of_files(&[("g", &ssh("other", "")), ("h", &ssh("n copy", ""))]);
     let observed = model.observed.clone_all();
     let blocked = plan(&at_its_place, &observed, &policy());
     assert!(blocked.is_empty() && blocked.findings[0].message.contains("ADOPT=true"), "{blocked}");
@@ -76,9 +76,9 @@ fn grants_that_somebody_else_gave_before_a_file_wanted_them_stay_when_it_no_long
     model.observed.entities.push(user(800, "alice"));
     model.observed.groups.push(group(900, "Lab", GroupColumns::default()));
     model.observed.groups[0].grants.insert((800, Permission::Read));
-    model.pass(&desired(&[("f", &ssh("n", "group: Lab\nusers: [alice, bob]"))]), &policy());
+    model.pass(&Desired::of_files(&[("f", &ssh("n", "group: Lab\nusers: [alice, bob]"))]), &policy());
     assert_eq!(model.observed.groups[0].grants.len(), 2, "bob sees it, too");
-    let without = desired(&[("f", &ssh("n", "group: Lab"))]);
+    let without = Desired::of_files(&[("f", &ssh("n", "group: Lab"))]);
     model.pass(&without, &policy());
     assert_eq!(model.observed.groups[0].grants, BTreeSet::from([(800, Permission::Read)]));
     assert!(model.connection("n").grants.is_empty());
@@ -93,8 +93,8 @@ fn an_adopted_connections_grants_are_its_files_from_then_on() {
     let mut by_hand = observed_connection(900, "n", None);
     by_hand.grants.insert((800, Permission::Read));
     model.observed.connections.push(by_hand);
-    model.pass(&desired(&[("f", &ssh("n", "users: [alice]"))]), &adopting);
-    model.pass(&desired(&[("f", &ssh("n", ""))]), &adopting);
+    model.pass(&Desired::of_files(&[("f", &ssh("n", "users: [alice]"))]), &adopting);
+    model.pass(&Desired::of_files(&[("f", &ssh("n", ""))]), &adopting);
     assert!(model.connection("n").grants.is_empty());
 }
 
@@ -103,28 +103,28 @@ fn a_broken_files_connection_is_not_taken_over_by_another_file() {
     let mut model = Model::default();
     let to = |host: &str| format!("name: n\nprotocol: ssh\nparameters: {{hostname: {host}}}\n");
     let host = |model: &Model| model.connection("n").parameters.as_ref().unwrap()[0].1.expose_secret().to_owned();
-    model.pass(&desired(&[("a.yaml", &to("right")), ("b.yaml", &to("other"))]), &policy());
+    model.pass(&Desired::of_files(&[("a.yaml", &to("right")), ("b.yaml", &to("other"))]), &policy());
     let id = model.connection("n").id;
-    let mut incomplete = desired(&[("b.yaml", &to("other"))]);
+    let mut incomplete = Desired::of_files(&[("b.yaml", &to("other"))]);
     incomplete.is_incomplete = true;
-    for files in [desired(&[("a.yaml", "name: ["), ("b.yaml", &to("other"))]), incomplete] {
+    for files in [Desired::of_files(&[("a.yaml", "name: ["), ("b.yaml", &to("other"))]), incomplete] {
         let observed = model.observed.clone_all();
         let findings = plan(&files, &observed, &policy()).findings;
         assert!(findings.iter().any(|finding| finding.subject.starts_with("b.yaml")), "{findings:?}");
         model.pass(&files, &policy());
         assert_eq!((host(&model), model.connection("n").id), ("right".to_owned(), id));
     }
-    model.pass(&desired(&[("b.yaml", &to("other"))]), &policy());
+    model.pass(&Desired::of_files(&[("b.yaml", &to("other"))]), &policy());
     assert_eq!((host(&model), model.connection("n").id), ("other".to_owned(), id), "once it is gone, it may be");
-    model.pass(&desired(&[("a.yaml", &to("right")), ("b.yaml", &to("other"))]), &policy());
+    model.pass(&Desired::of_files(&[("a.yaml", &to("right")), ("b.yaml", &to("other"))]), &policy());
     assert_eq!((host(&model), model.connection("n").id), ("right".to_owned(), id), "of two that want one place, the first counts");
 }
 
 #[test]
 fn a_file_with_a_number_sign_in_its_name_is_protected_like_any_other() {
     let mut model = Model::default();
-    model.pass(&desired(&[("a#1.yaml", &ssh("n", "")), ("b.yaml", &ssh("m", ""))]), &policy());
-    model.pass(&desired(&[("a#1.yaml", "name: ["), ("b.yaml", &ssh("m", ""))]), &policy());
+    model.pass(&Desired::of_files(&[("a#1.yaml", &ssh("n", "")), ("b.yaml", &ssh("m", ""))]), &policy());
+    model.pass(&Desired::of_files(&[("a#1.yaml", "name: ["), ("b.yaml", &ssh("m", ""))]), &policy());
     assert_eq!(model.places(), ["m", "n"]);
 }
 
@@ -132,7 +132,8 @@ fn a_file_with_a_number_sign_in_its_name_is_protected_like_any_other() {
 fn connections_that_vanish_one_after_the_other_count_together() {
     let mut model = Model::default();
     let texts: Vec<(String, String)> = (0..8).map(|number| (format!("f{number}"), ssh(&format!("n{number}"), ""))).collect();
-    let files = |from: usize| desired(&texts[from..].iter().map(|(file, text)| (file.as_str(), text.as_str())).collect::<Vec<_>>());
+    let files =
+        |from: usize| Desired::of_files(&texts[from..].iter().map(|(file, text)| (file.as_str(), text.as_str())).collect::<Vec<_>>());
     model.pass(&files(0), &policy());
     for gone in 1..=8 {
         let lately = Policy { removals: Removals { removed_lately: 8 - model.observed.connections.len(), due: None }, ..policy() };
@@ -147,8 +148,8 @@ fn connections_that_vanish_one_after_the_other_count_together() {
 #[test]
 fn what_is_unwanted_goes_when_it_is_due() {
     let mut model = Model::default();
-    model.pass(&desired(&[("a", &ssh("a", "group: G")), ("b", &ssh("b", ""))]), &policy());
-    let only_b = desired(&[("b", &ssh("b", ""))]);
+    model.pass(&Desired::of_files(&[("a", &ssh("a", "group: G")), ("b", &ssh("b", ""))]), &policy());
+    let only_b = Desired::of_files(&[("b", &ssh("b", ""))]);
     let with_due = |due: &[&str]| {
         let due = due.iter().map(|file| origin_of(file)).collect();
         Policy { removals: Removals { removed_lately: 0, due: Some(due) }, ..policy() }

@@ -1,5 +1,5 @@
 -- The tables of Guacamole's database authentication for PostgreSQL, as its manual and its behaviour document them, for tests.
--- Version 1.6.
+-- Version 1.6; those of 1.5 differ only in that system permissions have no AUDIT.
 
 CREATE TYPE guacamole_connection_group_type AS ENUM ('ORGANIZATIONAL', 'BALANCING');
 CREATE TYPE guacamole_entity_type AS ENUM ('USER', 'USER_GROUP');
