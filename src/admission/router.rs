@@ -1,6 +1,7 @@
 //! The HTTP edge: paths, limits, status codes. Decisions are made elsewhere.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,9 +14,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::runtime::{complaint::with_causes, traces::Traces};
+use crate::runtime::{complaint::with_causes, own_thread, traces::Traces};
 
 use super::{
     body::{BodyError, Budget},
@@ -29,6 +31,9 @@ use super::{
 const CONCURRENT: usize = 512;
 /// Of these, so many may wait for a namespace that comes: the others are for who needs nothing but a decision.
 const WAITING: usize = 128;
+
+/// A larger body, in bytes, takes half a millisecond and more to decide about, for which no other review is to wait.
+const LARGEST_AT_ONCE: usize = 256 * 1024;
 
 /// Everything that answers reviews.
 #[derive(Debug)]
@@ -51,7 +56,7 @@ impl Admission {
     }
 
     /// One review, from its headers and body to a response.
-    async fn review(&self, webhook: Webhook, headers: &HeaderMap, body: Body) -> Response {
+    async fn review(self: &Arc<Self>, webhook: Webhook, headers: &HeaderMap, body: Body) -> Response {
         let _in_flight = self.metrics.begin();
         let trace = self.traces.begin(webhook.path(), headers);
         let mut since = Instant::now();
@@ -65,13 +70,28 @@ impl Admission {
     }
 
     /// The answer to a review; `since` becomes the time of its last byte.
-    async fn judge(&self, webhook: Webhook, headers: &HeaderMap, body: Body, since: &mut Instant) -> Result<(Vec<u8>, Verdict), Refused> {
+    async fn judge(
+        self: &Arc<Self>,
+        webhook: Webhook,
+        headers: &HeaderMap,
+        body: Body,
+        since: &mut Instant,
+    ) -> Result<(Vec<u8>, Verdict), Refused> {
         let limits = webhook.limits();
         let body = self.budget.read(headers, body, limits.arrival).await.map_err(Refused::Body)?;
         let _slot = self.slots.try_acquire().map_err(|_| Refused::Overloaded)?;
         *since = Instant::now();
-        let answer = tokio::time::timeout(limits.decision, self.answer(webhook, &body.bytes)).await;
-        answer.map_err(|_| Refused::Late)?.map_err(Refused::Malformed)
+        let answer = tokio::time::timeout(limits.decision, self.answer_in_place(webhook, body.bytes.clone())).await;
+        answer.map_err(|_| Refused::Late)?.map_err(Refused::NoThread)?.map_err(Refused::Malformed)
+    }
+
+    /// The answer to a review, decided where the others don't wait for it.
+    async fn answer_in_place(self: &Arc<Self>, webhook: Webhook, body: Bytes) -> io::Result<Result<(Vec<u8>, Verdict), ReviewError>> {
+        if body.len() <= LARGEST_AT_ONCE {
+            return Ok(self.answer(webhook, &body).await);
+        }
+        let admission = self.clone();
+        own_thread::run(move || async move { admission.answer(webhook, &body).await }).await
     }
 
     /// The answer to a review of a pod, from bytes to bytes.
@@ -98,6 +118,8 @@ enum Refused {
     Overloaded,
     #[error("the review took too long: try again")]
     Late,
+    #[error("there is no thread to be had for so large a review: try again")]
+    NoThread(#[source] io::Error),
     #[error(transparent)]
     Malformed(ReviewError),
 }
@@ -106,7 +128,7 @@ impl Refused {
     fn status(&self) -> StatusCode {
         match self {
             Self::Body(error) => error.status(),
-            Self::Overloaded | Self::Late => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Late | Self::NoThread(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
         }
     }
@@ -115,7 +137,7 @@ impl Refused {
     const fn reason(&self) -> &'static str {
         match self {
             Self::Body(error) => error.label(),
-            Self::Overloaded => "overloaded",
+            Self::Overloaded | Self::NoThread(_) => "overloaded",
             Self::Late => "deadline",
             Self::Malformed(_) => "malformed",
         }
@@ -213,7 +235,10 @@ mod tests {
     use crate::{
         admission::registration::{Endpoint, manifests},
         api::{annotations::INJECT, inventory::Inventory},
-        cluster::{namespaces::Namespaces, snapshot::snapshot},
+        cluster::{
+            namespaces::Namespaces,
+            snapshot::{Snapshot, snapshot},
+        },
         events::recorder::Notes,
         injection::Settings,
     };
@@ -241,13 +266,34 @@ mod tests {
         (headers.into_iter().collect(), Body::from(text))
     }
 
+    fn admission(namespaces: Snapshot<Namespaces>) -> Arc<Admission> {
+        let (_inventory, inventory) = snapshot(Inventory::default());
+        let pods = Pods { settings: Settings::default(), namespaces, notes: Notes::nowhere() };
+        Admission::new(pods, Objects { inventory }, Metrics::new(&mut Registry::default()), Traces::default())
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_until_a_huge_review_is_decided() {
+        let (_writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("desks".to_owned(), None)])));
+        let admission = admission(namespaces);
+        let answered = async |annotations: Value| {
+            let (headers, body) = review("desks", &annotations);
+            admission.review(Webhook::Pods, &headers, body).await.status()
+        };
+        let huge = answered(json!({INJECT.name: "vnc", "example.org/notes": "x".repeat(LARGEST_AT_ONCE)}));
+        tokio::pin!(huge);
+        tokio::select! {
+            biased;
+            _ = &mut huge => panic!("it was decided before anybody else"),
+            status = answered(json!({INJECT.name: "vnc"})) => assert_eq!(status, StatusCode::OK),
+        }
+        assert_eq!(huge.await, StatusCode::OK);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn reviews_that_wait_for_a_namespace_leave_room_for_those_that_do_not() {
         let (_writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("desks".to_owned(), None)])));
-        let (_inventory, inventory) = snapshot(Inventory::default());
-        let pods = Pods { settings: Settings::default(), namespaces, notes: Notes::nowhere() };
-        let metrics = Metrics::new(&mut Registry::default());
-        let admission = Admission::new(pods, Objects { inventory }, metrics, Traces::default());
+        let admission = admission(namespaces);
         let answered = async |namespace: &str, annotations: Value| {
             let (headers, body) = review(namespace, &annotations);
             admission.review(Webhook::Pods, &headers, body).await.status()

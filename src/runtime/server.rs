@@ -24,6 +24,7 @@ use super::{
     backoff::Backoff,
     complaint::{Complaint, with_causes},
     conversation::{Conversation, Tenancy},
+    own_thread,
     patience::Limits,
     shutdown::Shutdown,
 };
@@ -57,20 +58,42 @@ fn is_everywhere(address: SocketAddr) -> bool {
     address.is_ipv6() && address.ip().is_unspecified()
 }
 
-/// Serves `router` over TLS until shutdown, then lets requests in progress end. `limits` is how long clients are waited for.
+/// Why nothing can be served over TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// There are no random bytes for them.
+    #[error("keys for session tickets can't be made")]
+    Tickets(#[source] rustls::Error),
+    /// The system has none left.
+    #[error("there is no thread to be had for connections")]
+    Thread(#[source] io::Error),
+}
+
+/// Serves `router` over TLS until shutdown, then lets requests in progress end. `limits` is how long clients are waited for. All
+/// connections share one thread, which is theirs alone: it decides more than an API server asks, and passing connections between
+/// threads costs a twentieth of the work. What takes long must leave it.
 ///
 /// # Errors
-/// The TLS provider can't make keys for session tickets.
+/// See [`ServeError`].
 pub async fn serve_tls(
     listener: TcpListener,
     certificate: Arc<dyn ResolvesServerCert>,
     router: Router,
     limits: Limits,
     shutdown: Shutdown,
-) -> Result<(), rustls::Error> {
-    let acceptor = TlsAcceptor::from(Arc::new(tls(certificate)?));
-    Server::new(Some(acceptor), router, limits, shutdown).serve(listener).await;
-    Ok(())
+) -> Result<(), ServeError> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls(certificate).map_err(ServeError::Tickets)?));
+    let server = Server::new(Some(acceptor), router, limits, shutdown);
+    let ended = own_thread::run(move || async {
+        server.serve(moved_here(listener)?).await;
+        Ok(())
+    });
+    ended.await.flatten().map_err(ServeError::Thread)
+}
+
+/// The listener, woken from now on by the runtime of this thread.
+fn moved_here(listener: TcpListener) -> io::Result<TcpListener> {
+    TcpListener::from_std(listener.into_std()?)
 }
 
 /// Serves `router` in plain text until shutdown, then lets requests in progress end.

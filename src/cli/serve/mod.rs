@@ -46,7 +46,7 @@ use controllers::ControllersArgs;
 
 /// No client gets a request through in less.
 const SHORTEST_REQUEST_DEADLINE: Duration = Duration::from_millis(100);
-/// Threads that answer reviews. One decides about ten thousand a second, and the other is there while it is at a huge one;
+/// Threads for all but reviews, which have one of their own. One suffices, and the other is there while a credential plugin blocks it;
 /// on a machine with many CPUs, more would only hold memory.
 const WORKERS: usize = 2;
 /// How long the threads of the runtime have for what they are in the middle of, once all tasks have ended.
