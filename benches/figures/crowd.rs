@@ -8,7 +8,7 @@ use kube::{Api, api::PostParams};
 use outrigger_bed::ControlPlane;
 use serde_json::json;
 
-use super::servers::Yard;
+use super::{process::Memory, servers::Yard};
 
 /// As many as a cluster of a hundred full nodes.
 pub(crate) const PODS: usize = 10_000;
@@ -16,10 +16,10 @@ const AT_ONCE: usize = 32;
 /// Watches have begun, lists have been read.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Resident memory in KiB, before there are pods and once there are, each of a process that has just begun.
+/// Memory before there are pods and once there are, each of a process that has just begun.
 pub(crate) struct Crowd {
-    pub(crate) before: u64,
-    pub(crate) after: u64,
+    pub(crate) before: Memory,
+    pub(crate) after: Memory,
 }
 
 /// Fills a namespace with pods. Nothing runs them: they are objects of the API server.
@@ -41,7 +41,7 @@ async fn create(pods: &Api<Pod>, number: usize) {
     pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
 }
 
-fn resident(yard: &Yard) -> u64 {
+fn resident(yard: &Yard) -> Memory {
     let server = yard.outrigger_with_controllers();
     std::thread::sleep(SETTLED);
     server.process.memory()

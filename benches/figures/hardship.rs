@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     CONNECTIONS, Case,
     load::{Load, Outcome, Pace},
+    process::Memory,
     quota::Quota,
     servers::{Server, Yard, request},
 };
@@ -13,8 +14,8 @@ use super::{
 pub(crate) struct Hardship {
     pub(crate) name: String,
     pub(crate) outcome: Outcome,
-    /// Resident memory afterwards, in KiB.
-    pub(crate) memory: u64,
+    /// Memory afterwards.
+    pub(crate) memory: Memory,
 }
 
 const LASTS: Duration = Duration::from_secs(5);

@@ -6,6 +6,15 @@ use std::{
     time::Duration,
 };
 
+/// What a process holds, in KiB.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// All that is resident, with the pages of its program.
+    pub(crate) resident: u64,
+    /// What only this process holds, and would be free again without it.
+    pub(crate) own: u64,
+}
+
 /// A running program. It is killed when this is dropped.
 pub(crate) struct Process(Child);
 
@@ -20,11 +29,14 @@ impl Process {
         cpu_of(&self.0.id().to_string())
     }
 
-    /// Resident memory in KiB, with the pages of its program (proc(5), `status`).
-    pub(crate) fn memory(&self) -> u64 {
+    /// What it holds (proc(5), `status`).
+    pub(crate) fn memory(&self) -> Memory {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        Memory { resident: field("VmRSS:"), own: field("RssAnon:") }
     }
 
     pub(crate) fn id(&self) -> u32 {

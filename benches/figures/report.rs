@@ -8,6 +8,7 @@ use super::{
     crowd::{Crowd, PODS},
     hardship::Hardship,
     load::{Outcome, Pace},
+    process::Memory,
 };
 
 mod plots;
@@ -19,9 +20,9 @@ pub(crate) struct Figures {
     pub(crate) measured: Vec<Measured>,
     /// From the start of the process to ready.
     pub(crate) started: Duration,
-    /// Resident memory in KiB before the first review, and after all.
-    pub(crate) idle: u64,
-    pub(crate) after_load: u64,
+    /// Memory before the first review, and after all.
+    pub(crate) idle: Memory,
+    pub(crate) after_load: Memory,
     pub(crate) hardships: Vec<Hardship>,
     pub(crate) crowd: Crowd,
 }
@@ -157,7 +158,7 @@ fn hardships(figures: &Figures, page: &mut String) {
     for Hardship { name, outcome, memory } in &figures.hardships {
         let (p50, p99) = (time(outcome.latency(0.5)), time(outcome.latency(0.99)));
         let (rate, refused, failed) = (outcome.per_second(), outcome.refused, outcome.failed);
-        writeln!(page, "| {name} | {rate:.0} | {p50} | {p99} | {refused} | {failed} | {} |", megabytes(*memory)).unwrap();
+        writeln!(page, "| {name} | {rate:.0} | {p50} | {p99} | {refused} | {failed} | {} |", held(*memory)).unwrap();
     }
 }
 
@@ -166,15 +167,23 @@ fn resources(figures: &Figures, page: &mut String) {
     let rows = [
         ("program file".to_owned(), megabytes(binary / 1024)),
         ("from exec to ready, with its watches of an API server, median".to_owned(), time(figures.started)),
-        ("resident memory before the first review".to_owned(), megabytes(figures.idle)),
-        ("resident memory after all of the loads above".to_owned(), megabytes(figures.after_load)),
-        ("resident memory of both roles in an empty cluster".to_owned(), megabytes(figures.crowd.before)),
-        (format!("resident memory of both roles in a cluster with {PODS} pods"), megabytes(figures.crowd.after)),
+        ("resident memory before the first review".to_owned(), held(figures.idle)),
+        ("resident memory after all of the loads above".to_owned(), held(figures.after_load)),
+        ("resident memory of both roles in an empty cluster".to_owned(), held(figures.crowd.before)),
+        (format!("resident memory of both roles in a cluster with {PODS} pods"), held(figures.crowd.after)),
     ];
-    page.push_str("\n## What it takes\n\n| | |\n|---|--:|\n");
+    page.push_str(
+        "\n## What it takes\n\nOf resident memory, what is its own would be free without the process; the rest are pages of the program's \
+         file, which all processes that run it share.\n\n| | |\n|---|--:|\n",
+    );
     for (what, figure) in rows {
         writeln!(page, "| {what} | {figure} |").unwrap();
     }
+}
+
+/// What a process holds, and how much of that is its own: the rest are pages of its file, which the kernel maps for all who run it.
+fn held(memory: Memory) -> String {
+    format!("{} ({} own)", megabytes(memory.resident), megabytes(memory.own))
 }
 
 fn failures(row: &Measured) -> String {
