@@ -1,5 +1,7 @@
-//! What every part needs that speaks to PostgreSQL: a connection, with TLS as libpq means its modes, and what a failure asks for.
+//! What every part needs that speaks to PostgreSQL: a connection, with TLS as libpq means its modes, what a failure asks for, and `PgBouncer`'s
+//! admin console.
 
 pub mod failure;
+pub mod pgbouncer;
 pub mod session;
 pub mod tls;

@@ -9,6 +9,7 @@ mod endurance;
 mod mail;
 mod mirror;
 mod notified;
+mod pooler;
 mod proxy;
 mod sidecar;
 #[path = "../common/until.rs"]

@@ -79,9 +79,8 @@ impl FileSync {
         notify::check(&settings.notify)?;
         let metrics = Metrics::new(registry);
         let folder = Folder::open(settings.rules.clone(), settings.files.clone())?;
-        let is_told = settings.notify.call.is_some() || settings.notify.script.is_some() || settings.notify.mail.is_some();
         let first_root = settings.rules.roots.first().map(String::as_str).unwrap_or_default();
-        let changes = Changes::new(first_root, is_told, metrics.clone());
+        let changes = Changes::new(first_root, settings.notify.is_anybody_told(), metrics.clone());
         let scopes = scopes(&settings.selection, namespace);
         let (sender, events) = mpsc::channel(NEWS_WAITING);
         let stream = |(number, scope): (usize, &Scope)| Stream {

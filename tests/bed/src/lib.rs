@@ -15,7 +15,7 @@
 //! | `supervise/` | a run's directory and processes, and the guardian that ends both however we end |
 //! | `pki`, `control_plane`, `namespace`, `kubectl` | the first level: a control plane, without root |
 //! | `node/`, `image/` | the second level: a whole node, as root, and images for it, the product's among them |
-//! | `postgres` | a PostgreSQL with a database for each test |
+//! | `postgres`, `pgbouncer` | a PostgreSQL with a database for each test, and a pooler before it |
 //! | `demo/` | the product shown on a control plane, each step checked |
 //! | `gaps` | what could not be had: skipped by name, or a failure |
 //! | `progress` | what a person sees meanwhile |
@@ -30,6 +30,7 @@ mod kubectl;
 mod namespace;
 mod node;
 pub mod obtain;
+mod pgbouncer;
 mod pki;
 mod postgres;
 mod progress;
@@ -40,6 +41,7 @@ pub use control_plane::{ControlPlane, free_port};
 pub use kubectl::KubectlOutput;
 pub use namespace::Namespace;
 pub use node::Node;
+pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 
 /// The value, or the end of the test that needs it: a harness fails by panicking, in this one place.

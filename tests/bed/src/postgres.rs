@@ -201,7 +201,7 @@ impl Postgres {
 }
 
 /// A command for programs that refuse to run as root: root's files stay root's, but the program does not see that it is root.
-fn as_nobody_special(program: &Path) -> Command {
+pub(crate) fn as_nobody_special(program: &Path) -> Command {
     if !rustix::process::geteuid().is_root() {
         return Command::new(program);
     }

@@ -4,6 +4,7 @@ mod call;
 mod changes;
 mod credential;
 mod mail;
+mod reload;
 mod script;
 
 use std::{path::PathBuf, time::Duration};
@@ -17,12 +18,15 @@ use mail::MailError;
 
 use super::{
     metrics::Metrics,
-    settings::{Mail, Notify, Script, Web},
+    settings::{Mail, Notify, PgBouncer, Script, Web},
     web::WebError,
 };
-use crate::runtime::{
-    backoff::Backoff,
-    complaint::{Complaint, with_causes},
+use crate::{
+    postgres::pgbouncer::ConsoleError,
+    runtime::{
+        backoff::Backoff,
+        complaint::{Complaint, with_causes},
+    },
 };
 
 /// The longest pause between attempts.
@@ -52,6 +56,9 @@ pub(super) enum NotifyError {
     /// The mail failed.
     #[error("the mail failed")]
     Mail(#[from] MailError),
+    /// `PgBouncer` was not told.
+    #[error("PgBouncer has not read its files anew")]
+    Reload(#[from] ConsoleError),
 }
 
 /// Files that changed, together.
@@ -98,6 +105,7 @@ pub(super) fn check(notify: &Notify) -> Result<(), ScriptError> {
 #[derive(Debug)]
 enum Channel {
     Script(Script),
+    PgBouncer(PgBouncer, Duration),
     Call(call::Caller),
     Mail(Mail, Duration),
 }
@@ -106,6 +114,7 @@ impl Channel {
     async fn tell(&mut self, batch: &Batch) -> Result<(), NotifyError> {
         match self {
             Self::Script(script) => Ok(script::run(script, batch).await?),
+            Self::PgBouncer(pgbouncer, timeout) => reload::reload(pgbouncer, *timeout).await,
             Self::Call(caller) => caller.call(batch).await,
             Self::Mail(mail, timeout) => mail::send(mail, *timeout, batch).await,
         }
@@ -135,9 +144,11 @@ impl Notifier {
     #[must_use]
     pub(super) fn new(notify: Notify, web: &Web, changes: Changes, metrics: Metrics) -> Self {
         let script = notify.script.clone().map(Channel::Script);
+        // Whoever is called then may sign in as a new user.
+        let pgbouncer = notify.pgbouncer.clone().map(|pgbouncer| Channel::PgBouncer(pgbouncer, web.timeout));
         let call = notify.call.clone().map(|call| Channel::Call(call::Caller::new(call, web.clone())));
         let mail = notify.mail.clone().map(|mail| Channel::Mail(mail, web.timeout));
-        Self { notify, changes, metrics, channels: [script, call, mail].into_iter().flatten().collect() }
+        Self { notify, changes, metrics, channels: [script, pgbouncer, call, mail].into_iter().flatten().collect() }
     }
 
     /// Tells of each batch. Never ends.

@@ -204,7 +204,7 @@ mod tests {
     fn it_learns_no_credential() {
         let command = command(Path::new("/bin/true"));
         let removed: Vec<_> = command.as_std().get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name.to_owned()).collect();
-        assert_eq!(removed, ["REQ_PASSWORD", "REQ_USERNAME", "SMTP_PASSWORD", "SMTP_USERNAME"]);
+        assert_eq!(removed, ["PGBOUNCER_PASSWORD", "PGBOUNCER_USERNAME", "REQ_PASSWORD", "REQ_USERNAME", "SMTP_PASSWORD", "SMTP_USERNAME"]);
     }
 
     #[tokio::test]

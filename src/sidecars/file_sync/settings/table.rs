@@ -147,7 +147,7 @@ table! {
     REQ_BASIC_AUTH_ENCODING: "utf-8, latin1" = "utf-8" kiwigrid "latin1",
         "How user and password become bytes.";
     REQ_TIMEOUT: "seconds or a duration" = "10",
-        "How long one call may take, and one download of a .url key.";
+        "How long one call, one mail and one RELOAD may take, and one download of a .url key.";
     REQ_RETRY_TOTAL: "a number",
         "How often a failed call is tried again; without it, until it is delivered, in METHOD=once not at all: the app may be waiting for the end of that.";
     REQ_RETRY_BACKOFF_FACTOR: "seconds or a duration" = "1.1",
@@ -181,6 +181,21 @@ table! {
         "Its password. A variable only: arguments can be seen by others.";
     SMTP_PASSWORD_FILE: "a path",
         "File with the password; it is read again for each mail, and wins.";
+
+    PGBOUNCER_HOST: "a name, an address or a folder",
+        "PgBouncer that is told to RELOAD after files changed, such as its auth_file: its address, or the folder of its Unix socket.";
+    PGBOUNCER_PORT: "a port" = "6432",
+        "Port of its admin console.";
+    PGBOUNCER_USERNAME: "a text" = "pgbouncer",
+        "User of its admin console, one of PgBouncer's admin_users.";
+    PGBOUNCER_PASSWORD: "a text",
+        "Its password. A variable only: arguments can be seen by others.";
+    PGBOUNCER_PASSWORD_FILE: "a path",
+        "File with the password; it is read again for each RELOAD, and wins.";
+    PGBOUNCER_TLS_MODE: "disable, prefer, require, verify-ca, verify-full" = "prefer",
+        "How the connection is secured, in the words of libpq's sslmode.";
+    PGBOUNCER_CA_FILE: "a path",
+        "File with the authorities that may have signed PgBouncer's certificate, in PEM; required by verify-ca and verify-full.";
 
     HEALTH_HOST: "an IP address" = "::",
         "Address of the health port.";

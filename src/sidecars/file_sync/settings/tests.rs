@@ -1,10 +1,11 @@
 //! Each row of the table means what it says.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::postgres::tls::TlsMode;
 
 const BASE: [(&str, &str); 2] = [("FOLDER", "/srv/files"), ("LABEL", "app")];
 
@@ -22,12 +23,17 @@ fn call(more: &[(&str, &str)]) -> Call {
     settings(&[&[("REQ_URL", "http://app/reload")], more].concat()).notify.call.unwrap()
 }
 
+fn pgbouncer(settings: &Settings) -> &PgBouncer {
+    settings.notify.pgbouncer.as_ref().unwrap()
+}
+
 /// A row, what it is set to beside others, and whether that took effect.
 type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], fn(&Settings) -> bool);
 
 const URL: &[(&str, &str)] = &[("REQ_URL", "http://app/reload")];
 const POST: &[(&str, &str)] = &[("REQ_URL", "http://app/reload"), ("REQ_METHOD", "POST")];
 const MAIL: &[(&str, &str)] = &[("SMTP_URL", "smtp://mail?tls=required"), ("SMTP_FROM", "a@b.c"), ("SMTP_TO", "d@e.f")];
+const POOLER: &[(&str, &str)] = &[("PGBOUNCER_HOST", "pooler")];
 const KIWIGRID: &[(&str, &str)] = &[("COMPAT", "kiwigrid")];
 
 const CASES: &[Case] = &[
@@ -114,6 +120,13 @@ const CASES: &[Case] = &[
         MAIL,
         |s| matches!(&s.notify.mail.as_ref().unwrap().password, Some(Credential::File(path)) if path == "/p"),
     ),
+    ("PGBOUNCER_HOST", "/run/pgbouncer", &[], |s| pgbouncer(s).host == "/run/pgbouncer" && pgbouncer(s).user == "pgbouncer"),
+    ("PGBOUNCER_PORT", "6433", POOLER, |s| pgbouncer(s).port == 6433),
+    ("PGBOUNCER_USERNAME", "admin", POOLER, |s| pgbouncer(s).user == "admin"),
+    ("PGBOUNCER_PASSWORD", "pw", POOLER, |s| matches!(pgbouncer(s).password, Some(Credential::Value(_)))),
+    ("PGBOUNCER_PASSWORD_FILE", "/p", POOLER, |s| matches!(&pgbouncer(s).password, Some(Credential::File(path)) if path == "/p")),
+    ("PGBOUNCER_TLS_MODE", "require", POOLER, |s| pgbouncer(s).tls.mode == TlsMode::Require),
+    ("PGBOUNCER_CA_FILE", "/ca.pem", POOLER, |s| pgbouncer(s).tls.root_certificates.as_deref() == Some(Path::new("/ca.pem"))),
     ("HEALTH_HOST", "127.0.0.1", &[], |s| s.health.ip().is_loopback()),
     ("HEALTH_PORT", "9000", &[], |s| s.health.port() == 9000),
     ("LOG_LEVEL", "WARNING", &[], |s| s.log_level == "warn"),
@@ -172,6 +185,8 @@ fn what_is_missing_or_unreadable_is_named_with_the_way_out() {
         (&[BASE[0], BASE[1], ("SMTP_URL", "smtp://jane:pw@mail")], &["SMTP_USERNAME and SMTP_PASSWORD"]),
         (&[BASE[0], BASE[1], ("SMTP_URL", "smtps://mail"), ("SMTP_FROM", "a@b.c")], &["SMTP_TO is not set"]),
         (&[BASE[0], BASE[1], MAIL[1], MAIL[2], ("SMTP_URL", "smtp://mail"), ("SMTP_USERNAME", "jane")], &["not sent without TLS"]),
+        (&[BASE[0], BASE[1], POOLER[0], ("PGBOUNCER_TLS_MODE", "verify-full")], &["PGBOUNCER_CA_FILE is not set", "PGBOUNCER_TLS_MODE"]),
+        (&[BASE[0], BASE[1], POOLER[0], ("PGBOUNCER_TLS_MODE", "on")], &["PGBOUNCER_TLS_MODE is \"on\"", "verify-full"]),
         (&[BASE[0], BASE[1], ("COMPAT", "grafana")], &["COMPAT is \"grafana\"", "gsidecar, kiwigrid"]),
     ] {
         let error = read_with(given).unwrap_err().to_string();
@@ -209,9 +224,9 @@ fn only_the_health_port_is_needed_to_ask_there() {
 #[test]
 fn secrets_have_no_flag_and_do_not_show() {
     let secrets: Vec<&str> = TABLE.iter().filter(|row| row.is_secret()).map(|row| row.name).collect();
-    assert_eq!(secrets, ["REQ_PASSWORD", "SMTP_PASSWORD"]);
+    assert_eq!(secrets, ["REQ_PASSWORD", "SMTP_PASSWORD", "PGBOUNCER_PASSWORD"]);
     let credentials: Vec<&str> = TABLE.iter().filter(|row| row.is_credential()).map(|row| row.name).collect();
-    assert_eq!(credentials, ["REQ_USERNAME", "REQ_PASSWORD", "SMTP_USERNAME", "SMTP_PASSWORD"]);
+    assert_eq!(credentials, ["REQ_USERNAME", "REQ_PASSWORD", "SMTP_USERNAME", "SMTP_PASSWORD", "PGBOUNCER_USERNAME", "PGBOUNCER_PASSWORD"]);
     let shown = format!("{:?}", call(&[("REQ_USERNAME", "jane-the-user"), ("REQ_PASSWORD", "hunter2")]));
     assert!(!shown.contains("hunter2") && !shown.contains("jane-the-user"), "{shown}");
 }

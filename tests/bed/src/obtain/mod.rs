@@ -112,6 +112,18 @@ pub fn postgres() -> Result<PostgresPrograms> {
     crate::postgres::programs()
 }
 
+/// Obtains PgBouncer.
+pub fn pgbouncer() -> Result<PathBuf> {
+    debian::install(&[Need { program: "pgbouncer", packages: &["pgbouncer"] }])?;
+    find("pgbouncer").context("the Debian package pgbouncer was installed, and there is no pgbouncer on PATH")
+}
+
+/// Obtains strace, which stops a program at a system call.
+pub fn strace() -> Result<PathBuf> {
+    debian::install(&[Need { program: "strace", packages: &["strace"] }])?;
+    find("strace").context("the Debian package strace was installed, and there is no strace on PATH")
+}
+
 /// Obtains Helm.
 pub fn helm() -> Result<PathBuf> {
     program(&packages::helm(), "helm")

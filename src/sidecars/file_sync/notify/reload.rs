@@ -1,0 +1,28 @@
+//! `PgBouncer`'s RELOAD: users that were added to its mirrored list may sign in from then on.
+
+use std::time::Duration;
+
+use super::{NotifyError, credential};
+use crate::{
+    postgres::{
+        pgbouncer::{self, CONSOLE},
+        session::Target,
+    },
+    sidecars::file_sync::settings::PgBouncer,
+};
+
+/// Tells `PgBouncer` that its files changed, within `limit`.
+///
+/// # Errors
+/// It can't be reached, or refuses.
+pub(super) async fn reload(pgbouncer: &PgBouncer, limit: Duration) -> Result<(), NotifyError> {
+    let console = Target {
+        host: pgbouncer.host.clone(),
+        port: pgbouncer.port,
+        database: CONSOLE.to_owned(),
+        user: pgbouncer.user.clone(),
+        password: credential::read(pgbouncer.password.as_ref())?,
+        tls: pgbouncer.tls.clone(),
+    };
+    Ok(pgbouncer::reload(&console, limit).await?)
+}

@@ -1,0 +1,117 @@
+//! A real PgBouncer on a free port, before a PostgreSQL.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::control_plane::free_port;
+use crate::obtain::{self, command};
+use crate::postgres::{Postgres, as_nobody_special};
+use crate::progress;
+use crate::supervise::Run;
+
+const POOLER: &str = "pgbouncer";
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A running pooler. It ends when this is dropped or when the process ends, however that happens.
+///
+/// It asks for passwords, by the list of users that it is given, and signs in to PostgreSQL as the same users. Whoever is called `admin`
+/// in that list may use its admin console.
+pub struct PgBouncer {
+    run: Run,
+    program: PathBuf,
+    psql: PathBuf,
+    port: u16,
+}
+
+impl PgBouncer {
+    /// Starts a pooler whose users are those of a file.
+    ///
+    /// # Panics
+    /// When it cannot be obtained or started: the test that needs it has failed.
+    pub async fn start(server: &Postgres, auth_file: &Path) -> Self {
+        let (server_folder, server_port, auth_file) = (server.socket_folder(), server.port(), auth_file.to_owned());
+        let started = tokio::task::spawn_blocking(move || Self::try_start(&server_folder, server_port, &auth_file)).await;
+        crate::expect(started.map_err(anyhow::Error::from).flatten(), "cannot start PgBouncer")
+    }
+
+    fn try_start(server_folder: &Path, server_port: u16, auth_file: &Path) -> Result<Self> {
+        let (program, psql) = (obtain::pgbouncer()?, obtain::postgres()?.psql);
+        let pooler = Self { run: Run::create()?, program, psql, port: free_port()? };
+        std::fs::create_dir_all(pooler.socket_folder())?;
+        let settings = format!(
+            "[databases]\n* = host={} port={server_port}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir = {}\n\
+             auth_type = scram-sha-256\nauth_file = {}\nadmin_users = admin\n",
+            server_folder.display(),
+            pooler.port,
+            pooler.socket_folder().display(),
+            auth_file.display(),
+        );
+        pooler.run.write("pgbouncer.ini", settings)?;
+        pooler.launch()?;
+        Ok(pooler)
+    }
+
+    /// The port, on 127.0.0.1.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The folder of its Unix socket, which clients take for a host.
+    #[must_use]
+    pub fn socket_folder(&self) -> PathBuf {
+        self.run.path("socket")
+    }
+
+    /// Runs SQL through it, or a command if the database is `pgbouncer`, and returns what that prints.
+    ///
+    /// # Errors
+    /// It refuses the user, or the command.
+    pub fn query(&self, database: &str, user: &str, password: &str, sql: &str) -> Result<String> {
+        let mut psql = Command::new(&self.psql);
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--host=127.0.0.1"]);
+        psql.args(["--port", &self.port.to_string(), "--username", user, "--dbname", database, "--command", sql]);
+        Ok(command::output(psql.env("PGPASSWORD", password))?.trim_end().to_owned())
+    }
+
+    /// Kills it with all its connections, as a crash would.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&self) {
+        crate::expect(self.run.kill(POOLER), "cannot kill PgBouncer");
+    }
+
+    /// Starts a killed pooler again, on its port.
+    ///
+    /// # Panics
+    /// When it does not come back.
+    pub fn restart(&self) {
+        crate::expect(self.launch(), "cannot restart PgBouncer");
+    }
+
+    fn launch(&self) -> Result<()> {
+        let mut pooler = as_nobody_special(&self.program);
+        self.run.start(POOLER, pooler.arg(self.run.path("pgbouncer.ini")))?;
+        let end = Instant::now() + READY_DEADLINE;
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            self.run.check()?;
+            anyhow::ensure!(Instant::now() < end, "waited {} s until PgBouncer is ready", READY_DEADLINE.as_secs());
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            progress::say("a test with a PgBouncer of its own has failed");
+            self.run.keep_logs();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! PgBouncer, whose list of users is a mirrored Secret.
+
+use std::fs;
+
+use outrigger_bed::{ControlPlane, PgBouncer, Postgres};
+use tempfile::TempDir;
+
+use crate::{
+    sidecar::{Sidecar, Site, put, secret},
+    until::until,
+};
+
+const LIST: &str = "userlist.txt";
+const ADMIN: &str = "\"admin\" \"of-the-pooler\"\n";
+const UNTOLD: &str = "PgBouncer has not read its files anew";
+
+/// A sidecar that mirrors the list, and knows the admin's password from a file.
+struct Mirrored<'cluster> {
+    site: Site<'cluster>,
+    sidecar: Sidecar,
+    pooler: PgBouncer,
+    password: TempDir,
+}
+
+impl<'cluster> Mirrored<'cluster> {
+    async fn start(cluster: &'cluster ControlPlane, name: &str, server: &Postgres, is_by_socket: bool) -> Self {
+        let site = Site::new(cluster, name).await;
+        put_list(&site, ADMIN).await;
+        let pooler = {
+            // It must find a list when it starts.
+            let (status, log) = site.once(&[("RESOURCE", "secret")]).await;
+            assert!(status.success(), "{log}");
+            PgBouncer::start(server, &site.path().join(LIST)).await
+        };
+        let password = tempfile::tempdir().unwrap();
+        let file = password.path().join("password");
+        fs::write(&file, "of-the-pooler\n").unwrap();
+        let host = if is_by_socket { pooler.socket_folder().display().to_string() } else { "127.0.0.1".to_owned() };
+        let variables = [
+            ("RESOURCE", "secret"),
+            ("PGBOUNCER_HOST", &host),
+            ("PGBOUNCER_PORT", &pooler.port().to_string()),
+            ("PGBOUNCER_USERNAME", "admin"),
+            ("PGBOUNCER_PASSWORD_FILE", &file.display().to_string()),
+            ("REQ_RETRY_BACKOFF_FACTOR", "100ms"),
+        ];
+        let sidecar = site.ready(&variables).await;
+        Self { site, sidecar, pooler, password }
+    }
+
+    fn set_password(&self, text: &str) {
+        fs::write(self.password.path().join("password"), text).unwrap();
+    }
+
+    fn is_welcome(&self, user: &str) -> Result<(), String> {
+        self.pooler.query(user, user, "password", "SELECT 1").map(drop).map_err(|error| format!("{error:#}"))
+    }
+
+    async fn until_welcome(&self, user: &str) {
+        until(&format!("{user} can sign in"), async || self.is_welcome(user).map_err(|error| format!("{error}; {}", self.sidecar.log())))
+            .await;
+    }
+}
+
+async fn put_list(site: &Site<'_>, text: &str) {
+    put(&site.secrets(), secret("users", &[(LIST, text.as_bytes())])).await;
+}
+
+/// The list with these users beside the admin.
+fn list(users: &[&str]) -> String {
+    users.iter().fold(ADMIN.to_owned(), |list, user| list + &format!("\"{user}\" \"password\"\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_was_added_can_sign_in_while_the_pooler_goes_on() {
+    let (cluster, server) = (ControlPlane::shared().await, Postgres::shared().await);
+    for (name, is_by_socket) in [("pooler-tcp", false), ("pooler-socket", true)] {
+        let mirrored = Mirrored::start(cluster, name, server, is_by_socket).await;
+        let user = server.database("added");
+        assert!(mirrored.is_welcome(&user).unwrap_err().contains("authentication failed"));
+        put_list(&mirrored.site, &list(&[&user])).await;
+        mirrored.until_welcome(&user).await;
+        mirrored.sidecar.until_told().await;
+        assert!(!mirrored.sidecar.log().contains(UNTOLD), "{}", mirrored.sidecar.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_is_down_when_its_users_change_is_told_when_it_is_back() {
+    let (cluster, server) = (ControlPlane::shared().await, Postgres::shared().await);
+    let mirrored = Mirrored::start(cluster, "pooler-down", server, false).await;
+    let user = server.database("added");
+    mirrored.pooler.kill();
+    put_list(&mirrored.site, &list(&[&user])).await;
+    mirrored.sidecar.until_log(UNTOLD).await;
+    assert_eq!(mirrored.sidecar.metric("outrigger_file_sync_pending_notifications").await, 1);
+    mirrored.pooler.restart();
+    mirrored.sidecar.until_told().await;
+    mirrored.until_welcome(&user).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_the_pooler_refuses_is_named_and_tried_again_as_its_file_has_it_then() {
+    let (cluster, server) = (ControlPlane::shared().await, Postgres::shared().await);
+    let mirrored = Mirrored::start(cluster, "pooler-password", server, false).await;
+    let user = server.database("added");
+    mirrored.sidecar.until_told().await;
+    mirrored.set_password("of-somebody-else");
+    put_list(&mirrored.site, &list(&[&user])).await;
+    mirrored.sidecar.until_log("authentication failed").await;
+    let log = mirrored.sidecar.log();
+    let line = log.lines().find(|line| line.contains("authentication failed")).unwrap();
+    assert!(line.contains(UNTOLD) && line.contains("pgbouncer at 127.0.0.1") && line.contains("as admin"), "{line}");
+    assert!(!log.contains("of-somebody-else"), "{log}");
+    assert!(mirrored.is_welcome(&user).is_err(), "it does not know of the new user yet");
+    mirrored.set_password("of-the-pooler");
+    mirrored.until_welcome(&user).await;
+    mirrored.sidecar.until_told().await;
+}
