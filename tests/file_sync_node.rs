@@ -64,6 +64,8 @@ async fn the_commands_that_help_are_shown_in_an_event(node: &Node, namespace: &N
 async fn a_job_sees_its_files_and_ends(namespace: &Namespace<'_>) {
     create(namespace, &reader("job", &[])).await;
     until_phase(namespace, "job", "Succeeded").await;
+    create(namespace, &reader("together", &[("file-sync.outrigger.dev/publish", "together")])).await;
+    until_phase(namespace, "together", "Succeeded").await;
     create(namespace, &reader("once", &[("file-sync.outrigger.dev/mode", "once")])).await;
     until_phase(namespace, "once", "Succeeded").await;
 }

@@ -6,6 +6,7 @@ pub mod condition;
 pub mod container;
 pub mod crd;
 pub mod duration;
+pub mod file_access;
 pub mod finding;
 pub mod inventory;
 mod metadata;

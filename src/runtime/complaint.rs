@@ -20,6 +20,12 @@ impl Complaint {
         self.said.replace(String::new()).is_none()
     }
 
+    /// Whether there was a failure since things went well.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.said.is_some()
+    }
+
     /// Things go well again.
     pub fn settle(&mut self) {
         self.said = None;

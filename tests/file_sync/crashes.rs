@@ -39,8 +39,8 @@ enum Event {
         is_secret: bool,
         name: &'static str,
     },
-    /// The sidecar is killed in the middle of whatever it does, and started again.
-    Crash,
+    /// The sidecar is killed in the middle of whatever it does, and started again with this value of `PUBLISH`.
+    Crash(&'static str),
     /// The sidecar can't reach the API server.
     Cut,
     Mend,
@@ -58,7 +58,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let put =
         (any::<bool>(), names(), folder, data).prop_map(|(is_secret, name, folder, data)| Event::Put { is_secret, name, folder, data });
     let delete = (any::<bool>(), names()).prop_map(|(is_secret, name)| Event::Delete { is_secret, name });
-    let others = prop_oneof![3 => Just(Event::Crash), 1 => Just(Event::Cut), 2 => Just(Event::Mend), 1 => Just(Event::Look)];
+    let crash = prop::sample::select(vec!["each", "together"]).prop_map(Event::Crash);
+    let others = prop_oneof![3 => crash, 1 => Just(Event::Cut), 2 => Just(Event::Mend), 1 => Just(Event::Look)];
     prop::collection::vec(prop_oneof![6 => put, 3 => delete, 3 => others], 25..40)
 }
 
@@ -91,7 +92,7 @@ async fn after_any_events_crashes_and_restarts_the_folder_is_as_the_cluster_says
         let site = Site::new(cluster, "crashes").await.through(cluster, &proxy.address());
         fs::write(site.path().join("foreign"), "theirs").unwrap();
         let mut model = Model::new();
-        let mut sidecar = start(&site);
+        let mut sidecar = start(&site, "each");
         for event in &events {
             match event {
                 Event::Put { is_secret, name, folder, data } => {
@@ -103,9 +104,9 @@ async fn after_any_events_crashes_and_restarts_the_folder_is_as_the_cluster_says
                         delete(&site, *is_secret, name).await;
                     }
                 }
-                Event::Crash => {
+                Event::Crash(publish) => {
                     sidecar.kill().await;
-                    sidecar = start(&site);
+                    sidecar = start(&site, publish);
                 }
                 Event::Cut => proxy.cut(),
                 Event::Mend => proxy.mend(),
@@ -126,8 +127,8 @@ async fn after_any_events_crashes_and_restarts_the_folder_is_as_the_cluster_says
     }
 }
 
-fn start(site: &Site<'_>) -> Sidecar {
-    site.start(&[("RESOURCE", "both"), ("ERROR_THROTTLE_SLEEP", "200ms"), ("LOG_LEVEL", "info")])
+fn start(site: &Site<'_>, publish: &str) -> Sidecar {
+    site.start(&[("RESOURCE", "both"), ("PUBLISH", publish), ("ERROR_THROTTLE_SLEEP", "200ms"), ("LOG_LEVEL", "info")])
 }
 
 async fn until_as(site: &Site<'_>, model: &Model, sidecar: &Sidecar, events: &[Event]) {

@@ -6,11 +6,13 @@ mod app;
 mod contents;
 mod crashes;
 mod endurance;
+mod killed;
 mod mail;
 mod mirror;
 mod notified;
 mod pooler;
 mod proxy;
 mod sidecar;
+mod together;
 #[path = "../common/until.rs"]
 mod until;

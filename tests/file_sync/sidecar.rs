@@ -174,17 +174,20 @@ where
     }
 }
 
-fn files_below(folder: &Path, prefix: &str) -> BTreeMap<String, String> {
+/// Also those behind links, but each once, and none of our own: names that begin with two dots are another way to
+/// them.
+pub(crate) fn files_below(folder: &Path, prefix: &str) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let Ok(entries) = fs::read_dir(folder) else { return files };
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name().into_string().unwrap();
         let path = format!("{prefix}{name}");
+        if name.starts_with("..") || name.starts_with(".outrigger-") {
+            continue;
+        }
         if entry.path().is_dir() {
             files.extend(files_below(&entry.path(), &format!("{path}/")));
-        } else if !name.starts_with(".outrigger-")
-            && let Ok(bytes) = fs::read(entry.path())
-        {
+        } else if let Ok(bytes) = fs::read(entry.path()) {
             files.insert(path, String::from_utf8_lossy(&bytes).into_owned());
         }
     }

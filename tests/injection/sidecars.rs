@@ -158,6 +158,7 @@ fn file_sync_variables() {
         ("IGNORE_ALREADY_PROCESSED", "ignore-processed", "true", "true"),
         ("LOG_LEVEL", "log-level", "debug", "debug"),
         ("DEFAULT_FILE_MODE", "file-mode", "0640", "0640"),
+        ("PUBLISH", "publish", "together", "together"),
         ("POLL_INTERVAL", "interval", "1m30s", "90"),
         ("HEALTH_PORT", "health-port", "9000", "9000"),
     ];

@@ -94,6 +94,8 @@ table! {
         "Whether file names carry namespace, kind and name of their object, so that equal keys don't meet.";
     FILE_SYNC_FILE_MODE: "file-sync.outrigger.dev/file-mode", ValueKind::FileMode, default None, variable Some("DEFAULT_FILE_MODE"),
         "Mode of the files, in octal; without it, 0644 for ConfigMaps and 0440 for Secrets.";
+    FILE_SYNC_PUBLISH: "file-sync.outrigger.dev/publish", ValueKind::Word(&["each", "together"]), default Some("each"), variable Some("PUBLISH"),
+        "Whether each file changes by itself, or all of a batch at once, as in the kubelet's volumes.";
     FILE_SYNC_NOTIFY_URL: "file-sync.outrigger.dev/notify-url", ValueKind::Url, default None, variable Some("REQ_URL"),
         "Address that is called after files changed.";
     FILE_SYNC_NOTIFY_METHOD: "file-sync.outrigger.dev/notify-method", ValueKind::Word(&["GET", "POST"]), default Some("GET"), variable Some("REQ_METHOD"),

@@ -6,35 +6,29 @@
 
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat},
+    fs::{AtFlags, FileType, Mode, OFlags, Stat},
     io::Errno,
 };
 
 use super::{
+    disk::{self, CONFINED, FOLDER_FLAGS, digest_of, make_folder, open_confined, unfinished, write_whole},
     lock::{self, LockError},
-    plan::{Digest, Hasher, Present, RESERVED_PREFIX, Rules, Target, digest, hexadecimal},
+    plan::{Digest, Present, Rules, Target, digest},
     record::{self, Entry, Record},
-    settings::Files,
+    set::{self, FileSet},
+    settings::{Files, Publish},
 };
 use crate::runtime::complaint::with_causes;
-
-const FOLDER_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-const CONFINED: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
-/// Folders can be listed by all who may see the volume; what is secret is in files.
-const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
-/// The same where the volume is for a group: the next to write there may be another user of it.
-const SHARED_FOLDER_MODE: Mode = Mode::from_raw_mode(0o2775);
-/// Of a file until it has its own mode.
-const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 
 /// Why the files are not as they should be.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +64,23 @@ pub enum FolderError {
     /// Something that is not ours is there.
     #[error("{0} is there already and is not ours: remove it, or let it be taken over with EXISTING_FILES=adopt")]
     Foreign(String),
+    /// Something that is not ours is where all files are to be published together.
+    #[error("{name} in the folder {path} is not ours: give the files a FOLDER of their own, or set PUBLISH=each", name = set::DATA)]
+    ForeignSet {
+        /// The folder.
+        path: String,
+    },
+    /// The files can't be published together, or be taken apart again.
+    #[error("the files in {path} can't be {done}")]
+    Set {
+        /// The folder.
+        path: String,
+        /// What was to be done with them.
+        done: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// What is ours can't be written down.
     #[error("the record {name} in the folder can't be kept: whoever runs this must be allowed to read and write it, as its owner or by an fsGroup", name = record::NAME)]
     Record(#[source] io::Error),
@@ -93,6 +104,8 @@ pub(super) struct Folder {
     options: Files,
     roots: Vec<OwnedFd>,
     files: BTreeMap<Target, Known>,
+    /// Where the files stand that are published together; without it, each stands by itself where its readers look.
+    set: Option<FileSet>,
     record: Record,
     lines: File,
     /// Whether the record on the disk lacks something, because its disk was full or failed.
@@ -114,14 +127,19 @@ impl Known {
     /// A file of ours that is not there.
     const MISSING: Self = Self {
         present: Present { digest: [0; 32], link: None, mode: 0 },
-        stamp: Stamp { inode: 0, size: 0, modified: (0, 0), changed: (0, 0) },
+        stamp: Stamp { inode: 0, mode: 0, size: 0, modified: (0, 0), changed: (0, 0) },
     };
+
+    fn is_missing(&self) -> bool {
+        self.stamp == Self::MISSING.stamp
+    }
 }
 
 /// What changes when a file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
+    mode: u32,
     size: i64,
     modified: (i64, u64),
     changed: (i64, u64),
@@ -141,6 +159,7 @@ impl Folder {
             options,
             roots,
             files: BTreeMap::new(),
+            set: None,
             record,
             lines,
             record_is_behind: false,
@@ -149,6 +168,11 @@ impl Folder {
         };
         folder.find_ours();
         folder.rewrite_record()?;
+        if folder.options.publish == Publish::Together {
+            folder.put_together()?;
+        } else {
+            folder.take_apart()?;
+        }
         Ok(folder)
     }
 
@@ -173,30 +197,36 @@ impl Folder {
     /// Whether something that is not ours stands in a place of ours.
     #[must_use]
     pub(super) fn is_blocked(&self, target: &Target) -> bool {
-        let (folder, name) = target.split();
-        !self.files.contains_key(target) && self.parent(target.root, folder).is_ok_and(|parent| self.is_taken(&parent, name))
+        let (folder, _) = target.split();
+        match &self.set {
+            Some(set) => set.is_taken(&target.path, self.options.adopt),
+            None => !self.files.contains_key(target) && self.parent(target.root, folder).is_ok_and(|parent| self.is_taken(&parent, target)),
+        }
     }
 
     /// Makes a file hold `bytes`, whole at once. `link` is the address they came from, if they did.
     pub(super) fn write(&mut self, target: &Target, bytes: &[u8], mode: u32, link: Option<Digest>) -> Result<(), FolderError> {
         let digest = digest(bytes);
         let is_ours = self.files.contains_key(target);
-        let parent = self.make_parent(target)?;
-        let (_, name) = target.split();
-        if !is_ours && self.is_taken(&parent, name) {
+        if self.is_blocked(target) {
             return Err(FolderError::Foreign(self.rules.record(target)));
         }
-        if !is_ours {
+        self.stage().map_err(|errno| self.failed(target, "written", errno))?;
+        let parent = self.make_parent(target)?;
+        let (_, name) = target.split();
+        // Together, all below the folder that bears the time is ours.
+        let is_announced = self.set.is_none() && !is_ours;
+        if is_announced {
             self.announce(target, digest)?;
         }
-        let no_replace = !is_ours && !self.options.adopt;
+        let no_replace = is_announced && !self.options.adopt && !self.is_left_of_set(target);
         let written = write_whole(&parent, name, bytes, mode, self.options.fsync, no_replace);
         let stat = written.map_err(|errno| match errno {
             Errno::EXIST => FolderError::Foreign(self.rules.record(target)),
             errno => self.failed(target, "written", errno),
         })?;
-        self.files.insert(target.clone(), Known { present: Present { digest, link, mode }, stamp: Stamp::of(&stat) });
-        if !is_ours {
+        self.files.insert(target.clone(), Known { present: Present { digest, link, mode }, stamp: self.stamp(&stat) });
+        if is_announced {
             self.note_what_happened(&Entry::Made(self.rules.record(target)));
         }
         Ok(())
@@ -215,6 +245,10 @@ impl Folder {
         let (folder, name) = target.split();
         let parent = self.parent(target.root, folder).map_err(failed)?;
         let file = open_confined(&parent, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK).map_err(failed)?;
+        if self.set.is_some() {
+            // The same file may be in the folder that readers see.
+            return self.make_anew(target, File::from(file), mode);
+        }
         match rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)) {
             Err(Errno::PERM | Errno::ACCESS) => return self.make_anew(target, File::from(file), mode),
             done => done.map_err(failed)?,
@@ -236,6 +270,7 @@ impl Folder {
 
     /// Removes a file of ours, and the folders made for it once they are empty.
     pub(super) fn remove(&mut self, target: &Target) -> Result<(), FolderError> {
+        self.stage().map_err(|errno| self.failed(target, "removed", errno))?;
         let (folder, name) = target.split();
         let removed = self.parent(target.root, folder).and_then(|parent| rustix::fs::unlinkat(parent, name, AtFlags::empty()));
         match removed {
@@ -252,8 +287,15 @@ impl Folder {
     /// Looks at all files of ours. Returns those that somebody changed or removed, which are known as they are now.
     pub(super) fn changed_by_others(&mut self) -> Vec<Target> {
         let mut changed = Vec::new();
+        let unlinked = self.find_unlinked();
         for target in self.targets() {
-            let now = self.stat(&target).map(|stat| Stamp::of(&stat));
+            if unlinked.contains(&target) {
+                // To its readers it is not there.
+                let known = self.files.insert(target.clone(), Known::MISSING);
+                changed.extend(known.filter(|known| !known.is_missing()).map(|_| target));
+                continue;
+            }
+            let now = self.stat(&target).map(|stat| self.stamp(&stat));
             if now.is_some() && now == self.files.get(&target).map(|known| known.stamp) {
                 continue;
             }
@@ -321,13 +363,13 @@ impl Folder {
             return None;
         }
         let digest = digest_of(File::from(file)).ok()?;
-        Some(Known { present: Present { digest, link: None, mode: stat.st_mode & 0o7777 }, stamp: Stamp::of(&stat) })
+        Some(Known { present: Present { digest, link: None, mode: stat.st_mode & 0o7777 }, stamp: self.stamp(&stat) })
     }
 
     /// A regular file that we may not read, such as another user's: it holds what nobody wants, and can be replaced.
     fn unreadable(&self, target: &Target) -> Option<Known> {
         let stat = self.stat(target).filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)?;
-        Some(Known { present: Present { digest: Digest::default(), link: None, mode: stat.st_mode & 0o7777 }, stamp: Stamp::of(&stat) })
+        Some(Known { present: Present { digest: Digest::default(), link: None, mode: stat.st_mode & 0o7777 }, stamp: self.stamp(&stat) })
     }
 
     fn stat(&self, target: &Target) -> Option<Stat> {
@@ -337,16 +379,38 @@ impl Folder {
     }
 
     /// Whether a name is taken by something we may not replace.
-    fn is_taken(&self, parent: &OwnedFd, name: &str) -> bool {
+    fn is_taken(&self, parent: &OwnedFd, target: &Target) -> bool {
+        let (_, name) = target.split();
         match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) if self.is_left_of_set(target) => false,
             Ok(stat) => !(self.options.adopt && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile),
             Err(_) => false,
         }
     }
 
+    /// Whether a link of ours stands there from when files were published together.
+    fn is_left_of_set(&self, target: &Target) -> bool {
+        let root = self.roots.first().filter(|_| target.root == 0 && target.split().0.is_empty());
+        root.is_some_and(|root| set::is_link_of_ours(root, &target.path))
+    }
+
+    /// The folder in which the files of a root stand.
+    fn base(&self, root: usize) -> Result<&OwnedFd, Errno> {
+        match &self.set {
+            Some(set) if root == 0 => Ok(set.folder()),
+            _ => self.roots.get(root).ok_or(Errno::NOENT),
+        }
+    }
+
     fn parent(&self, root: usize, folder: &str) -> Result<OwnedFd, Errno> {
-        let root = self.roots.get(root).ok_or(Errno::NOENT)?;
-        if folder.is_empty() { rustix::io::fcntl_dupfd_cloexec(root, 0) } else { open_confined(root, folder, FOLDER_FLAGS) }
+        let base = self.base(root)?;
+        if folder.is_empty() { rustix::io::fcntl_dupfd_cloexec(base, 0) } else { open_confined(base, folder, FOLDER_FLAGS) }
+    }
+
+    /// How a file looks. One that is published together has links, and is the same with one more or less (inode(7), `ctime`).
+    fn stamp(&self, stat: &Stat) -> Stamp {
+        let stamp = Stamp::of(stat);
+        if self.set.is_some() { Stamp { changed: (0, 0), ..stamp } } else { stamp }
     }
 
     /// The folder of a file, made if it is not there.
@@ -375,7 +439,7 @@ impl Folder {
         while !folder.is_empty() {
             let path = self.rules.record(&Target { root: target.root, path: folder.to_owned() });
             let (above, name) = folder.rsplit_once('/').unwrap_or(("", folder));
-            let is_ours = self.record.folders.contains(&path);
+            let is_ours = self.set.is_some() || self.record.folders.contains(&path);
             let remove = || self.parent(target.root, above).and_then(|above| rustix::fs::unlinkat(above, name, AtFlags::REMOVEDIR));
             if !is_ours || remove().is_err() {
                 return;
@@ -416,6 +480,10 @@ impl Folder {
 
     /// What has happened can't be undone by a record that can't be written: that is made up for with the next line, or at the next sync.
     fn note_what_happened(&mut self, entry: &Entry) {
+        if self.set.is_some() {
+            // What stands there is ours by its place.
+            return;
+        }
         if let Err(error) = self.note(entry) {
             tracing::error!(error = with_causes(&error), "files of ours would be foreign after a crash now; trying again");
         }
@@ -455,22 +523,12 @@ impl Stamp {
     #[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
     fn of(stat: &Stat) -> Self {
         let (modified, changed) = ((stat.st_mtime as i64, stat.st_mtime_nsec as u64), (stat.st_ctime as i64, stat.st_ctime_nsec as u64));
-        Self { inode: stat.st_ino as u64, size: stat.st_size as i64, modified, changed }
+        Self { inode: stat.st_ino as u64, mode: stat.st_mode as u32, size: stat.st_size as i64, modified, changed }
     }
 }
 
 fn same_file(before: Present, now: Present) -> bool {
     before.digest == now.digest && before.mode == now.mode
-}
-
-fn make_folder(above: &OwnedFd, name: &str) -> Result<(), Errno> {
-    rustix::fs::mkdirat(above, name, FOLDER_MODE)?;
-    let is_shared = Mode::from_raw_mode(rustix::fs::fstat(above)?.st_mode).contains(Mode::WGRP);
-    if is_shared {
-        // The umask does not count here.
-        rustix::fs::fchmod(open_confined(above, name, OFlags::RDONLY | OFlags::DIRECTORY)?, SHARED_FOLDER_MODE)?;
-    }
-    Ok(())
 }
 
 fn open_root(path: &str) -> Result<OwnedFd, FolderError> {
@@ -487,77 +545,6 @@ fn lock(roots: &[OwnedFd], rules: &Rules) -> Result<File, FolderError> {
         LockError::Held(holder) => FolderError::Held { path: rules.roots.first().cloned().unwrap_or_default(), holder },
         LockError::Unusable(source) => FolderError::Lock { user, source },
     })
-}
-
-fn open_confined(folder: &impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat2(folder, path, flags | OFlags::CLOEXEC, Mode::empty(), CONFINED)
-}
-
-/// Writes a file under another name and lets it take its place.
-fn write_whole(parent: &OwnedFd, name: &str, bytes: &[u8], mode: u32, fsync: bool, no_replace: bool) -> Result<Stat, Errno> {
-    let unfinished = unfinished(name);
-    let written = write_unfinished(parent, &unfinished, bytes, mode, fsync).and_then(|()| rename(parent, &unfinished, name, no_replace));
-    if written.is_err() {
-        // What can't be removed is removed at the next attempt.
-        let _ = rustix::fs::unlinkat(parent, &unfinished, AtFlags::empty());
-    }
-    written?;
-    if fsync {
-        sync_folder(parent)?;
-    }
-    // Renaming changed it once more.
-    rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
-}
-
-fn write_unfinished(parent: &OwnedFd, name: &str, bytes: &[u8], mode: u32, fsync: bool) -> Result<(), Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(parent, name, flags, PRIVATE) {
-        // An earlier run ended in the middle of it.
-        Err(Errno::EXIST) => {
-            rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
-            rustix::fs::openat(parent, name, flags, PRIVATE)?
-        }
-        opened => opened?,
-    };
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-    let mut file = File::from(file);
-    file.write_all(bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    if fsync {
-        rustix::fs::fsync(&file)?;
-    }
-    Ok(())
-}
-
-fn rename(parent: &OwnedFd, from: &str, to: &str, no_replace: bool) -> Result<(), Errno> {
-    if no_replace {
-        match rustix::fs::renameat_with(parent, from, parent, to, RenameFlags::NOREPLACE) {
-            // Not all file systems know it; we have looked before.
-            Err(Errno::INVAL | Errno::NOSYS) => {}
-            renamed => return renamed,
-        }
-    }
-    rustix::fs::renameat(parent, from, parent, to)
-}
-
-fn sync_folder(parent: &OwnedFd) -> Result<(), Errno> {
-    rustix::fs::fsync(open_confined(parent, ".", OFlags::RDONLY | OFlags::DIRECTORY)?)
-}
-
-/// What a file is called while it is being written.
-fn unfinished(name: &str) -> String {
-    let digest = hexadecimal(&digest(name.as_bytes()));
-    format!("{RESERVED_PREFIX}{}", digest.get(..16).unwrap_or_default())
-}
-
-fn digest_of(mut file: File) -> io::Result<Digest> {
-    let mut hasher = Hasher::default();
-    let mut buffer = [0; 16 * 1024];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            length => hasher.add(buffer.get(..length).unwrap_or_default()),
-        }
-    }
 }
 
 /// The record as it was left, open for more lines.

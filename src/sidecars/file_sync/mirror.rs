@@ -28,16 +28,20 @@ use super::{
     plan::{Claims, Digest, ObjectId, Source, Step, Target, digest, step},
     settings::{Method, Settings},
     streams::Streams,
+    unpublished::Unpublished,
 };
-use crate::runtime::{
-    complaint::{Complaint, with_causes},
-    readiness::{Gate, Readiness},
+use crate::{
+    api::file_access::can_read,
+    runtime::{
+        complaint::{Complaint, with_causes},
+        readiness::{Gate, Readiness},
+    },
 };
 
 /// For one object.
 const READ_LIMIT: Duration = Duration::from_secs(30);
-/// Between attempts to keep a record that can't be kept.
-const RECORD_PAUSE: Duration = Duration::from_secs(60);
+/// Between attempts to keep a record that can't be kept, or to publish files that can't be published.
+const RETRY_PAUSE: Duration = Duration::from_secs(60);
 /// How long the record may wait for the disk. Journals of file systems are written every few seconds, and must not be ahead of it.
 const SYNC_DELAY: Duration = Duration::from_millis(100);
 
@@ -50,6 +54,9 @@ pub enum MirrorError {
     /// The one look is over, and files are missing.
     #[error("{0} files could not be written: see the log")]
     Incomplete(usize),
+    /// The one look is over, and readers see nothing of it.
+    #[error("the files could not be published: see the log")]
+    Unpublished,
     /// Nothing is heard any more, or never was.
     #[error("no stream of objects is left to mirror from: does the selection name any?")]
     Deaf,
@@ -79,6 +86,10 @@ pub(super) struct Mirror {
     phase: Phase,
     /// What was said of the files that stay as they are because nothing may be read.
     frozen_complaint: Complaint,
+    /// What was written and readers don't see yet, where files are published together.
+    unpublished: Unpublished,
+    /// What was said of the files since they could be published.
+    publish_complaint: Complaint,
     /// When the record is to be on the disk.
     sync_at: Option<Instant>,
     /// What was said of the record since it could be kept.
@@ -130,6 +141,8 @@ impl Mirror {
             contested: BTreeSet::new(),
             phase: Phase::Listing,
             frozen_complaint: Complaint::default(),
+            unpublished: Unpublished::new(settings.notify.quiet, settings.notify.latest),
+            publish_complaint: Complaint::default(),
             sync_at: None,
             record_complaint: Complaint::default(),
             prune_is_due: true,
@@ -146,6 +159,7 @@ impl Mirror {
         loop {
             let retry = OptionFuture::from(self.next_attempt().map(sleep_until));
             let sync = OptionFuture::from(self.sync_at.map(sleep_until));
+            let publish = OptionFuture::from(self.unpublished.due().filter(|_| self.is_synced()).map(sleep_until));
             tokio::select! {
                 event = events.recv() => match event {
                     Some((number, news)) => self.hear(number, news),
@@ -154,6 +168,8 @@ impl Mirror {
                 fetched = self.links.next() => self.fetched(fetched),
                 Some(()) = retry => self.read_late().await,
                 Some(()) = sync => self.sync_record(),
+                // The first sync is published with its end.
+                Some(()) = publish => self.publish_due(),
                 _ = look.tick(), if self.repair && self.is_synced() => self.look_at_files(),
             }
             self.advance();
@@ -171,6 +187,7 @@ impl Mirror {
         let unwritten = self.late.count() + self.links.count();
         match self.streams.forbidden_everywhere() {
             Some(advice) => Some(Err(MirrorError::Forbidden(advice))),
+            None if self.phase == Phase::Synced && self.publish_complaint.is_open() => Some(Err(MirrorError::Unpublished)),
             None if self.phase < Phase::Complete => None,
             None if unwritten > 0 => Some(Err(MirrorError::Incomplete(unwritten))),
             None => Some(Ok(())),
@@ -271,9 +288,9 @@ impl Mirror {
         if done.is_ok() {
             tracing::debug!(file = self.name(target), bytes = bytes.len(), "written");
             self.metrics.written();
-            self.changes.add(self.name(target));
+            self.changed(target);
         } else {
-            self.changes.settle();
+            self.unchanged();
         }
         self.tried(target, done);
     }
@@ -289,12 +306,57 @@ impl Mirror {
         if done.is_ok() {
             tracing::debug!(file = self.name(target), "removed");
             self.metrics.removed();
-            self.changes.add(self.name(target));
+            self.changed(target);
         } else {
-            self.changes.settle();
+            self.unchanged();
             self.prune_is_due = true;
         }
         self.tried(target, done);
+    }
+
+    /// A file has changed, which is told once readers see it.
+    fn changed(&mut self, target: &Target) {
+        let name = self.name(target);
+        if self.folder.has_unpublished() {
+            self.unpublished.add(name, Instant::now());
+        } else {
+            self.changes.add(name);
+        }
+    }
+
+    /// A file was to change, and didn't.
+    fn unchanged(&self) {
+        if self.unpublished.is_empty() {
+            self.changes.settle();
+        }
+    }
+
+    /// Lets readers see what was written since the last time. Returns whether they do.
+    fn publish(&mut self) -> bool {
+        match self.folder.publish() {
+            Ok(()) => {
+                self.publish_complaint.settle();
+                for name in self.unpublished.take() {
+                    self.changes.add(name);
+                }
+                true
+            }
+            Err(error) => {
+                if self.publish_complaint.is_new(&error) {
+                    tracing::error!(error = with_causes(&error), "what changed is not published yet; trying again");
+                }
+                self.unpublished.put_off(Instant::now() + RETRY_PAUSE);
+                false
+            }
+        }
+    }
+
+    fn publish_due(&mut self) {
+        if self.phase == Phase::Complete {
+            self.publish();
+        } else {
+            self.unpublished.put_off(Instant::now() + RETRY_PAUSE);
+        }
     }
 
     fn tried(&mut self, target: &Target, done: Result<(), FolderError>) {
@@ -380,6 +442,10 @@ impl Mirror {
             self.late.count() + self.links.count(),
         );
         self.metrics.forbidden(self.streams.forbidden_count());
+        // A new mode is nothing to tell, and has no name.
+        if self.unpublished.due().is_none() && self.folder.has_unpublished() {
+            self.unpublished.touch(Instant::now());
+        }
         if self.sync_at.is_none() && self.folder.has_unsynced_record() {
             self.sync_at = Some(Instant::now() + SYNC_DELAY);
         }
@@ -393,7 +459,7 @@ impl Mirror {
                 if self.record_complaint.is_new(&error) {
                     tracing::error!(error = with_causes(&error), "the record of our files can't be kept; trying again");
                 }
-                self.sync_at = Some(Instant::now() + RECORD_PAUSE);
+                self.sync_at = Some(Instant::now() + RETRY_PAUSE);
             }
         }
     }
@@ -479,7 +545,7 @@ impl Mirror {
             // The app would start with the contents of yesterday.
             Method::Watch | Method::Poll => self.late.were_all_read(),
         };
-        if self.phase == Phase::Synced && self.links.were_all_tried() && were_all_tried {
+        if self.phase == Phase::Synced && self.links.were_all_tried() && were_all_tried && self.publish() {
             self.phase = Phase::Complete;
             self.changes.release(self.initial_is_told);
             self.warn_of_unreadable_files();
@@ -492,6 +558,7 @@ impl Mirror {
             Phase::Complete if missing == 0 => self.files.open(),
             Phase::Complete => self.files.open_with(said),
             Phase::Synced if missing > 0 => self.files.close_with(said),
+            Phase::Synced if self.folder.has_unpublished() => self.files.close_with("they can't be published: see the log"),
             Phase::Synced | Phase::Listing => {}
         }
     }
@@ -501,7 +568,7 @@ impl Mirror {
         for (user, group) in &self.readers {
             let owned = self.folder.targets().into_iter().filter_map(|target| Some((self.folder.owner(&target)?, target)));
             let unreadable: Vec<Target> = owned
-                .filter(|((owner, owners, mode), _)| !can_read(*mode, (*owner, *owners), (*user, *group)))
+                .filter(|((owner, owners, mode), _)| !can_read(*mode, (*owner, *owners), *user, &[*group]))
                 .map(|(_, target)| target)
                 .collect();
             if let Some(first) = unreadable.first() {
@@ -522,35 +589,5 @@ impl Mirror {
 
     fn name(&self, target: &Target) -> String {
         self.claims.rules().record(target)
-    }
-}
-
-/// Whether a user with a group may read a file, by its mode, owner and group (inode(7)).
-fn can_read(mode: u32, (owner, owners): (u32, u32), (user, group): (u32, u32)) -> bool {
-    let bits = match () {
-        () if user == 0 => return true,
-        () if user == owner => 0o400,
-        () if group == owners => 0o040,
-        () => 0o004,
-    };
-    mode & bits != 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::can_read;
-
-    #[test]
-    fn a_file_is_read_by_its_owner_its_group_or_all_as_its_mode_says() {
-        for (mode, user, group, expected) in [
-            (0o440, 1000, 5, true),
-            (0o440, 7, 2000, true),
-            (0o440, 7, 5, false),
-            (0o644, 7, 5, true),
-            (0o044, 1000, 2000, false),
-            (0o000, 0, 0, true),
-        ] {
-            assert_eq!(can_read(mode, (1000, 2000), (user, group)), expected, "{mode:o} {user}:{group}");
-        }
     }
 }

@@ -1,9 +1,11 @@
 //! The file mirror: `ConfigMap`s and Secrets as files, for as long as the pod runs.
 //!
-//! `observe` hears what the API server tells, `plan` decides what belongs where, `folder` does it and keeps a `record` of what is ours, and
+//! `observe` hears what the API server tells, `plan` decides what belongs where, `folder` does it and keeps a `record` of what is ours, or publishes all files together
+//! as a `set`, and
 //! `notify` tells the app. `mirror` goes from one to the next.
 
 mod advice;
+mod disk;
 mod folder;
 mod late;
 mod links;
@@ -15,8 +17,10 @@ mod object;
 mod observe;
 pub mod plan;
 mod record;
+mod set;
 pub mod settings;
 mod streams;
+mod unpublished;
 mod web;
 
 use futures::future::join_all;

@@ -24,7 +24,7 @@ fn rules(folder: &TempDir) -> Rules {
 }
 
 fn options() -> Files {
-    Files { adopt: false, fsync: false, repair: true, readers: Vec::new() }
+    Files { adopt: false, fsync: false, publish: Publish::Each, repair: true, readers: Vec::new() }
 }
 
 fn open(folder: &TempDir) -> Folder {
@@ -188,6 +188,57 @@ fn a_folder_that_we_did_not_make_stays_when_its_last_file_of_ours_goes() {
     let mut folder = open(&place);
     folder.remove(&target("theirs/ours/a")).unwrap();
     assert!(place.path().join("theirs").exists() && !place.path().join("theirs/ours").exists());
+}
+
+/// The folders that bear the time.
+fn sets(place: &TempDir) -> usize {
+    let names = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("..outrigger-")).count()
+}
+
+#[test]
+fn together_nothing_is_seen_before_all_is_published_and_a_crash_leaves_what_was() {
+    let place = tempfile::tempdir().unwrap();
+    let open = || Folder::open(rules(&place), Files { publish: Publish::Together, ..options() }).unwrap();
+    let read = |path: &str| fs::read_to_string(place.path().join(path)).unwrap_or_default();
+    let mut folder = open();
+    folder.write(&target("a"), b"1", 0o644, None).unwrap();
+    folder.write(&target("sub/b"), b"1", 0o400, None).unwrap();
+    assert!(folder.has_unpublished() && read("a").is_empty() && read("..data/a").is_empty());
+    folder.publish().unwrap();
+    assert_eq!((read("a"), read("sub/b"), sets(&place)), ("1".to_owned(), "1".to_owned(), 1));
+
+    folder.write(&target("a"), b"2", 0o644, None).unwrap();
+    folder.set_mode(&target("sub/b"), 0o440).unwrap();
+    folder.write(&target("c"), b"2", 0o644, None).unwrap();
+    assert_eq!((read("a"), read("c"), sets(&place)), ("1".to_owned(), String::new(), 2));
+    assert_eq!(fs::metadata(place.path().join("sub/b")).unwrap().permissions().mode() & 0o777, 0o400, "not even its mode has changed");
+    drop(folder);
+    let mut folder = open();
+    assert!(!folder.has_unpublished() && folder.changed_by_others().is_empty());
+    assert_eq!((ours(&folder), sets(&place)), (vec!["a".to_owned(), "sub/b".to_owned()], 1));
+    assert_eq!(folder.present(&target("a")).unwrap().digest, digest(b"1"));
+
+    folder.remove(&target("sub/b")).unwrap();
+    assert_eq!(read("sub/b"), "1");
+    folder.publish().unwrap();
+    assert!(!place.path().join("sub").exists() && read("a") == "1" && sets(&place) == 1);
+}
+
+#[test]
+fn together_what_somebody_took_out_of_the_published_folder_is_missing_and_keeps_back_nothing_else() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = Folder::open(rules(&place), Files { publish: Publish::Together, ..options() }).unwrap();
+    for name in ["a", "b"] {
+        folder.write(&target(name), b"1", 0o644, None).unwrap();
+    }
+    folder.publish().unwrap();
+    fs::remove_file(place.path().join("..data/a")).unwrap();
+    folder.write(&target("b"), b"2", 0o644, None).unwrap();
+    folder.publish().unwrap();
+    assert_eq!(fs::read_to_string(place.path().join("b")).unwrap(), "2");
+    let missing: Vec<String> = folder.changed_by_others().into_iter().map(|target| target.path).collect();
+    assert_eq!(missing, ["a"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Kind, ObjectId, digest, hexadecimal};
+use crate::api::file_access::{CONFIG_MAP_MODE, SECRET_MODE};
 
 /// What names begin with that are ours alone: our records, and files that are being written.
 pub const RESERVED_PREFIX: &str = ".outrigger-";
@@ -81,8 +82,8 @@ impl Rules {
     #[must_use]
     pub fn mode(&self, kind: Kind) -> u32 {
         self.mode.unwrap_or(match kind {
-            Kind::ConfigMap => 0o644,
-            Kind::Secret => 0o440,
+            Kind::ConfigMap => CONFIG_MAP_MODE,
+            Kind::Secret => SECRET_MODE,
         })
     }
 

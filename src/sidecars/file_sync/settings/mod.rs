@@ -163,10 +163,21 @@ pub struct Files {
     pub adopt: bool,
     /// Whether a file is on the disk before it appears.
     pub fsync: bool,
+    /// What changes at once.
+    pub publish: Publish,
     /// Whether files that others changed are written again.
     pub repair: bool,
     /// User and group of those who read the files.
     pub readers: Vec<(u32, u32)>,
+}
+
+/// What changes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publish {
+    /// Each file.
+    Each,
+    /// All files of a batch.
+    Together,
 }
 
 /// How the API server is asked.
@@ -241,6 +252,7 @@ impl<'a> Given<'a> {
             files: Files {
                 adopt: self.read(&t::EXISTING_FILES, |text| word(text, &[("keep", false), ("adopt", true)]))?,
                 fsync: self.read(&t::FSYNC, boolean)?,
+                publish: self.publish()?,
                 repair: !self.read(&t::IGNORE_ALREADY_PROCESSED, boolean)?,
                 readers: self.read_if_set(&t::APP_USERS, readers)?.unwrap_or_default(),
             },
@@ -264,6 +276,15 @@ impl<'a> Given<'a> {
                 word(text, &[("text", LogFormat::Text), ("logfmt", LogFormat::Text), ("json", LogFormat::Json)])
             })?,
         })
+    }
+
+    fn publish(&self) -> Result<Publish, SettingsError> {
+        let publish = self.read(&t::PUBLISH, |text| word(text, &[("each", Publish::Each), ("together", Publish::Together)]))?;
+        if publish == Publish::Together && self.text(&t::ALLOWED_FOLDERS).is_some() {
+            let way_out = "files in several folders can't be published together: leave out ALLOWED_FOLDERS, or set PUBLISH=each".to_owned();
+            return Err(SettingsError::unusable(&t::PUBLISH, "together".to_owned(), way_out));
+        }
+        Ok(publish)
     }
 
     fn method(&self, text: &str) -> Read<Method> {

@@ -106,6 +106,8 @@ table! {
         "Whom the app runs as, so that files it can't read are warned about.";
     EXISTING_FILES: "keep, adopt" = "keep",
         "What becomes of a file that stands where one of ours belongs, and is not ours: it is left alone, or taken over.";
+    PUBLISH: "each, together" = "each",
+        "Whether each file changes by itself, or all of a batch at once, as in the kubelet's volumes: a reader who follows ..data sees all files of one batch.";
     FSYNC: "true, false" = "false",
         "Whether a file is on the disk before it appears. It costs milliseconds for each. The list of our files always is soon: one that is lost with the power is written again at the next start.";
     URL_KEYS: "fetch, ignore" = "fetch",
@@ -161,7 +163,7 @@ table! {
     REQ_CA_FILE: "a path",
         "File with further certificate authorities to trust at REQ_URL and .url keys, in PEM.";
     NOTIFY_QUIET: "seconds or a duration" = "200ms",
-        "How long nothing must change before a batch of changes is notified.";
+        "How long nothing must change before a batch of changes is notified; with PUBLISH=together, before it is published, too.";
     NOTIFY_LATEST: "seconds or a duration" = "2",
         "How long a batch waits at most while changes go on.";
     SCRIPT: "a path",

@@ -68,6 +68,7 @@ const CASES: &[Case] = &[
     ("DEFAULT_FILE_MODE", "0640", &[], |s| s.rules.mode == Some(0o640)),
     ("APP_USERS", "1000:1000, 7:8", &[], |s| s.files.readers == [(1000, 1000), (7, 8)]),
     ("EXISTING_FILES", "adopt", &[], |s| s.files.adopt),
+    ("PUBLISH", "together", &[], |s| s.files.publish == Publish::Together),
     ("FSYNC", "true", &[], |s| s.files.fsync),
     ("URL_KEYS", "ignore", &[], |s| !s.rules.fetch_links),
     ("POLL_INTERVAL", "30", &[], |s| s.pace.interval == Duration::from_secs(30)),
@@ -187,6 +188,10 @@ fn what_is_missing_or_unreadable_is_named_with_the_way_out() {
         (&[BASE[0], BASE[1], MAIL[1], MAIL[2], ("SMTP_URL", "smtp://mail"), ("SMTP_USERNAME", "jane")], &["not sent without TLS"]),
         (&[BASE[0], BASE[1], POOLER[0], ("PGBOUNCER_TLS_MODE", "verify-full")], &["PGBOUNCER_CA_FILE is not set", "PGBOUNCER_TLS_MODE"]),
         (&[BASE[0], BASE[1], POOLER[0], ("PGBOUNCER_TLS_MODE", "on")], &["PGBOUNCER_TLS_MODE is \"on\"", "verify-full"]),
+        (
+            &[BASE[0], BASE[1], ("PUBLISH", "together"), ("ALLOWED_FOLDERS", "/a")],
+            &["PUBLISH is \"together\"", "leave out ALLOWED_FOLDERS"],
+        ),
         (&[BASE[0], BASE[1], ("COMPAT", "grafana")], &["COMPAT is \"grafana\"", "gsidecar, kiwigrid"]),
     ] {
         let error = read_with(given).unwrap_err().to_string();
