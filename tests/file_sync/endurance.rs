@@ -233,3 +233,57 @@ async fn allow(cluster: &ControlPlane, namespace: &str, user: &str) {
     let binding = ["create", "rolebinding", "reader", "--role=reader", &format!("--user={user}"), "-n", namespace];
     drop(cluster.kubectl(&binding).await.success());
 }
+
+/// What etcd has forgotten, no API server can tell: one that still remembers it helps, one that was started since can't.
+#[tokio::test(flavor = "multi_thread")]
+async fn history_that_is_compacted_under_a_watch_costs_one_list_at_most_and_loses_nothing() {
+    const SIZE: usize = 100_000;
+    let cluster = ControlPlane::start().await;
+    let (site, proxy) = wired(&cluster, "compacted").await;
+    let contents = "x".repeat(SIZE);
+    for name in ["a", "b", "c"] {
+        site.put(name, &[(name, &contents)]).await;
+    }
+    site.put("gone", &[("gone", "1")]).await;
+    let kept = [("a", &*contents), ("b", &*contents), ("c", &*contents)];
+    let sidecar = site.ready(&PACE).await;
+    let first_list = proxy.carried();
+
+    // Under a watch that goes on.
+    cluster.compact().await;
+    site.put("new", &[("new", "1")]).await;
+    site.until_files(&[&kept[..], &[("gone", "1"), ("new", "1")]].concat()).await;
+
+    // While it is interrupted.
+    proxy.cut();
+    until_unreachable(&sidecar).await;
+    site.put("new", &[("new", "2")]).await;
+    cluster.compact().await;
+    proxy.mend();
+    site.until_files(&[&kept[..], &[("gone", "1"), ("new", "2")]].concat()).await;
+    assert_eq!(sidecar.metric("outrigger_file_sync_relists_total").await, 0, "{}", sidecar.log());
+    assert!(proxy.carried() < first_list + SIZE, "nothing was read again");
+
+    // While it is interrupted, and nobody remembers.
+    proxy.cut();
+    let failed = sidecar.metric("outrigger_file_sync_failed_requests_total").await;
+    until("the sidecar notices", async || match sidecar.metric("outrigger_file_sync_failed_requests_total").await {
+        count if count > failed => Ok(()),
+        count => Err(count.to_string()),
+    })
+    .await;
+    site.delete("gone").await;
+    for turn in 3..23 {
+        site.put("new", &[("new", &turn.to_string())]).await;
+    }
+    cluster.compact().await;
+    cluster.restart_api_server().await;
+    let carried = proxy.carried();
+    proxy.mend();
+    site.until_files(&[&kept[..], &[("new", "22")]].concat()).await;
+    assert_eq!(sidecar.metric("outrigger_file_sync_relists_total").await, 1, "{}", sidecar.log());
+    site.put("new", &[("new", "23")]).await;
+    site.until_files(&[&kept[..], &[("new", "23")]].concat()).await;
+    assert!(proxy.carried() < carried + 2 * 3 * SIZE, "the list was read once: {} bytes", proxy.carried() - carried);
+    assert_eq!(sidecar.metric("outrigger_file_sync_removed_total").await, 1);
+}

@@ -164,6 +164,27 @@ impl ControlPlane {
         crate::expect(self.api_server_is_ready().await, "cannot restart the API server");
     }
 
+    /// Takes from etcd all that is older than now, as happens every few minutes in a cluster.
+    ///
+    /// # Panics
+    /// When etcd refuses it.
+    pub async fn compact(&self) {
+        crate::expect(self.try_compact().await, "cannot compact etcd's history");
+    }
+
+    /// Over etcd's JSON gateway.
+    async fn try_compact(&self) -> Result<()> {
+        let now: serde_json::Value = self.ask_etcd("/v3/kv/range", &serde_json::json!({"key": "AA==", "count_only": true})).await?;
+        let revision = now.pointer("/header/revision").context("etcd does not tell its revision")?;
+        self.ask_etcd("/v3/kv/compaction", &serde_json::json!({"revision": revision, "physical": true})).await.map(drop)
+    }
+
+    async fn ask_etcd(&self, path: &str, question: &serde_json::Value) -> Result<serde_json::Value> {
+        let client = Client::try_from(Config::new(self.etcd_url().parse()?))?;
+        let request = http::Request::post(path).header("content-type", "application/json").body(serde_json::to_vec(question)?)?;
+        Ok(client.request(request).await?)
+    }
+
     /// A path for a file that ends with the control plane.
     #[must_use]
     pub fn path(&self, relative: &str) -> PathBuf {
