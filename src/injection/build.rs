@@ -232,11 +232,12 @@ impl<'a> Builder<'a> {
 
     /// The user the pod sets for all containers.
     pub(crate) fn pod_user(&self) -> Option<i64> {
-        self.spec.security_context.and_then(|context| context.run_as_user)
+        self.spec.security_context.as_ref().and_then(|context| context.run_as_user)
     }
 
-    fn pod_group(&self) -> Option<i64> {
-        self.spec.security_context.and_then(|context| context.run_as_group)
+    /// The group the pod sets for all containers.
+    pub(crate) fn pod_group(&self) -> Option<i64> {
+        self.spec.security_context.as_ref().and_then(|context| context.run_as_group)
     }
 
     fn image(&self, kind: SidecarKind) -> &'a str {

@@ -2,11 +2,15 @@
 //!
 //! It speaks to the API server with the pod's own ServiceAccount, through a token volume that no other container mounts.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
-use crate::api::annotations::{
-    FILE_SYNC_CONTAINERS, FILE_SYNC_FOLDER, FILE_SYNC_KINDS, FILE_SYNC_LABEL, FILE_SYNC_MODE, FILE_SYNC_NAMES, FILE_SYNC_NAMESPACES,
-    FILE_SYNC_NOTIFY_INITIAL, FILE_SYNC_NOTIFY_SECRET, FILE_SYNC_VOLUME, Key, SidecarKind,
+use crate::api::{
+    annotations::{
+        FILE_SYNC_CONTAINERS, FILE_SYNC_FILE_MODE, FILE_SYNC_FOLDER, FILE_SYNC_KINDS, FILE_SYNC_LABEL, FILE_SYNC_MODE, FILE_SYNC_NAMES,
+        FILE_SYNC_NAMESPACES, FILE_SYNC_NOTIFY_INITIAL, FILE_SYNC_NOTIFY_SECRET, FILE_SYNC_NOTIFY_URL, FILE_SYNC_USER_ID, FILE_SYNC_VOLUME,
+        Key, SidecarKind,
+    },
+    file_access::{CONFIG_MAP_MODE, SECRET_MODE, can_read},
 };
 
 use super::{
@@ -66,6 +70,73 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         borrowed_volumes: borrowed.map(|name| BorrowedVolume { name, key: FILE_SYNC_VOLUME.name, written: true }).into_iter().collect(),
         grants: containers.into_iter().filter_map(|container| grant(container, files, folder)).collect(),
     })
+}
+
+/// What the pod's author should know about what the sidecar will do.
+pub(crate) fn warnings(builder: &Builder<'_>) -> Vec<String> {
+    [unreadable(builder), told_too_early(builder)].into_iter().flatten().collect()
+}
+
+/// A warning for an app that can't read what will be written. Of one whose user its image decides nothing is known.
+fn unreadable(builder: &Builder<'_>) -> Option<String> {
+    let written = builder.annotations.written(&FILE_SYNC_FILE_MODE);
+    let mode = match written.and_then(|text| u32::from_str_radix(text, 8).ok()) {
+        Some(mode) => mode,
+        None if builder.annotations.text(&FILE_SYNC_KINDS) == Some("configmaps") => CONFIG_MAP_MODE,
+        None => SECRET_MODE,
+    };
+    let pod = builder.spec.security_context.as_ref();
+    let number = |id: i64| u32::try_from(id).ok();
+    let owner = number(sidecar_user(builder))?;
+    // Files belong to the group of their volume where it has one.
+    let volume = pod.and_then(|pod| pod.fs_group).and_then(number);
+    let owners = volume.or_else(|| builder.pod_group().and_then(number)).unwrap_or(owner);
+    let further = pod.map(|pod| pod.supplemental_groups.items()).unwrap_or_default();
+    let containers = chosen(builder.spec, builder.annotations, &FILE_SYNC_CONTAINERS, true).ok()?;
+    let (name, user) = containers.into_iter().find_map(|container| {
+        let own = container.security_context;
+        let user = own.and_then(|own| own.run_as_user).or_else(|| builder.pod_user()).and_then(number)?;
+        let group = own.and_then(|own| own.run_as_group).or_else(|| builder.pod_group());
+        let groups: Vec<u32> = group.into_iter().chain(further.iter().copied()).filter_map(number).chain(volume).collect();
+        (!can_read(mode, (owner, owners), user, &groups)).then_some((&*container.name, user))
+    })?;
+    Some(format!(
+        "container {name} runs as user {user} and can't read the files, which are user {owner}'s with mode {mode:04o}: set the pod's \
+         securityContext.fsGroup, set {} to {user:?}, or set {} to \"0444\"",
+        FILE_SYNC_USER_ID.name,
+        FILE_SYNC_FILE_MODE.name,
+        user = user.to_string(),
+    ))
+}
+
+/// The user the sidecar runs as, also where its container is the author's.
+fn sidecar_user(builder: &Builder<'_>) -> i64 {
+    let all = builder.spec.init_containers.items().iter().chain(builder.spec.containers.items());
+    let written =
+        all.filter(|container| &*container.name == KIND.container()).find_map(|container| container.security_context?.run_as_user);
+    written.unwrap_or_else(|| builder.user(KIND))
+}
+
+/// A warning for an app that would be called before it can start.
+fn told_too_early(builder: &Builder<'_>) -> Option<String> {
+    let url = builder.annotations.written(&FILE_SYNC_NOTIFY_URL)?;
+    let is_once = builder.annotations.text(&FILE_SYNC_MODE) == Some("once");
+    (is_once && is_loopback(url)).then(|| {
+        format!(
+            "{} is \"once\", so {} is called while no container of the pod has started yet, and not again: nobody hears it",
+            FILE_SYNC_MODE.name, FILE_SYNC_NOTIFY_URL.name
+        )
+    })
+}
+
+/// Whether an address leads to the pod itself.
+fn is_loopback(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(literal) => literal.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The denial for a setting the sidecar can't work without.
@@ -134,5 +205,21 @@ pub(crate) fn way_out(container: &str, volume: Option<&str>) -> String {
     match volume {
         Some(volume) => format!("{apart}, or let the files be written to that volume with {}: {volume:?}", FILE_SYNC_VOLUME.name),
         None => apart,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn addresses_of_the_pod_itself_are_known() {
+        for url in ["http://localhost:3000/reload", "http://LOCALHOST", "https://127.0.0.1/", "http://127.1.2.3:80?x", "http://[::1]:8080/"]
+        {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["http://app/localhost", "http://localhost.example.com", "http://10.0.0.1", "http://[fd00::1]/", "http://a.b:127"] {
+            assert!(!is_loopback(url), "{url}");
+        }
     }
 }

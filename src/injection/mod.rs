@@ -206,6 +206,9 @@ pub fn inject_pod(pod: &Pod<'_>, text: PodText<'_>, context: Context<'_>) -> Res
         Ok(rigs) => rigs,
         Err(denials) => return Ok(Decision { outcome: Outcome::Denied(denials), warnings }),
     };
+    if sidecars.contains(&SidecarKind::FileSync) {
+        warnings.extend(file_sync::warnings(&builder));
+    }
     let outcome = match plan::plan(text, pod, spec, rigs, context, record, earlier.is_some())? {
         Ok(patch) if patch.is_empty() => Outcome::Unchanged,
         Ok(patch) => Outcome::Injected { sidecars, patch },

@@ -96,7 +96,7 @@ pub struct Spec<'a> {
     pub os: Option<Named<'a>>,
     /// Users and groups for all containers.
     #[serde(default)]
-    pub security_context: Option<SecurityContext>,
+    pub security_context: Option<PodSecurityContext>,
 }
 
 /// A volume: its name, and whether it is of a kind that nobody can write to.
@@ -208,7 +208,25 @@ pub struct Mount<'a> {
     pub sub_path: Option<Text<'a>>,
 }
 
-/// Users and groups a pod or container asks for.
+/// Users and groups a pod asks for.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSecurityContext {
+    /// The user.
+    #[serde(default)]
+    pub run_as_user: Option<i64>,
+    /// The group.
+    #[serde(default)]
+    pub run_as_group: Option<i64>,
+    /// The group of the pod's volumes, of which every container is a member.
+    #[serde(default)]
+    pub fs_group: Option<i64>,
+    /// Further groups of which every container is a member.
+    #[serde(default)]
+    pub supplemental_groups: Slot<Vec<i64>>,
+}
+
+/// Users and groups a container asks for.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecurityContext {

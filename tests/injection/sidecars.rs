@@ -206,6 +206,54 @@ fn file_sync_mounts_notify_credentials_as_files_of_an_optional_secret() {
     assert_eq!(volume["secret"], json!({"secretName": "reload-user", "optional": true}));
 }
 
+/// Whether the author is warned of an app that can't read what will be written: pod, app, kinds and mode.
+#[test]
+fn file_sync_warns_of_files_that_the_app_can_not_read() {
+    let (user, none) = (|user: i64| json!({"runAsUser": user}), json!({}));
+    let table = [
+        ("of an image's user nothing is known", &none, &none, "secrets", "", false),
+        ("the sidecar runs as the pod's user", &user(2000), &none, "secrets", "", false),
+        ("the app runs as another", &none, &user(2000), "secrets", "", true),
+        ("over the pod's user", &user(3000), &user(2000), "both", "", true),
+        ("all may read the files of ConfigMaps", &none, &user(2000), "configmaps", "", false),
+        ("unless the mode says otherwise", &none, &user(2000), "configmaps", "0400", true),
+        ("a mode for all", &none, &user(2000), "secrets", "0444", false),
+        ("root reads all", &none, &user(0), "secrets", "", false),
+        ("the pod's fsGroup", &json!({"fsGroup": 7}), &user(2000), "secrets", "", false),
+        ("which a mode for the owner leaves out", &json!({"fsGroup": 7}), &user(2000), "secrets", "0400", true),
+        ("the pod's group", &json!({"runAsGroup": 7}), &user(2000), "secrets", "", false),
+        ("a container's own group", &json!({"runAsGroup": 7}), &json!({"runAsUser": 2000, "runAsGroup": 8}), "secrets", "", true),
+        ("the sidecar's group", &none, &json!({"runAsUser": 2000, "runAsGroup": 1000}), "secrets", "", false),
+        ("a further group", &json!({"supplementalGroups": [1000]}), &user(2000), "secrets", "", false),
+    ];
+    for (case, of_pod, of_app, kinds, mode, expected) in table {
+        let mut annotations = [&FILE_SYNC[..], &[("file-sync.outrigger.dev/kinds", kinds)]].concat();
+        annotations.extend((!mode.is_empty()).then_some(("file-sync.outrigger.dev/file-mode", mode)));
+        let mut pod = pod(&annotations);
+        pod["spec"]["securityContext"] = of_pod.clone();
+        pod["spec"]["containers"][0]["securityContext"] = of_app.clone();
+        let warnings = decide(&pod, None).warnings;
+        assert_eq!(warnings.len(), usize::from(expected), "{case}: {warnings:?}");
+        for part in ["container app runs as user 2000", "fsGroup", "file-sync.outrigger.dev/file-mode to \"0444\""] {
+            assert!(warnings.iter().all(|warning| warning.contains(part)), "{case}: {warnings:?}");
+        }
+        let again = decide(&injected(&pod), None).warnings;
+        assert_eq!(again, warnings, "{case}: the same is said of the pod that has its sidecar");
+    }
+}
+
+#[test]
+fn file_sync_warns_of_an_app_that_would_be_called_before_it_starts() {
+    let warned = |mode: &str, url: &str| {
+        let more = [("file-sync.outrigger.dev/mode", mode), ("file-sync.outrigger.dev/notify-url", url)];
+        decide(&pod(&[&FILE_SYNC[..], &more].concat()), None).warnings
+    };
+    let warnings = warned("once", "http://localhost:8080/reload");
+    assert!(warnings.len() == 1 && warnings[0].contains("file-sync.outrigger.dev/notify-url is called while"), "{warnings:?}");
+    assert!(warned("watch", "http://localhost:8080/reload").is_empty(), "it is called again");
+    assert!(warned("once", "http://reloader.tools/").is_empty());
+}
+
 // ---- Guacamole ----
 
 #[test]
