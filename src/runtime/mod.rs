@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod complaint;
 mod conversation;
 pub mod lease;
+pub mod orphans;
 pub mod own_thread;
 pub mod patience;
 pub mod pulse;

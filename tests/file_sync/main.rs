@@ -6,6 +6,7 @@ mod app;
 mod contents;
 mod crashes;
 mod endurance;
+mod first_process;
 mod killed;
 mod mail;
 mod mirror;

@@ -32,7 +32,7 @@ pub use folder::FolderError;
 pub use mirror::MirrorError;
 pub use notify::ScriptError;
 
-use crate::runtime::{pulse::Pulses, readiness::Readiness};
+use crate::runtime::{orphans::Orphans, pulse::Pulses, readiness::Readiness};
 use folder::Folder;
 use metrics::Metrics;
 use mirror::Mirror;
@@ -62,6 +62,7 @@ pub struct FileSync {
     method: Method,
     mirror: Mirror,
     notifier: Notifier,
+    orphans: Orphans,
     streams: Vec<Stream>,
     client: Client,
     events: mpsc::Receiver<observe::Event>,
@@ -97,9 +98,10 @@ impl FileSync {
             metrics: metrics.clone(),
         };
         let streams = scopes.iter().enumerate().map(stream).collect();
-        let notifier = Notifier::new(settings.notify.clone(), &settings.web, changes.clone(), metrics.clone());
+        let orphans = Orphans::default();
+        let notifier = Notifier::new(settings.notify.clone(), &settings.web, changes.clone(), &orphans, metrics.clone());
         let mirror = Mirror::new(settings, client.clone(), scopes, folder, changes, metrics, readiness);
-        Ok(Self { method: settings.method, mirror, notifier, streams, client, events })
+        Ok(Self { method: settings.method, mirror, notifier, orphans, streams, client, events })
     }
 
     /// Mirrors until this is dropped; in mode once, until that is done.
@@ -107,7 +109,7 @@ impl FileSync {
     /// # Errors
     /// In mode once, files are missing.
     pub async fn run(self) -> Result<(), FileSyncError> {
-        let Self { method, mirror, notifier, streams, client, events } = self;
+        let Self { method, mirror, notifier, orphans, streams, client, events } = self;
         let streams = join_all(streams.into_iter().map(|stream| stream.run(client.clone())));
         let mirror = mirror.run(events);
         if method == Method::Once {
@@ -122,6 +124,7 @@ impl FileSync {
             mirrored = mirror => mirrored?,
             _ = streams => return Err(MirrorError::Deaf.into()),
             () = notifier.run() => {}
+            () = orphans.reap() => {}
         }
         Ok(())
     }

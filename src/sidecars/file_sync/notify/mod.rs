@@ -26,6 +26,7 @@ use crate::{
     runtime::{
         backoff::Backoff,
         complaint::{Complaint, with_causes},
+        orphans::Orphans,
     },
 };
 
@@ -104,7 +105,7 @@ pub(super) fn check(notify: &Notify) -> Result<(), ScriptError> {
 /// A way to tell.
 #[derive(Debug)]
 enum Channel {
-    Script(Script),
+    Script(Script, Orphans),
     PgBouncer(PgBouncer, Duration),
     Call(call::Caller),
     Mail(Mail, Duration),
@@ -113,7 +114,7 @@ enum Channel {
 impl Channel {
     async fn tell(&mut self, batch: &Batch) -> Result<(), NotifyError> {
         match self {
-            Self::Script(script) => Ok(script::run(script, batch).await?),
+            Self::Script(script, orphans) => Ok(script::run(script, batch, orphans).await?),
             Self::PgBouncer(pgbouncer, timeout) => reload::reload(pgbouncer, *timeout).await,
             Self::Call(caller) => caller.call(batch).await,
             Self::Mail(mail, timeout) => mail::send(mail, *timeout, batch).await,
@@ -142,8 +143,8 @@ pub(super) struct Notifier {
 impl Notifier {
     /// One that tells of these changes.
     #[must_use]
-    pub(super) fn new(notify: Notify, web: &Web, changes: Changes, metrics: Metrics) -> Self {
-        let script = notify.script.clone().map(Channel::Script);
+    pub(super) fn new(notify: Notify, web: &Web, changes: Changes, orphans: &Orphans, metrics: Metrics) -> Self {
+        let script = notify.script.clone().map(|script| Channel::Script(script, orphans.clone()));
         // Whoever is called then may sign in as a new user.
         let pgbouncer = notify.pgbouncer.clone().map(|pgbouncer| Channel::PgBouncer(pgbouncer, web.timeout));
         let call = notify.call.clone().map(|call| Channel::Call(call::Caller::new(call, web.clone())));

@@ -15,7 +15,10 @@ use tokio::{
 };
 
 use super::Batch;
-use crate::sidecars::file_sync::settings::{Script, TABLE};
+use crate::{
+    runtime::orphans::Orphans,
+    sidecars::file_sync::settings::{Script, TABLE},
+};
 
 /// As much of a program as says what runs it.
 const LONGEST_FIRST_LINE: u64 = 256;
@@ -134,13 +137,14 @@ impl Drop for Group {
 ///
 /// # Errors
 /// It can't be run, fails, or takes too long.
-pub(super) async fn run(script: &Script, batch: &Batch) -> Result<(), ScriptError> {
+pub(super) async fn run(script: &Script, batch: &Batch, orphans: &Orphans) -> Result<(), ScriptError> {
     let path = PathBuf::from(&script.path);
     check(&path)?;
     let mut command = command(&path);
     command.env("CHANGED_FILES", batch.files.join("\n")).env("CHANGED_COUNT", batch.count.to_string()).env("FOLDER", &batch.folder);
     // A group of its own, so that what it has started ends with it.
     command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
+    let _own_child = orphans.own_child().await;
     let mut child = command.spawn().map_err(|source| ScriptError::Start { path: path.clone(), source })?;
     let mut group = Group::of(&child);
     let ended = timeout(script.timeout, child.wait()).await;
@@ -194,10 +198,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let batch = Batch { files: vec!["a".to_owned(), "b".to_owned()], count: 2, folder: folder.path().display().to_string() };
         let script = program(folder.path(), 0o755, "#!/bin/sh\necho \"$CHANGED_COUNT $CHANGED_FILES\" > \"$FOLDER/told\"\n");
-        run(&script, &batch).await.unwrap();
+        run(&script, &batch, &Orphans::default()).await.unwrap();
         assert_eq!(fs::read_to_string(folder.path().join("told")).unwrap(), "2 a\nb\n");
         let script = program(folder.path(), 0o755, "#!/bin/sh\nexit 3\n");
-        assert!(run(&script, &batch).await.unwrap_err().to_string().contains("exit status: 3"));
+        assert!(run(&script, &batch, &Orphans::default()).await.unwrap_err().to_string().contains("exit status: 3"));
     }
 
     #[test]
@@ -213,7 +217,7 @@ mod tests {
         let mut script = program(folder.path(), 0o755, "#!/bin/sh\nsleep 600 &\necho $! > \"$FOLDER/started\"\nwait\n");
         script.timeout = Duration::from_secs(3);
         let batch = Batch { folder: folder.path().display().to_string(), ..Batch::default() };
-        let error = run(&script, &batch).await.unwrap_err();
+        let error = run(&script, &batch, &Orphans::default()).await.unwrap_err();
         assert!(matches!(error, ScriptError::Overdue { .. }), "{error}");
         let started = fs::read_to_string(folder.path().join("started")).unwrap();
         let end = Instant::now() + Duration::from_secs(60);
