@@ -6,7 +6,10 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri, header::LOCATION},
+    http::{
+        HeaderMap, Method, StatusCode, Uri,
+        header::{ETAG, IF_NONE_MATCH, LOCATION},
+    },
     response::{IntoResponse, Response},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
@@ -110,8 +113,18 @@ impl Drop for App {
 
 async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let body = String::from_utf8(body.to_vec()).unwrap();
+    let known = headers.get(IF_NONE_MATCH).cloned();
     shared.calls.lock().unwrap().push(Call { method, path: uri.path().to_owned(), headers, body });
     let (status, body) = shared.answer.lock().unwrap().clone();
+    let version = format!("\"{body}\"");
+    if status == StatusCode::OK && known.is_some_and(|known| known.as_bytes() == version.as_bytes()) {
+        return StatusCode::NOT_MODIFIED.into_response();
+    }
     // What a redirection says is where to.
-    if status.is_redirection() { (status, [(LOCATION, body)]).into_response() } else { (status, body).into_response() }
+    if status.is_redirection() {
+        (status, [(LOCATION, body)]).into_response()
+    } else {
+        // Its own text is the version's name, where that fits into a line.
+        (status, [(ETAG, version.replace('\n', " "))], body).into_response()
+    }
 }

@@ -189,3 +189,30 @@ async fn a_file_that_the_app_cannot_read_is_warned_about_at_start() {
     assert_eq!(fs::metadata(site.path().join("key")).unwrap().permissions().mode() & 0o777, 0o444, "the mode alone was changed");
     assert_eq!(sidecar.metric("outrigger_file_sync_written_total").await, 0);
 }
+
+#[tokio::test]
+async fn an_address_is_asked_again_from_time_to_time_on_request() {
+    let site = Site::new(ControlPlane::shared().await, "refreshed").await;
+    let web = App::start().await;
+    web.answer(200, "old");
+    site.put("a", &[("page.url", &web.url("/page"))]).await;
+    let sidecar = site.ready(&[("URL_REFRESH", "100ms"), ("POLL_INTERVAL", "1s")]).await;
+    let calls = web.until_calls(4).await;
+    assert!(!calls[0].headers.contains_key("if-none-match"));
+    assert!(calls[1..].iter().all(|call| call.headers["if-none-match"] == "\"old\""), "only what has changed is sent: {calls:?}");
+    assert_eq!(sidecar.metric("outrigger_file_sync_written_total").await, 1);
+
+    web.answer(200, "new");
+    site.until_files(&[("page", "new")]).await;
+    web.answer(500, "bad");
+    sidecar.until_log("what was there stays").await;
+    assert_eq!(site.files()["page"], "new");
+    assert!(!sidecar.until_status("/readyz", 200).await.contains("missing"), "the file is there");
+    web.answer(200, "newest");
+    site.until_files(&[("page", "newest")]).await;
+    // What the server holds is not what the file holds any more.
+    fs::write(site.path().join("page"), "theirs").unwrap();
+    site.until_files(&[("page", "newest")]).await;
+    site.put("a", &[("page", "value")]).await;
+    site.until_files(&[("page", "value")]).await;
+}

@@ -159,6 +159,8 @@ fn file_sync_variables() {
         ("LOG_LEVEL", "log-level", "debug", "debug"),
         ("DEFAULT_FILE_MODE", "file-mode", "0640", "0640"),
         ("PUBLISH", "publish", "together", "together"),
+        ("URL_REFRESH", "url-refresh", "5m", "300"),
+        ("URL_REFRESH", "url-refresh", "0", "0"),
         ("POLL_INTERVAL", "interval", "1m30s", "90"),
         ("HEALTH_PORT", "health-port", "9000", "9000"),
     ];

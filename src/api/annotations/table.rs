@@ -96,6 +96,8 @@ table! {
         "Mode of the files, in octal; without it, 0644 for ConfigMaps and 0440 for Secrets.";
     FILE_SYNC_PUBLISH: "file-sync.outrigger.dev/publish", ValueKind::Word(&["each", "together"]), default Some("each"), variable Some("PUBLISH"),
         "Whether each file changes by itself, or all of a batch at once, as in the kubelet's volumes.";
+    FILE_SYNC_URL_REFRESH: "file-sync.outrigger.dev/url-refresh", ValueKind::Duration, default Some("0"), variable Some("URL_REFRESH"),
+        "How often the address in a .url key is asked whether its contents have changed; 0 is never.";
     FILE_SYNC_NOTIFY_URL: "file-sync.outrigger.dev/notify-url", ValueKind::Url, default None, variable Some("REQ_URL"),
         "Address that is called after files changed.";
     FILE_SYNC_NOTIFY_METHOD: "file-sync.outrigger.dev/notify-method", ValueKind::Word(&["GET", "POST"]), default Some("GET"), variable Some("REQ_METHOD"),

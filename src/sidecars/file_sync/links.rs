@@ -1,4 +1,5 @@
 //! The addresses in `.url` keys: fetched beside everything else, again and again until they answer. What is there stays until then.
+//! On request they are asked again from time to time, whether their contents have changed.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,9 +16,9 @@ use tokio::{
 use super::{
     plan::{Digest, Target},
     settings::Web,
-    web::{self, WebError},
+    web::{self, Answer, Version, WebError},
 };
-use crate::runtime::backoff::Backoff;
+use crate::runtime::backoff::{Backoff, jittered};
 
 /// Addresses fetched at once.
 const AT_ONCE: usize = 4;
@@ -26,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How long the first sync waits for addresses that have not been asked yet.
 const FIRST_SYNC_LIMIT: Duration = Duration::from_secs(60);
 
-/// The addresses that are wanted and not fetched yet.
+/// The addresses that are wanted.
 pub(super) struct Links {
     web: Web,
     client: Option<reqwest::Client>,
@@ -41,9 +42,21 @@ struct Wanted {
     link: Digest,
     address: String,
     backoff: Backoff,
-    was_tried: bool,
+    progress: Progress,
+    /// Of what the file holds.
+    version: Version,
     /// Ends what is under way for it.
     abort: AbortHandle,
+}
+
+/// How far an address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    NotAsked,
+    /// It has not answered yet.
+    Failing,
+    /// The file holds what it answered.
+    Fetched,
 }
 
 impl Drop for Wanted {
@@ -60,7 +73,7 @@ pub(super) struct Fetched {
     /// The digest of the address.
     pub link: Digest,
     /// What it holds.
-    pub body: Result<Vec<u8>, WebError>,
+    pub answer: Result<Answer, WebError>,
 }
 
 impl Links {
@@ -71,34 +84,37 @@ impl Links {
         Self { web, client: None, wanted: BTreeMap::new(), running, begun: None, room }
     }
 
-    /// A file is to hold what an address does.
+    /// A file is to hold what an address does. It does not yet, whatever it held before.
     pub(super) fn want(&mut self, target: &Target, link: Digest, address: String) {
-        if self.wanted.get(target).is_some_and(|wanted| wanted.link == link) {
+        if self.wanted.get(target).is_some_and(|wanted| wanted.link == link && wanted.progress != Progress::Fetched) {
             return;
         }
         let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         self.begun.get_or_insert_with(Instant::now);
         let (abort, _) = AbortHandle::new_pair();
-        self.wanted.insert(target.clone(), Wanted { link, address, backoff, was_tried: false, abort });
+        let (progress, version) = (Progress::NotAsked, Version::default());
+        self.wanted.insert(target.clone(), Wanted { link, address, backoff, progress, version, abort });
         self.fetch(target, Duration::ZERO);
     }
 
-    /// A file is to hold something else, or nothing. What is under way for it ends.
-    pub(super) fn forget(&mut self, target: &Target) {
-        self.wanted.remove(target);
+    /// A file is to hold what this address does, something else, or nothing. What is under way for another address ends.
+    pub(super) fn forget_others(&mut self, target: &Target, link: Option<Digest>) {
+        if self.wanted.get(target).is_some_and(|wanted| Some(wanted.link) != link) {
+            self.wanted.remove(target);
+        }
     }
 
     /// Whether each address was asked at least once, or that takes too long.
     #[must_use]
     pub(super) fn were_all_tried(&self) -> bool {
         let is_overdue = self.begun.is_some_and(|begun| begun.elapsed() >= FIRST_SYNC_LIMIT);
-        is_overdue || self.wanted.values().all(|wanted| wanted.was_tried)
+        is_overdue || self.wanted.values().all(|wanted| wanted.progress != Progress::NotAsked)
     }
 
     /// How many files wait.
     #[must_use]
     pub(super) fn count(&self) -> usize {
-        self.wanted.len()
+        self.wanted.values().filter(|wanted| wanted.progress != Progress::Fetched).count()
     }
 
     /// The next answer to what is still wanted. Waits for ever if nothing is. An address that failed is asked again.
@@ -110,12 +126,22 @@ impl Links {
             // One that is no longer wanted was ended.
             let Some(Ok(fetched)) = self.running.next().await else { continue };
             let Some(wanted) = self.wanted.get_mut(&fetched.target).filter(|wanted| wanted.link == fetched.link) else { continue };
-            wanted.was_tried = true;
-            if fetched.body.is_ok() {
-                self.wanted.remove(&fetched.target);
+            let pause = if let Ok(answer) = &fetched.answer {
+                if let Answer::Contents(_, version) = answer {
+                    wanted.version = version.clone();
+                }
+                wanted.progress = Progress::Fetched;
+                wanted.backoff.reset();
+                self.web.refresh.map(jittered)
             } else {
-                let pause = wanted.backoff.pause();
-                self.fetch(&fetched.target, pause);
+                if wanted.progress == Progress::NotAsked {
+                    wanted.progress = Progress::Failing;
+                }
+                Some(wanted.backoff.pause())
+            };
+            match pause {
+                Some(pause) => self.fetch(&fetched.target, pause),
+                None => drop(self.wanted.remove(&fetched.target)),
             }
             return fetched;
         }
@@ -124,6 +150,7 @@ impl Links {
     fn fetch(&mut self, target: &Target, pause: Duration) {
         let Some(wanted) = self.wanted.get_mut(target) else { return };
         let (target, link, address, room) = (target.clone(), wanted.link, wanted.address.clone(), self.room.clone());
+        let known = wanted.version.clone();
         let client = match &self.client {
             Some(client) => Ok(client.clone()),
             None => web::client(&self.web, true).map(|client| self.client.insert(client).clone()),
@@ -132,11 +159,11 @@ impl Links {
             sleep(pause).await;
             // The semaphore is never closed.
             let _room = room.acquire().await;
-            let body = match client {
-                Ok(client) => web::fetch(&client, &address).await,
+            let answer = match client {
+                Ok(client) => web::fetch(&client, &address, known).await,
                 Err(error) => Err(error),
             };
-            Fetched { target, link, body }
+            Fetched { target, link, answer }
         };
         let (abort, registration) = AbortHandle::new_pair();
         wanted.abort = abort;
@@ -155,7 +182,7 @@ mod tests {
         // It takes connections and never answers.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/", silent.local_addr().unwrap());
-        let web = Web { timeout: Duration::from_secs(600), skip_tls_verify: false, ca_file: None };
+        let web = Web { timeout: Duration::from_secs(600), skip_tls_verify: false, ca_file: None, refresh: None };
         let mut links = Links::new(web);
         let target = |path: &str| Target { root: 0, path: path.to_owned() };
         for number in 0..20 {
@@ -163,9 +190,9 @@ mod tests {
         }
         links.want(&target("refused"), [1; 32], "no address".to_owned());
         let fetched = tokio::time::timeout(Duration::from_secs(60), links.next()).await.unwrap();
-        assert!(fetched.target == target("refused") && fetched.body.is_err());
+        assert!(fetched.target == target("refused") && fetched.answer.is_err());
         assert!(!links.were_all_tried());
-        links.forget(&target("flipped"));
+        links.forget_others(&target("flipped"), None);
         assert!(links.were_all_tried());
     }
 }

@@ -29,6 +29,7 @@ use super::{
     settings::{Method, Settings},
     streams::Streams,
     unpublished::Unpublished,
+    web::Answer,
 };
 use crate::{
     api::file_access::can_read,
@@ -254,9 +255,7 @@ impl Mirror {
             let wanted = self.claims.winner(&target);
             let next = step(wanted.map(|(_, wanted)| wanted), self.folder.present(&target));
             let contents = wanted.and_then(|(claim, _)| at_hand.filter(|(id, _)| **id == claim.id)?.1.get(&claim.key));
-            if next != Step::Fetch {
-                self.links.forget(&target);
-            }
+            self.links.forget_others(&target, wanted.and_then(|(_, wanted)| wanted.source.link()));
             match (next, wanted, contents) {
                 (Step::Keep, ..) => self.done(&target),
                 (Step::Remove, ..) => unwanted.push(target),
@@ -397,15 +396,18 @@ impl Mirror {
     }
 
     fn fetched(&mut self, fetched: Fetched) {
-        let Fetched { target, link, body } = fetched;
+        let Fetched { target, link, answer } = fetched;
         let wanted = self.claims.winner(&target).map(|(_, wanted)| wanted);
         let Some(wanted) = wanted.filter(|wanted| wanted.source == Source::Link(link)) else { return };
-        match body {
-            Ok(bytes) if self.folder.present(&target).is_some_and(|present| present.digest == digest(&bytes)) => {
+        match answer {
+            Ok(Answer::Unchanged) if self.folder.present(&target).is_some_and(|present| present.link == Some(link)) => self.done(&target),
+            // Somebody changed the file, which is about to be fetched anew.
+            Ok(Answer::Unchanged) => {}
+            Ok(Answer::Contents(bytes, _)) if self.folder.present(&target).is_some_and(|present| present.digest == digest(&bytes)) => {
                 self.folder.confirm_link(&target, link);
                 self.settle(BTreeSet::from([target]), None);
             }
-            Ok(bytes) => self.write(&target, &bytes, wanted.mode, Some(link)),
+            Ok(Answer::Contents(bytes, _)) => self.write(&target, &bytes, wanted.mode, Some(link)),
             Err(error) => {
                 self.metrics.failed_download();
                 self.complain(

@@ -2,7 +2,11 @@
 
 use std::{fs, time::Duration};
 
-use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
+use reqwest::{
+    Certificate, Client, RequestBuilder, Response, StatusCode, Url,
+    header::{ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED},
+    redirect,
+};
 
 use super::settings::Web;
 
@@ -81,16 +85,51 @@ pub(super) fn client(web: &Web, follow_redirects: bool) -> Result<Client, WebErr
 }
 
 /// The answer to a request, if it is a good one.
-pub(super) async fn answer(request: reqwest::RequestBuilder, url: &Url) -> Result<Response, WebError> {
+pub(super) async fn answer(request: RequestBuilder, url: &Url) -> Result<Response, WebError> {
     let response = request.send().await.map_err(|source| WebError::Silent { host: host(url), source: source.without_url() })?;
     let status = response.status();
     if status.is_success() { Ok(response) } else { Err(WebError::Refused { host: host(url), status }) }
 }
 
+/// Which version of its contents an address gave, in the words of its server (RFC 9110, 8.8).
+#[derive(Debug, Clone, Default)]
+pub(super) struct Version {
+    etag: Option<HeaderValue>,
+    modified: Option<HeaderValue>,
+}
+
+impl Version {
+    fn of(headers: &HeaderMap) -> Self {
+        Self { etag: headers.get(ETAG).cloned(), modified: headers.get(LAST_MODIFIED).cloned() }
+    }
+
+    /// Asks for contents only if they are of another version.
+    fn unless(self, request: RequestBuilder) -> RequestBuilder {
+        let conditions = [(IF_NONE_MATCH, self.etag), (IF_MODIFIED_SINCE, self.modified)];
+        conditions.into_iter().fold(request, |request, (name, value)| match value {
+            Some(value) => request.header(name, value),
+            None => request,
+        })
+    }
+}
+
 /// What an address holds.
-pub(super) async fn fetch(client: &Client, address: &str) -> Result<Vec<u8>, WebError> {
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// These contents.
+    Contents(Vec<u8>, Version),
+    /// The contents of the version that was named.
+    Unchanged,
+}
+
+/// Asks an address for its contents, unless they are of a version that is known.
+pub(super) async fn fetch(client: &Client, address: &str, known: Version) -> Result<Answer, WebError> {
     let url = Url::parse(address.trim()).ok().filter(|url| ["http", "https"].contains(&url.scheme())).ok_or(WebError::Address)?;
-    let mut response = answer(client.get(url.clone()), &url).await?;
+    let mut response = match answer(known.unless(client.get(url.clone())), &url).await {
+        Err(WebError::Refused { status: StatusCode::NOT_MODIFIED, .. }) => return Ok(Answer::Unchanged),
+        answered => answered?,
+    };
+    let version = Version::of(response.headers());
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|source| WebError::Silent { host: host(&url), source: source.without_url() })? {
         body.extend_from_slice(&chunk);
@@ -98,7 +137,7 @@ pub(super) async fn fetch(client: &Client, address: &str) -> Result<Vec<u8>, Web
             return Err(WebError::TooLong { host: host(&url) });
         }
     }
-    Ok(body)
+    Ok(Answer::Contents(body, version))
 }
 
 fn host(url: &Url) -> String {

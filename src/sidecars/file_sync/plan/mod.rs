@@ -97,6 +97,17 @@ pub enum Source {
     Link(Digest),
 }
 
+impl Source {
+    /// The address, if it is made from one.
+    #[must_use]
+    pub const fn link(self) -> Option<Digest> {
+        match self {
+            Self::Link(link) => Some(link),
+            Self::Value(_) => None,
+        }
+    }
+}
+
 /// Whose claim it is. The order decides who has a place that several claim.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {

@@ -208,6 +208,8 @@ pub struct Web {
     pub skip_tls_verify: bool,
     /// Further certificate authorities.
     pub ca_file: Option<String>,
+    /// After which the address of a `.url` key is asked again.
+    pub refresh: Option<Duration>,
 }
 
 /// Reads all settings. `set` is what a row was set to, if it was.
@@ -269,6 +271,7 @@ impl<'a> Given<'a> {
                 timeout: self.read(&t::REQ_TIMEOUT, some_time)?,
                 skip_tls_verify: self.read(&t::REQ_SKIP_TLS_VERIFY, boolean)?,
                 ca_file: self.text(&t::REQ_CA_FILE),
+                refresh: Some(self.read(&t::URL_REFRESH, time)?).filter(|refresh| !refresh.is_zero()),
             },
             health: SocketAddr::new(host, port),
             log_level: self.read(&t::LOG_LEVEL, |text| word(text, &LOG_LEVELS))?.to_owned(),

@@ -112,6 +112,8 @@ table! {
         "Whether a file is on the disk before it appears. It costs milliseconds for each. The list of our files always is soon: one that is lost with the power is written again at the next start.";
     URL_KEYS: "fetch, ignore" = "fetch",
         "Whether the value of a key x.url is an address whose contents become the file x, or mirrored like any other.";
+    URL_REFRESH: "seconds or a duration" = "0",
+        "How often the address of a .url key is asked whether its contents have changed; with 0, only when the key changes and at the start.";
 
     POLL_INTERVAL also "SLEEP_TIME": "seconds or a duration" = "60",
         "Time between looks of METHOD=poll; otherwise between looks at the files, which are repaired if somebody changed them.";

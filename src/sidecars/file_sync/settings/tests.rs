@@ -71,6 +71,8 @@ const CASES: &[Case] = &[
     ("PUBLISH", "together", &[], |s| s.files.publish == Publish::Together),
     ("FSYNC", "true", &[], |s| s.files.fsync),
     ("URL_KEYS", "ignore", &[], |s| !s.rules.fetch_links),
+    ("URL_REFRESH", "0", &[], |s| s.web.refresh.is_none()),
+    ("URL_REFRESH", "5m", &[], |s| s.web.refresh == Some(Duration::from_secs(300))),
     ("POLL_INTERVAL", "30", &[], |s| s.pace.interval == Duration::from_secs(30)),
     ("IGNORE_ALREADY_PROCESSED", "true", &[], |s| !s.files.repair),
     ("LIST_PAGE_SIZE", "5", &[], |s| s.pace.page_size == 5),
