@@ -61,7 +61,7 @@ async fn main() {
     idle.sort();
     bench.write(count, "changed");
     let one_change = bench.pass(1).await;
-    let memory = bench.memory();
+    let [memory_of_first_load, memory] = [&bench.empty_database, &bench.database].map(|database| bench.memory(database));
 
     println!("{count} connections with {} parameters and {USERS} grants each", FURTHER_PARAMETERS.len() + 2);
     for (what, value) in [
@@ -70,7 +70,8 @@ async fn main() {
         ("pass with nothing to do, median", format!("{:.1?}", idle[IDLE_PASSES / 2])),
         ("written to the log by such a pass", format!("{} bytes", idle_bytes / IDLE_PASSES as u64)),
         ("pass with one change", format!("{one_change:.1?}")),
-        ("memory of the process between passes", memory),
+        ("memory of the process after a first load", memory_of_first_load),
+        ("memory of the process that found all alike", memory),
     ] {
         println!("{what:<45}{value}");
     }
@@ -80,6 +81,7 @@ struct Bench {
     server: Postgres,
     database: String,
     other_database: String,
+    empty_database: String,
     folder: TempDir,
     provisioner: Provisioner,
     count: usize,
@@ -92,7 +94,7 @@ impl Bench {
         server.query_as_owner("postgres", "ALTER SYSTEM SET fsync = on");
         server.query_as_owner("postgres", "SELECT pg_reload_conf()");
         let schema = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/guacamole/schema.sql")).unwrap();
-        let [database, other_database] = ["ours", "other"].map(|name| {
+        let [database, other_database, empty_database] = ["ours", "other", "empty"].map(|name| {
             let database = server.database(name);
             server.query(&database, &schema);
             database
@@ -121,7 +123,7 @@ impl Bench {
             create_users: true,
         };
         let provisioner = Provisioner::new(settings, &mut telemetry::registry());
-        let bench = Self { server, database, other_database, folder, provisioner, count };
+        let bench = Self { server, database, other_database, empty_database, folder, provisioner, count };
         bench.write(count, "first");
         bench
     }
@@ -175,15 +177,15 @@ impl Bench {
         self.server.query_as_owner(&self.database, "CHECKPOINT");
     }
 
-    /// Memory of the real program when it has done its first pass: its own, and with what it shares.
-    fn memory(&self) -> String {
+    /// Memory of the real program when it has done its first pass in a database: its own, with what it shares, and the most it was.
+    fn memory(&self, database: &str) -> String {
         let port = free_port().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_outrigger"))
             .args(["guacamole-provisioner", "--connections-dir"])
             .arg(self.folder.path().join("connections"))
             .arg("--db-host")
             .arg(self.server.socket_folder())
-            .args(["--db-port", &self.server.port().to_string(), "--db-name", &self.database, "--db-user", &self.database])
+            .args(["--db-port", &self.server.port().to_string(), "--db-name", database, "--db-user", database])
             .arg("--db-password-file")
             .arg(self.folder.path().join("password"))
             .args(["--health-port", &port.to_string(), "--interval", "1h"])

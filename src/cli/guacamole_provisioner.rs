@@ -235,9 +235,16 @@ impl GuacamoleProvisioner {
         let provisioner = Provisioner::new(self.settings(), &mut telemetry::registry());
         let mut signals = Signals::listen().context("signals can't be listened to")?;
         let work = async { if self.plan { provisioner.look().await } else { provisioner.pass().await } };
-        let report = tokio::select! {
-            done = work => done.inspect_err(|_| say_findings(&provisioner.findings_of_files(), console))?,
+        let done = tokio::select! {
+            done = work => done,
             () = signals.next() => bail!("interrupted; what was under way is undone by the database"),
+        };
+        let report = match done {
+            Ok(report) => report,
+            Err(error) => {
+                say_findings(&provisioner.findings_beside(&error).await, console);
+                return Err(error.into());
+            }
         };
         say(&report, console);
         if let Some(plan) = &report.plan {

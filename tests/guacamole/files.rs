@@ -145,6 +145,33 @@ async fn two_connections_of_one_file_swap_their_names() {
 }
 
 #[tokio::test]
+async fn parameters_that_another_connection_has_already_are_written_all_the_same() {
+    let world = World::new().await;
+    let host = |name: &str, host: &str| ssh(name, "").replace("hostname: host", &format!("hostname: {host}"));
+    world.file("a.yaml", &host("a", "one"));
+    world.file("b.yaml", &host("b", "two"));
+    world.pass();
+    world.file("a.yaml", &host("a", "two"));
+    world.file("b.yaml", &host("b", "one"));
+    world.file("c.yaml", &host("c", "one"));
+    world.pass();
+    assert_eq!(world.listed(), ["a ssh hostname=two port=22", "b ssh hostname=one port=22", "c ssh hostname=one port=22"]);
+}
+
+#[tokio::test]
+async fn names_and_values_of_all_scripts_are_found_again() {
+    let world = World::new().await;
+    world.file("a.yaml", "name: Büro\nprotocol: ssh\nparameters: {hostname: hôte, 'ключ': '値🔑', a: '1:b2:c', port: 22}\n");
+    world.pass();
+    let rows = "SELECT xmin, ctid, * FROM guacamole_connection_parameter ORDER BY parameter_name";
+    let before = world.sql(rows);
+    let plan = world.plan(&[]);
+    assert_eq!((plan.code, plan.printed.as_str()), (Some(0), ""), "{}", plan.said);
+    world.pass();
+    assert_eq!(world.sql(rows), before);
+}
+
+#[tokio::test]
 async fn provisioner_g9_parameters_that_no_file_has_any_more_go() {
     let world = World::new().await;
     world.file("a.yaml", &ssh("a", ""));

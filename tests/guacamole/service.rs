@@ -53,6 +53,13 @@ impl Service {
         });
     }
 
+    /// How many passes the database has answered.
+    fn passes(&self) -> u64 {
+        let (_, metrics) = self.get("/metrics").unwrap_or_default();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("outrigger_guacamole_passes_total{outcome=\"success\"} "));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.log.path()).unwrap()
     }
@@ -283,14 +290,7 @@ async fn edits_of_others_are_put_right_also_when_nothing_happened_for_long() {
     let world = World::new().await;
     world.file("a.yaml", &ssh("a", "group: Lab\nusers: [alice]"));
     let service = Service::start(&world, &["--interval", "1s"]);
-    let passes = |count: u64| {
-        world.until("some passes are over", || {
-            let (_, metrics) = service.get("/metrics").unwrap_or_default();
-            let line = metrics.lines().find_map(|line| line.strip_prefix("outrigger_guacamole_passes_total{outcome=\"success\"} "));
-            line.is_some_and(|value| value.parse::<u64>().unwrap() >= count)
-        });
-    };
-    passes(4);
+    world.until("some passes are over", || service.passes() >= 4);
     let state = || {
         (
             world.listed(),
@@ -308,6 +308,24 @@ async fn edits_of_others_are_put_right_also_when_nothing_happened_for_long() {
     ] {
         world.sql(edit);
         world.until(edit, || state() == before && world.sql("SELECT count(max_connections) FROM guacamole_connection") == "0");
+    }
+}
+
+#[tokio::test]
+async fn edits_of_others_are_found_also_when_files_change_at_the_same_time() {
+    let world = World::new().await;
+    world.file("a.yaml", &ssh("a", "users: [alice]"));
+    let service = Service::start(&world, &NEVER);
+    service.until_ready(&world, 200, "connections: ok");
+    for round in 0..3 {
+        // A file that is written anew as it was: there is nothing to do, and what was read is remembered.
+        let before = service.passes();
+        world.file("a.yaml", &ssh("a", "users: [alice]"));
+        world.until("a pass is over", || service.passes() > before);
+        world.sql("DELETE FROM guacamole_connection_permission; UPDATE guacamole_connection_parameter SET parameter_value = 'x' WHERE parameter_name = 'hostname'");
+        world.file("b.yaml", &ssh(&format!("b{round}"), ""));
+        let expected = ["a ssh hostname=host port=22".to_owned(), format!("b{round} ssh hostname=host port=22")];
+        world.until("both are right", || world.listed() == expected && world.granted() == ["alice a READ"]);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Writes a plan: all of it by one statement a table, in one transaction. What the database refuses is found by halving, with a savepoint
-//! before each try, and reported; the rest is written.
+//! Writes a plan: some hundred changes at a time, by one statement a table, and all in one transaction. What the database refuses is found by
+//! halving, with a savepoint before each try, and reported; the rest is written.
 
 use std::ops::Range;
 
@@ -45,7 +45,8 @@ pub(crate) async fn apply<'p, 'a>(
     let mut numbers = reserve_numbers(client, plan).await?;
     let mut applied = Applied::default();
     // The next range to try is the last one.
-    let mut untried = Vec::from_iter([Range { start: 0, end: plan.changes.len() }]);
+    let mut untried = pieces(&plan.changes);
+    untried.reverse();
     while let Some(range) = untried.pop() {
         let changes = plan.changes.get(range.clone()).unwrap_or_default();
         match try_to_write(client, changes, &numbers, owner, most_rows).await {
@@ -69,12 +70,31 @@ pub(crate) async fn apply<'p, 'a>(
     Ok(applied)
 }
 
-/// How many of some changes are the first half, if they can be divided. Connections that change places are written together.
+/// How many changes are turned into rows at a time, which takes memory.
+const MOST_CHANGES: usize = 500;
+
+/// Changes in pieces that are not too large.
+fn pieces(changes: &[Change<'_>]) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    while start < changes.len() {
+        let end = (start + MOST_CHANGES..changes.len()).find(|end| can_be_parted(changes, *end)).unwrap_or(changes.len());
+        pieces.push(start..end);
+        start = end;
+    }
+    pieces
+}
+
+/// How many of some changes are the first half, if they can be divided.
 fn divide(changes: &[Change<'_>]) -> Option<usize> {
-    let vacates = |index: usize| matches!(changes.get(index), Some(Change::Connection(change)) if change.vacates);
-    let is_between = |middle: &usize| !(vacates(middle - 1) && vacates(*middle));
     let half = changes.len() / 2;
-    (1..=half).rev().chain(half + 1..changes.len()).find(is_between).filter(|_| changes.len() > 1)
+    (1..=half).rev().chain(half + 1..changes.len()).find(|middle| can_be_parted(changes, *middle)).filter(|_| changes.len() > 1)
+}
+
+/// Whether changes can be written in two pieces with this one the first of the second. Connections that change places are written together.
+fn can_be_parted(changes: &[Change<'_>], middle: usize) -> bool {
+    let vacates = |index: usize| matches!(changes.get(index), Some(Change::Connection(change)) if change.vacates);
+    !(vacates(middle - 1) && vacates(middle))
 }
 
 /// Writes some changes, or none of them.
@@ -121,7 +141,9 @@ async fn reserve_numbers(client: &Client, plan: &Plan<'_>) -> Result<Numbers, Fa
             return Ok(Vec::new());
         }
         let count = i32::try_from(count).unwrap_or(i32::MAX);
-        let statement = "SELECT nextval(pg_get_serial_sequence($1, $2)::regclass)::int4 FROM generate_series(1, $3)";
+        // OFFSET keeps the sequence from being looked up for each number.
+        let statement = "SELECT nextval(sequence)::int4
+                         FROM (SELECT pg_get_serial_sequence($1, $2)::regclass AS sequence OFFSET 0) found, generate_series(1, $3)";
         let rows = client.query_typed(statement, &[(&table, Type::TEXT), (&column, Type::TEXT), (&count, Type::INT4)]).await?;
         rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>().map_err(Failure::from)
     };

@@ -6,9 +6,11 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::{
-    document::{self, COLUMN_ATTRIBUTES, Connection, Document, Group, PASSWORD_FILE, Password, User},
+    document::{self, COLUMN_ATTRIBUTES, Connection, Document, Group, PASSWORD_FILE, Password, Reading, User},
     folder,
-    model::{ConnectionColumns, Finding, GranteeKind, Grants, GroupSettings, Parameters, Parent},
+    model::{ConnectionColumns, Finding, GranteeKind, Grants, GroupSettings, Parent},
+    packed::Parameters,
+    yaml::Piece,
 };
 
 pub use super::yaml::Value;
@@ -25,14 +27,14 @@ pub struct Converted {
 /// Converts the files of a folder, as the provisioner would read it.
 #[must_use]
 pub fn folder(path: &Path) -> Converted {
-    let desired = folder::read_connections(path);
+    let desired = folder::read_connections(path, Reading::whole());
     converted(&desired.connections, desired.groups.values(), desired.users.values(), desired.findings)
 }
 
 /// Converts a list of connections in YAML or JSON. `name` is for messages.
 #[must_use]
 pub fn text(name: &str, text: &str) -> Converted {
-    let Document { connections, groups, users, findings } = document::read(name, text);
+    let Document { connections, groups, users, findings } = Reading::whole().file(name, text);
     converted(&connections, &groups, &users, findings)
 }
 
@@ -52,7 +54,7 @@ pub fn csv(name: &str, text: &str) -> Result<Converted, CsvError> {
     for record in reader.records() {
         rows.push(row(headers.iter().zip(&record?)));
     }
-    let Document { connections, findings, .. } = document::read_values(name, vec![Value::List(rows)]);
+    let Document { connections, findings, .. } = Reading::whole().pieces(name, rows.into_iter().map(Piece::Item));
     Ok(converted(&connections, [], [], findings))
 }
 
@@ -148,7 +150,7 @@ fn entry(connection: &Connection, id: &str) -> Value {
         Parent::Identifier(number) => fields.text("parentIdentifier", &number.to_string()),
     }
     fields.text("protocol", &connection.protocol);
-    fields.map("parameters", parameters(&connection.parameters));
+    fields.map("parameters", connection.parameters.as_ref().map(parameters).unwrap_or_default());
     let others = connection.attributes.iter().map(|(name, value)| (name.clone(), value.clone()));
     fields.map("attributes", columns(&connection.columns).into_iter().chain(others).collect());
     fields.grants(&connection.grants);
@@ -178,7 +180,7 @@ fn id(connection: &Connection) -> String {
 }
 
 fn parameters(parameters: &Parameters) -> Vec<(String, String)> {
-    parameters.iter().map(|(name, value)| (name.to_string(), value.expose_secret().to_owned())).collect()
+    parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 fn columns(columns: &ConnectionColumns) -> Vec<(String, String)> {
@@ -267,7 +269,7 @@ mod tests {
         }
         let Converted { file, findings } = super::folder(folder.path());
         assert_eq!(findings, []);
-        let again = document::read_values("again", vec![file]);
+        let again = Reading::whole().pieces("again", [Piece::Document(file)]);
         assert_eq!(again.findings, []);
         let keys: Vec<_> = again.connections.iter().map(|connection| connection.origin.key.to_string()).collect();
         assert_eq!(keys, ["one", "two/a.yaml", "two/b.yaml"]);
@@ -287,12 +289,12 @@ mod tests {
         assert_eq!(findings, []);
         let Value::Map(members) = file else { panic!("a mapping") };
         let Value::List(items) = &members[0].1 else { panic!("a list") };
-        let again = document::read_values("again", vec![Value::List(items.clone())]);
+        let again = Reading::whole().pieces("again", items.iter().cloned().map(Piece::Item));
         let [one, two] = again.connections.as_slice() else { panic!("two connections") };
         assert_eq!((one.name.as_str(), one.columns.max_connections, one.grants.len()), ("One, two", Some(3), 2));
         assert_eq!(one.grants.iter().map(|(grantee, _)| grantee.name.to_string()).collect::<Vec<_>>(), ["a", "b;c"]);
-        assert_eq!(one.parameters.iter().map(|(name, _)| name.as_ref()).collect::<Vec<_>>(), ["hostname", "port", "username"]);
-        assert_eq!((two.parameters.len(), two.attributes.len()), (2, 0));
+        assert_eq!(one.parameters.as_ref().unwrap().iter().map(|(name, _)| name).collect::<Vec<_>>(), ["hostname", "port", "username"]);
+        assert_eq!((two.parameters.as_ref().unwrap().iter().count(), two.attributes.len()), (2, 0));
         assert!(csv("t.csv", "a,b\n1\n").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! What all files together want, with what contradicts itself taken out.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -60,23 +60,27 @@ impl Desired {
 
     /// Takes out connections that stand for a second time where another one stands, or come with its identity.
     pub(crate) fn settle(&mut self) {
-        let mut places: HashMap<(Parent, String), Origin> = HashMap::new();
-        let mut origins = BTreeSet::new();
-        for connection in std::mem::take(&mut self.connections) {
-            let place = (connection.parent.clone(), connection.name.clone());
+        let connections = std::mem::take(&mut self.connections);
+        let mut places: HashMap<(&Parent, &str), &Origin> = HashMap::with_capacity(connections.len());
+        let mut origins: HashSet<&Origin> = HashSet::with_capacity(connections.len());
+        let mut is_refused = vec![false; connections.len()];
+        for (connection, is_refused) in connections.iter().zip(&mut is_refused) {
+            let place = (&connection.parent, connection.name.as_str());
             let message = if let Some(first) = places.get(&place) {
                 self.outdone.insert(connection.origin.clone());
                 format!("{first} has a connection of this name in the same group: rename one of the two")
-            } else if !origins.insert(connection.origin.clone()) {
+            } else if !origins.insert(&connection.origin) {
                 format!("the file has the id {:?} twice: give each connection one of its own", connection.origin.key)
             } else {
-                places.insert(place, connection.origin.clone());
-                self.connections.push(connection);
+                places.insert(place, &connection.origin);
                 continue;
             };
-            let (file, finding) = (connection.origin.file.clone(), Finding::error(connection.subject(), message));
-            self.refuse(&file, finding);
+            *is_refused = true;
+            self.refuse(&connection.origin.file, Finding::error(connection.subject(), message));
         }
+        self.connections = connections;
+        let mut is_refused = is_refused.into_iter();
+        self.connections.retain(|_| !is_refused.next().unwrap_or_default());
     }
 
     /// Whether what comes from here may be wanted, although no entry that could be read says so.
@@ -98,9 +102,9 @@ impl Desired {
 impl Desired {
     /// What these files want, by their names and texts.
     pub(crate) fn of_files(files: &[(&str, &str)]) -> Self {
-        let mut desired = Self::default();
+        let (mut desired, mut reading) = (Self::default(), super::document::Reading::whole());
         for (file, text) in files {
-            desired.add(file, super::document::read(file, text));
+            desired.add(file, reading.file(file, text));
         }
         desired.settle();
         desired

@@ -3,16 +3,22 @@
 //! A document is a connection, a list of connections (as Guacamole's own import takes it), or a mapping with `connections`,
 //! `connectionGroups` and `users`. A file may have several documents.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use secrecy::SecretString;
 
 use crate::api::nearest::nearest;
 
 use super::{
-    model::{ConnectionColumns, Finding, Grantee, GranteeKind, Grants, GroupPath, GroupSettings, Origin, Parameters, Parent, Permission},
+    model::{ConnectionColumns, Finding, Grantee, GranteeKind, Grants, GroupPath, GroupSettings, Origin, Parent, Permission, Shared},
+    packed::Parameters,
     parameters,
-    yaml::{self, Value},
+    yaml::{self, Piece, Value},
 };
 
 /// Most characters of a name (varchar(128) in Guacamole's schema).
@@ -37,8 +43,9 @@ pub(crate) struct Connection {
     pub(crate) origin: Origin,
     pub(crate) name: String,
     pub(crate) parent: Parent,
-    pub(crate) protocol: String,
-    pub(crate) parameters: Parameters,
+    pub(crate) protocol: Arc<str>,
+    /// None if the database has them already: whoever read the file knew that, and they were not kept.
+    pub(crate) parameters: Option<Parameters>,
     pub(crate) columns: ConnectionColumns,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) grants: Grants,
@@ -96,22 +103,46 @@ pub(crate) fn subject(file: &str, kind: &str, name: &str) -> String {
     format!("{file}: {kind} {name:?}")
 }
 
-/// Reads a file. What can't be used is a finding; the rest stands.
-pub(crate) fn read(file: &str, text: &str) -> Document {
-    match yaml::read(text) {
-        Ok(values) => read_values(file, values),
-        Err(error) => Document { findings: vec![Finding::error(file, error)], ..Document::default() },
-    }
+/// The field with the list of connections.
+const CONNECTIONS: &str = "connections";
+
+/// What the reading of many files shares.
+pub(crate) struct Reading<'k> {
+    /// Whether the parameters of a connection are kept. Most are in the database already.
+    is_kept: &'k (dyn Fn(&Origin, &Parameters) -> bool + Sync),
+    texts: Shared<Arc<str>>,
+    paths: Shared<GroupPath>,
+    grants: Shared<Grants>,
 }
 
-/// Reads the documents of a file.
-pub(crate) fn read_values(file: &str, values: Vec<Value>) -> Document {
-    let mut reader = Reader { file: file.into(), document: Document::default() };
-    let is_only_one = matches!(values.as_slice(), [Value::Map(_)]);
-    for value in values {
-        reader.document(value, is_only_one);
+impl<'k> Reading<'k> {
+    pub(crate) fn new(is_kept: &'k (dyn Fn(&Origin, &Parameters) -> bool + Sync)) -> Self {
+        Self { is_kept, texts: Shared::default(), paths: Shared::default(), grants: Shared::default() }
     }
-    reader.document
+
+    /// Keeps everything.
+    pub(crate) fn whole() -> Self {
+        Self::new(&|_, _| true)
+    }
+
+    /// Reads a file. What can't be used is a finding; the rest stands.
+    pub(crate) fn file(&mut self, file: &str, text: &str) -> Document {
+        let mut reader = Reader::new(file, self);
+        for piece in yaml::pieces(text, CONNECTIONS) {
+            match piece {
+                Ok(piece) => reader.piece(piece),
+                Err(error) => return Document { findings: vec![Finding::error(file, error)], ..Document::default() },
+            }
+        }
+        reader.finish()
+    }
+
+    /// Reads what comes from elsewhere. `file` is for messages.
+    pub(crate) fn pieces(&mut self, file: &str, pieces: impl IntoIterator<Item = Piece>) -> Document {
+        let mut reader = Reader::new(file, self);
+        pieces.into_iter().for_each(|piece| reader.piece(piece));
+        reader.finish()
+    }
 }
 
 /// Why an entry can't be used. It shows no value.
@@ -125,38 +156,66 @@ impl Problem {
 }
 
 /// Gathers the entries of one file.
-struct Reader {
+struct Reader<'r, 'k> {
     file: Arc<str>,
+    reading: &'r mut Reading<'k>,
     document: Document,
+    /// The first document, until it is known whether it is the only one.
+    first: Option<Value>,
+    has_begun: bool,
 }
 
-impl Reader {
+impl<'r, 'k> Reader<'r, 'k> {
+    fn new(file: &str, reading: &'r mut Reading<'k>) -> Self {
+        Self { file: file.into(), reading, document: Document::default(), first: None, has_begun: false }
+    }
+
+    fn piece(&mut self, piece: Piece) {
+        if let Some(first) = self.first.take() {
+            self.document(first, false);
+        }
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        match piece {
+            Piece::Item(item) => self.connection(item, false),
+            Piece::Document(document) if is_first => self.first = Some(document),
+            Piece::Document(document) => self.document(document, false),
+        }
+    }
+
+    fn finish(mut self) -> Document {
+        if let Some(only) = self.first.take() {
+            self.document(only, true);
+        }
+        self.document
+    }
+
     fn document(&mut self, value: Value, is_only_one: bool) {
         match value {
             Value::List(items) => self.connections(items),
             Value::Map(members) if members.iter().any(|(name, _)| name == "name" || name == "protocol") => {
                 self.connection(Value::Map(members), is_only_one);
             }
-            Value::Map(members) => {
-                let mut fields = Fields::new(members);
-                let sections = [fields.list("connections"), fields.list("connectionGroups"), fields.list("users")];
-                let unknown = fields.finish();
-                for problem in sections.iter().filter_map(|section| section.as_ref().err()).chain(unknown.as_ref().err()) {
-                    self.document.findings.push(Finding::error(&self.file, &problem.0));
-                }
-                let [connections, groups, users] = sections.map(Result::unwrap_or_default);
-                self.connections(connections);
-                for group in groups {
-                    self.group(group);
-                }
-                for user in users {
-                    self.user(user);
-                }
-            }
+            Value::Map(members) => self.sections(Fields::new(members)),
             other => {
                 let message = format!("{} is no connection: write a mapping with name and protocol, or a list of them", other.type_name());
                 self.document.findings.push(Finding::error(&self.file, message));
             }
+        }
+    }
+
+    fn sections(&mut self, mut fields: Fields) {
+        let sections = [fields.list(CONNECTIONS), fields.list("connectionGroups"), fields.list("users")];
+        let unknown = fields.finish();
+        for problem in sections.iter().filter_map(|section| section.as_ref().err()).chain(unknown.as_ref().err()) {
+            self.document.findings.push(Finding::error(&self.file, &problem.0));
+        }
+        let [connections, groups, users] = sections.map(Result::unwrap_or_default);
+        self.connections(connections);
+        for group in groups {
+            self.group(group);
+        }
+        for user in users {
+            self.user(user);
         }
     }
 
@@ -167,8 +226,7 @@ impl Reader {
     }
 
     fn connection(&mut self, value: Value, is_only_one: bool) {
-        let name = shown_name(&value, "name");
-        let subject = subject(&self.file, "connection", &name);
+        let subject = subject(&self.file, "connection", &shown_name(&value, "name"));
         match self.read_connection(value, is_only_one, &subject) {
             Ok(connection) => self.document.connections.push(connection),
             Err(problem) => self.document.findings.push(Finding::error(subject, problem.0)),
@@ -178,17 +236,17 @@ impl Reader {
     fn read_connection(&mut self, value: Value, is_only_one: bool, subject: &str) -> Result<Connection, Problem> {
         let mut fields = Fields::of(value)?;
         let name = fields.name("name")?;
-        let protocol = fields.required("protocol", LONGEST_PROTOCOL)?;
-        let parent = fields.parent()?;
+        let protocol = self.reading.texts.share(fields.required("protocol", LONGEST_PROTOCOL)?.into());
+        let parent = self.parent(&mut fields)?;
         let id = fields.text("id", LONGEST_NAME)?;
         let parameters = self.parameters(&protocol, fields.map("parameters")?, subject)?;
         let (columns, attributes) = self.attributes(fields.map("attributes")?, subject)?;
-        let grants = fields.grants()?;
+        let grants = self.grants(&mut fields)?;
         let profiles = fields.list("sharingProfiles")?.into_iter().map(|profile| self.profile(&protocol, profile, subject));
         let profiles = profiles.collect::<Result<_, _>>()?;
         fields.finish()?;
 
-        let given: Vec<&str> = parameters.iter().map(|(name, _)| &**name).collect();
+        let given: Vec<&str> = parameters.iter().map(|(name, _)| name).collect();
         let warnings = parameters::check_protocol(&protocol, &given);
         self.document.findings.extend(warnings.into_iter().map(|warning| Finding::warning(subject, warning)));
         let key = match (id, &parent) {
@@ -198,11 +256,28 @@ impl Reader {
             (None, Parent::Identifier(group)) => format!("{group}/{name}"),
         };
         let origin = Origin { file: self.file.clone(), key: key.into() };
+        let parameters = (self.reading.is_kept)(&origin, &parameters).then_some(parameters);
         Ok(Connection { origin, name, parent, protocol, parameters, columns, attributes, grants, profiles })
     }
 
+    fn parent(&mut self, fields: &mut Fields) -> Result<Parent, Problem> {
+        Ok(match fields.parent()? {
+            Parent::Path(path) => Parent::Path(self.reading.paths.share(path)),
+            identifier @ Parent::Identifier(_) => identifier,
+        })
+    }
+
+    fn grants(&mut self, fields: &mut Fields) -> Result<Grants, Problem> {
+        let grants = fields.grants()?.into_iter().map(|(grantee, permission)| {
+            let name = self.reading.texts.share(grantee.name);
+            (Grantee { name, ..grantee }, permission)
+        });
+        let grants = grants.collect();
+        Ok(self.reading.grants.share(grants))
+    }
+
     fn parameters(&mut self, protocol: &str, members: Vec<(String, Value)>, subject: &str) -> Result<Parameters, Problem> {
-        let mut parameters = Parameters::new();
+        let mut parameters = Vec::with_capacity(members.len());
         for (name, value) in members {
             let what = format!("the parameter {name}");
             within(&what, &name, LONGEST_NAME)?;
@@ -211,10 +286,9 @@ impl Reader {
             let (value, warning) = parameters::check(protocol, &name, value);
             within(&what, &value, LONGEST_VALUE)?;
             self.document.findings.extend(warning.map(|warning| Finding::warning(subject, warning)));
-            parameters.push((parameters::interned(protocol, name), SecretString::from(value)));
+            parameters.push((name, SecretString::from(value)));
         }
-        parameters.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(parameters)
+        Ok(Parameters::pack(parameters))
     }
 
     fn attributes(
@@ -256,19 +330,47 @@ impl Reader {
         let mut fields = Fields::of(value)?;
         let name = fields.name("name")?;
         let parameters = self.parameters(protocol, fields.map("parameters")?, subject)?;
-        let grants = fields.grants()?;
+        let grants = self.grants(&mut fields)?;
         fields.finish()?;
         Ok(Profile { name, parameters, grants })
     }
 
     fn group(&mut self, value: Value) {
         let name = shown_name(&value, "group");
-        match read_group(self.file.clone(), value) {
+        match self.read_group(value) {
             Ok(group) => self.document.groups.push(group),
             Err(problem) => {
                 self.document.findings.push(Finding::error(subject(&self.file, "connection group", &name), problem.0));
             }
         }
+    }
+
+    fn read_group(&mut self, value: Value) -> Result<Group, Problem> {
+        let mut fields = Fields::of(value)?;
+        let path = path(&fields.required("group", LONGEST_VALUE)?)?;
+        if path.name().is_none() {
+            return Err(Problem::new("the root is no group that can be set up: name one in it"));
+        }
+        let mut settings = GroupSettings::default();
+        match fields.text("type", LONGEST_NAME)?.map(|text| text.to_ascii_uppercase()).as_deref() {
+            None => {}
+            Some("ORGANIZATIONAL") => settings.is_balancing = Some(false),
+            Some("BALANCING") => settings.is_balancing = Some(true),
+            Some(_) => return Err(Problem::new("type must be ORGANIZATIONAL or BALANCING")),
+        }
+        for (name, value) in fields.map("attributes")? {
+            let what = format!("the attribute {name}");
+            let Some(value) = scalar(&what, value, LONGEST_VALUE)?.filter(|value| !value.is_empty()) else { continue };
+            match name.as_str() {
+                "max-connections" => settings.max_connections = Some(number(&what, &value)?),
+                "max-connections-per-user" => settings.max_connections_per_user = Some(number(&what, &value)?),
+                "enable-session-affinity" => settings.session_affinity = Some(boolean(&what, &value)?),
+                _ => return Err(Problem::new(format!("a connection group has no {what}"))),
+            }
+        }
+        let grants = self.grants(&mut fields)?;
+        fields.finish()?;
+        Ok(Group { file: self.file.clone(), path, settings, grants })
     }
 
     fn user(&mut self, value: Value) {
@@ -283,34 +385,6 @@ impl Reader {
 /// The attributes that are columns of a connection.
 pub(crate) const COLUMN_ATTRIBUTES: [&str; 7] =
     ["max-connections", "max-connections-per-user", "weight", "failover-only", "guacd-hostname", "guacd-port", "guacd-encryption"];
-
-fn read_group(file: Arc<str>, value: Value) -> Result<Group, Problem> {
-    let mut fields = Fields::of(value)?;
-    let path = path(&fields.required("group", LONGEST_VALUE)?)?;
-    if path.name().is_none() {
-        return Err(Problem::new("the root is no group that can be set up: name one in it"));
-    }
-    let mut settings = GroupSettings::default();
-    match fields.text("type", LONGEST_NAME)?.map(|text| text.to_ascii_uppercase()).as_deref() {
-        None => {}
-        Some("ORGANIZATIONAL") => settings.is_balancing = Some(false),
-        Some("BALANCING") => settings.is_balancing = Some(true),
-        Some(_) => return Err(Problem::new("type must be ORGANIZATIONAL or BALANCING")),
-    }
-    for (name, value) in fields.map("attributes")? {
-        let what = format!("the attribute {name}");
-        let Some(value) = scalar(&what, value, LONGEST_VALUE)?.filter(|value| !value.is_empty()) else { continue };
-        match name.as_str() {
-            "max-connections" => settings.max_connections = Some(number(&what, &value)?),
-            "max-connections-per-user" => settings.max_connections_per_user = Some(number(&what, &value)?),
-            "enable-session-affinity" => settings.session_affinity = Some(boolean(&what, &value)?),
-            _ => return Err(Problem::new(format!("a connection group has no {what}"))),
-        }
-    }
-    let grants = fields.grants()?;
-    fields.finish()?;
-    Ok(Group { file, path, settings, grants })
-}
 
 fn read_user(file: Arc<str>, value: Value) -> Result<User, Problem> {
     let mut fields = Fields::of(value)?;
@@ -406,7 +480,7 @@ impl Fields {
         }
     }
 
-    fn grants(&mut self) -> Result<Grants, Problem> {
+    fn grants(&mut self) -> Result<BTreeSet<(Grantee, Permission)>, Problem> {
         let users = self.texts("users")?.unwrap_or_default().into_iter().map(|name| (GranteeKind::User, name));
         let groups = self.texts("groups")?.unwrap_or_default().into_iter().map(|name| (GranteeKind::UserGroup, name));
         let permissions = match self.texts("permissions")? {

@@ -1,5 +1,3 @@
-use secrecy::ExposeSecret;
-
 use super::*;
 use crate::sidecars::guacamole::model::Severity;
 
@@ -20,6 +18,10 @@ permissions:
   - "READ"
 "#;
 
+fn read(file: &str, text: &str) -> Document {
+    Reading::whole().file(file, text)
+}
+
 fn errors(document: &Document) -> Vec<String> {
     document.findings.iter().filter(|finding| finding.severity == Severity::Error).map(|finding| finding.message.clone()).collect()
 }
@@ -32,7 +34,7 @@ fn error(lines: &str) -> String {
 }
 
 fn values(connection: &Connection) -> Vec<(&str, &str)> {
-    connection.parameters.iter().map(|(name, value)| (&**name, value.expose_secret())).collect()
+    connection.parameters.as_ref().unwrap().iter().collect()
 }
 
 #[test]
@@ -40,7 +42,7 @@ fn one_mapping_is_a_connection_whose_file_is_its_identity() {
     let document = read("office/connection.yaml", SEED);
     assert_eq!(document.findings, []);
     let [connection] = document.connections.as_slice() else { panic!("one connection") };
-    assert_eq!((connection.name.as_str(), connection.protocol.as_str()), ("my-connection", "rdp"));
+    assert_eq!((connection.name.as_str(), &*connection.protocol), ("my-connection", "rdp"));
     let expected = [("hostname", "192.168.1.100"), ("ignore-cert", "true"), ("password", "secret"), ("port", "3389"), ("security", "any")];
     assert_eq!(values(connection), expected, "sorted, canonical, and without null");
     assert_eq!(connection.origin.to_string(), "office/connection.yaml");
@@ -134,7 +136,7 @@ fn empty_lists_grant_nothing_and_null_lists_are_none() {
 fn what_guacamole_would_ignore_is_a_warning_and_written_all_the_same() {
     let document =
         read("f", "name: n\nprotocol: rdp\nparameters: {hostname: h, enable-clipboard: true}\nattributes: {max-connection: 1}\n");
-    assert_eq!(document.connections[0].parameters.len(), 2);
+    assert_eq!(values(&document.connections[0]).len(), 2);
     let warnings: Vec<_> = document.findings.iter().map(|finding| finding.message.as_str()).collect();
     assert_eq!(
         warnings,
@@ -143,6 +145,25 @@ fn what_guacamole_would_ignore_is_a_warning_and_written_all_the_same() {
             "the attribute max-connection is unknown to Guacamole: did you mean max-connections?"
         ]
     );
+}
+
+#[test]
+fn parameters_are_kept_where_they_are_asked_for_and_what_is_common_is_kept_once() {
+    let item = |name: &str| format!("- {{name: {name}, group: A/B, protocol: ssh, parameters: {{hostname: h}}, users: [u, v]}}\n");
+    let is_kept = |origin: &Origin, parameters: &Parameters| &*origin.key == "ROOT/A/B/b" && parameters.get("hostname") == Some("h");
+    let document = Reading::new(&is_kept).file("f", &(item("a") + &item("b")));
+    let [a, b] = document.connections.as_slice() else { panic!("two connections") };
+    assert!(a.parameters.is_none() && b.parameters.is_some());
+    assert!(Arc::ptr_eq(&a.grants, &b.grants) && Arc::ptr_eq(&a.protocol, &b.protocol));
+}
+
+#[test]
+fn a_file_is_one_connection_only_if_there_is_nothing_else_in_it() {
+    let key = |text: &str| read("f", text).connections.iter().map(|connection| connection.origin.key.to_string()).collect::<Vec<_>>();
+    let one = "{name: a, protocol: ssh}\n";
+    assert_eq!(key(one), [""]);
+    assert_eq!(key(&format!("{one}---\n{{name: b, protocol: ssh}}\n---\n- {{name: c, protocol: ssh}}\n")), ["ROOT/a", "ROOT/b", "ROOT/c"]);
+    assert_eq!(key(&format!("connections:\n- {one}---\n{{name: b, protocol: ssh}}\n")), ["ROOT/a", "ROOT/b"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::{
     desired::Desired,
-    document::{self, PASSWORD_FILE, Password},
+    document::{self, PASSWORD_FILE, Password, Reading},
     model::{Digest, Finding},
     properties::Properties,
 };
@@ -29,7 +29,7 @@ const PROPERTIES: [&str; 2] = ["guacamole/guacamole.properties", "guacamole.prop
 
 /// Reads all connection files: those in the folder itself, and those in its folders. Hidden ones are left out, which the kubelet's own
 /// `..data` is.
-pub(crate) fn read_connections(folder: &Path) -> Desired {
+pub(crate) fn read_connections(folder: &Path, mut reading: Reading<'_>) -> Desired {
     let mut desired = Desired::default();
     let Found { files, problems, .. } = find(folder);
     let mut left = LARGEST_SUM;
@@ -37,7 +37,7 @@ pub(crate) fn read_connections(folder: &Path) -> Desired {
         match read_text(&path, left) {
             Ok(text) => {
                 left = left.saturating_sub(text.len() as u64);
-                let mut document = document::read(&name, &text);
+                let mut document = reading.file(&name, &text);
                 drop(SecretString::from(text));
                 resolve_passwords(&mut document, &path);
                 desired.add(&name, document);
@@ -179,8 +179,11 @@ fn read_text(path: &Path, left: u64) -> io::Result<String> {
         return Err(io::Error::other("it is no ordinary file"));
     }
     let most = LARGEST_FILE.min(left);
-    let mut text = String::new();
-    fs::File::open(path)?.take(most + 1).read_to_string(&mut text)?;
+    let file = fs::File::open(path)?;
+    // It seldom grows then, which would leave a copy of what it holds behind.
+    let length = file.metadata()?.len().min(most);
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
+    file.take(most + 1).read_to_string(&mut text)?;
     if text.len() as u64 > most {
         drop(SecretString::from(text));
         return Err(io::Error::other(format!("it has more than the {most} bytes that are read of it")));
@@ -210,6 +213,10 @@ mod tests {
 
     use super::*;
 
+    fn read(folder: &Path) -> Desired {
+        read_connections(folder, Reading::whole())
+    }
+
     const CONNECTION: &str = "name: n\nprotocol: ssh\nparameters: {hostname: h}\n";
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -234,24 +241,24 @@ mod tests {
         ]);
         symlink("..2026", folder.path().join("one/..data")).unwrap();
         symlink("..data/connection.yaml", folder.path().join("one/connection.yaml")).unwrap();
-        let desired = read_connections(folder.path());
+        let desired = read(folder.path());
         let origins: Vec<_> = desired.connections.iter().map(|connection| connection.origin.to_string()).collect();
         assert_eq!((origins, desired.findings), (vec!["one/connection.yaml".to_owned(), "two/more.yml".to_owned()], vec![]));
     }
 
     #[test]
     fn a_missing_folder_is_not_an_empty_one() {
-        let desired = read_connections(Path::new("/nonexistent"));
+        let desired = read(Path::new("/nonexistent"));
         assert!(desired.is_incomplete && desired.findings[0].to_string().contains("/nonexistent"));
         let empty = tempfile::tempdir().unwrap();
-        assert!(!read_connections(empty.path()).is_incomplete);
+        assert!(!read(empty.path()).is_incomplete);
     }
 
     #[test]
     fn a_folder_that_is_away_is_not_an_empty_one() {
         let folder = folder(&[("good.yaml", CONNECTION)]);
         symlink("/nonexistent/share", folder.path().join("office")).unwrap();
-        let desired = read_connections(folder.path());
+        let desired = read(folder.path());
         assert!(desired.is_incomplete && desired.findings[0].subject.ends_with("/office"), "{:?}", desired.findings);
         assert_eq!(desired.connections.len(), 1, "the others count");
         assert!(digest(folder.path(), folder.path()).is_none());
@@ -262,7 +269,7 @@ mod tests {
         let folder = folder(&[("good.yaml", CONNECTION)]);
         symlink("/dev/zero", folder.path().join("zero.yaml")).unwrap();
         fs::File::create(folder.path().join("large.yaml")).unwrap().set_len(LARGEST_FILE + 1).unwrap();
-        let desired = read_connections(folder.path());
+        let desired = read(folder.path());
         let findings: Vec<_> = desired.findings.iter().map(ToString::to_string).collect();
         assert_eq!(
             findings,
@@ -279,7 +286,7 @@ mod tests {
         let folder = folder(&[("good.yaml", CONNECTION)]);
         fs::write(folder.path().join("bad.yaml"), [0xff, 0xfe]).unwrap();
         symlink("nowhere", folder.path().join("gone.yaml")).unwrap();
-        let desired = read_connections(folder.path());
+        let desired = read(folder.path());
         assert_eq!((desired.connections.len(), desired.findings.len(), desired.kept_files.len()), (1, 2, 2));
     }
 
@@ -288,7 +295,7 @@ mod tests {
         use secrecy::ExposeSecret;
         let folder =
             folder(&[("u/users.yaml", "users: [{name: a, passwordFile: pw}, {name: b, passwordFile: none}]"), ("u/pw", "geheim\n")]);
-        let desired = read_connections(folder.path());
+        let desired = read(folder.path());
         assert!(matches!(&desired.users["a"].password, Password::Given(password) if password.expose_secret() == "geheim"));
         assert!(desired.findings[0].to_string().starts_with("u/users.yaml: user \"b\": "));
     }

@@ -3,7 +3,7 @@
 //!
 //! Whoever may see an object may read its attributes, so no secret stands in them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::model::{Origin, Permission};
 
@@ -21,14 +21,14 @@ const GRANTS: &str = "outrigger-grants-";
 const GRANTS_PER_ATTRIBUTE: usize = 300;
 
 /// Attributes of an object, by name.
-pub(crate) type Attributes = Vec<(String, String)>;
+pub(crate) type Attributes = Vec<(Arc<str>, String)>;
 
 /// Grants, by the number of their entity.
 pub(crate) type GrantSet = BTreeSet<(i32, Permission)>;
 
 /// The value of an attribute.
 pub(crate) fn attribute<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a str> {
-    attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    attributes.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.as_str())
 }
 
 /// Whose mark an object bears.
@@ -38,9 +38,14 @@ pub(crate) fn owner(attributes: &Attributes) -> Option<&str> {
 
 /// Where the connection with this number comes from, if it is an owner's and no copy.
 pub(crate) fn origin(attributes: &Attributes, owner: &str, number: i32) -> Option<Origin> {
+    origin_text(attributes, owner, number).map(Origin::read)
+}
+
+/// The same, as it is written.
+pub(crate) fn origin_text<'a>(attributes: &'a Attributes, owner: &str, number: i32) -> Option<&'a str> {
     let mark = attribute(attributes, OWNER)?.strip_prefix(owner)?.strip_prefix('/')?;
     let (marked, origin) = mark.split_once('/')?;
-    (marked.parse() == Ok(number)).then(|| Origin::read(origin))
+    (marked.parse() == Ok(number)).then_some(origin)
 }
 
 /// The mark of an owner's connection.
@@ -67,14 +72,14 @@ pub(crate) fn grants_of_others(attributes: &Attributes, owner: &str) -> GrantSet
 
 /// The names of the attributes that hold an owner's grants now.
 pub(crate) fn record_names<'a>(attributes: &'a Attributes, owner: &str) -> Vec<&'a str> {
-    attributes.iter().map(|(name, _)| name.as_str()).filter(|name| recorded_for(name) == Some(owner)).collect()
+    attributes.iter().map(|(name, _)| &**name).filter(|name| recorded_for(name) == Some(owner)).collect()
 }
 
 /// The attributes that hold these grants.
 pub(crate) fn record(owner: &str, grants: &GrantSet) -> Attributes {
     let grants: Vec<_> = grants.iter().copied().collect();
     let pieces = grants.chunks(GRANTS_PER_ATTRIBUTE).enumerate();
-    pieces.map(|(index, piece)| (record_name(owner, index), write_grants(piece))).collect()
+    pieces.map(|(index, piece)| (record_name(owner, index).into(), write_grants(piece))).collect()
 }
 
 fn record_name(owner: &str, index: usize) -> String {
@@ -125,14 +130,14 @@ mod tests {
 
     #[test]
     fn what_somebody_else_wrote_into_a_record_is_not_ours() {
-        let attributes = vec![("outrigger-grants-lab".to_owned(), "READ:1,x FLY:2 nonsense UPDATE:3".to_owned())];
+        let attributes = vec![("outrigger-grants-lab".into(), "READ:1,x FLY:2 nonsense UPDATE:3".to_owned())];
         assert_eq!(recorded_grants(&attributes, "lab"), GrantSet::from([(1, Permission::Read), (3, Permission::Update)]));
     }
 
     #[test]
     fn a_mark_names_owner_and_origin() {
         let origin = Origin { file: "a/b.yaml".into(), key: "ROOT/x/y".into() };
-        let attributes = vec![(OWNER.to_owned(), connection_mark("lab", 7, &origin))];
+        let attributes = vec![(OWNER.into(), connection_mark("lab", 7, &origin))];
         assert_eq!((owner(&attributes), super::origin(&attributes, "lab", 7)), (Some("lab"), Some(origin)));
         assert_eq!(super::origin(&attributes, "lab", 8), None, "it was copied to another row");
         assert_eq!(super::origin(&attributes, "la", 7), None);

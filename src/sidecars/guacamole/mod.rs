@@ -13,6 +13,7 @@ mod metrics;
 mod model;
 mod observe;
 mod observed;
+mod packed;
 mod parameters;
 mod password;
 mod plan;

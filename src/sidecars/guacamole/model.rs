@@ -1,12 +1,10 @@
 //! The words in which files, database and plan speak of the same things.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
-
-use secrecy::{ExposeSecret, SecretString};
+use std::{collections::HashSet, fmt, hash::Hash, sync::Arc};
 
 /// A connection group's place in the tree: names from the root down. The root itself has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct GroupPath(Vec<Arc<str>>);
+pub(crate) struct GroupPath(Arc<[Arc<str>]>);
 
 impl GroupPath {
     /// Reads a path as Guacamole's import does: it may begin with `/`, `ROOT` or neither; empty names are left out.
@@ -33,7 +31,7 @@ impl GroupPath {
 
     /// The group itself and those it lies in, but not the root: from the top down.
     pub(crate) fn with_ancestors(&self) -> impl Iterator<Item = Self> {
-        (1..=self.0.len()).filter_map(|length| self.0.get(..length)).map(|names| Self(names.to_vec()))
+        (1..=self.0.len()).filter_map(|length| self.0.get(..length)).map(|names| Self(names.into()))
     }
 }
 
@@ -134,23 +132,8 @@ impl Permission {
     }
 }
 
-/// Who may do what.
-pub(crate) type Grants = BTreeSet<(Grantee, Permission)>;
-
-/// The parameters of a connection or a sharing profile, sorted by name. Each value may be a secret.
-pub(crate) type Parameters = Vec<(std::borrow::Cow<'static, str>, SecretString)>;
-
-/// The digest of parameters, by which those of files and of the database are compared without moving them: SHA-256 of each name, the
-/// length of its value in bytes, and the value. `observe` has the database compute the same.
-pub(crate) fn digest(parameters: &Parameters) -> Digest {
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for (name, value) in parameters {
-        let value = value.expose_secret();
-        context.update(format!("{name}:{}:", value.len()).as_bytes());
-        context.update(value.as_bytes());
-    }
-    context.finish().as_ref().try_into().unwrap_or_default()
-}
+/// Who may do what: sorted, and nothing twice. Many connections share one list.
+pub(crate) type Grants = Arc<[(Grantee, Permission)]>;
 
 /// A SHA-256 digest.
 pub(crate) type Digest = [u8; 32];
@@ -231,6 +214,26 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Values that thousands of objects have in common, each of them kept once.
+pub(crate) struct Shared<T>(HashSet<T>);
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(HashSet::new())
+    }
+}
+
+impl<T: Clone + Eq + Hash> Shared<T> {
+    /// The value that is kept of all that equal this one.
+    pub(crate) fn share(&mut self, value: T) -> T {
+        if let Some(known) = self.0.get(&value) {
+            return known.clone();
+        }
+        self.0.insert(value.clone());
+        value
+    }
+}
+
 /// Something an author should know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
@@ -289,17 +292,6 @@ mod tests {
         for (file, key) in [("office/connection.yaml", ""), ("all.yaml", "ROOT/A#1/B"), ("a#1.yaml", ""), ("50%23#.yaml", "#%")] {
             let origin = Origin { file: file.into(), key: key.into() };
             assert_eq!(Origin::read(&origin.to_string()), origin);
-        }
-    }
-
-    #[test]
-    fn a_digest_tells_apart_what_differs() {
-        let parameters = |pairs: &[(&'static str, &str)]| -> Parameters {
-            pairs.iter().map(|(name, value)| ((*name).into(), SecretString::from(*value))).collect()
-        };
-        let all = [parameters(&[]), parameters(&[("a", "b")]), parameters(&[("a", "1:b"), ("c", "")]), parameters(&[("a", "1:bc:0:")])];
-        for (index, one) in all.iter().enumerate() {
-            assert!(all.iter().skip(index + 1).all(|other| digest(one) != digest(other)));
         }
     }
 }

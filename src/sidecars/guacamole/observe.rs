@@ -1,6 +1,9 @@
 //! Reads Guacamole's database: each table once, and parameters as digests, so that an unchanged database moves few bytes.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use futures::{TryStreamExt, future::try_join_all};
 use tokio_postgres::{
@@ -12,8 +15,9 @@ use super::{
     desired::Desired,
     document::Password,
     marks::{Attributes, GrantSet},
-    model::{ConnectionColumns, Digest, GranteeKind, GroupColumns, Parameters, Permission},
+    model::{ConnectionColumns, Digest, GranteeKind, GroupColumns, Permission, Shared},
     observed::{Connection, Entity, Group, Observed, Profile},
+    packed::Parameters,
     password::StoredPassword,
 };
 use crate::postgres::failure::Failure;
@@ -31,26 +35,25 @@ const GROUPS: &str = "
            enable_session_affinity
     FROM guacamole_connection_group ORDER BY connection_group_id";
 
-/// The digest is that of `model::digest`.
+/// The digest is that of `Parameters::digest`.
 const CONNECTIONS: &str = r#"
     SELECT connection_id, parent_id, connection_name, protocol, max_connections, max_connections_per_user, connection_weight, failover_only,
            proxy_port, proxy_hostname, proxy_encryption_method::text, coalesce(digest, sha256(''))
     FROM guacamole_connection LEFT JOIN (
         SELECT connection_id, sha256(convert_to(string_agg(
-                   parameter_name || ':' || octet_length(parameter_value) || ':' || parameter_value, '' ORDER BY parameter_name COLLATE "C"
+                   octet_length(parameter_name) || ':' || parameter_name || octet_length(parameter_value) || ':' || parameter_value,
+                   '' ORDER BY parameter_name COLLATE "C"
                ), 'UTF8')) AS digest
         FROM guacamole_connection_parameter GROUP BY connection_id
-    ) digests USING (connection_id)"#;
+    ) digests USING (connection_id) ORDER BY connection_id"#;
 
-const PARAMETERS: &str = r#"
-    SELECT connection_id, parameter_name, parameter_value FROM guacamole_connection_parameter WHERE connection_id = ANY ($1)
-    ORDER BY parameter_name COLLATE "C""#;
+const PARAMETERS: &str = "
+    SELECT connection_id, parameter_name, parameter_value FROM guacamole_connection_parameter WHERE connection_id = ANY ($1)";
 
 const PROFILES: &str = "
     SELECT sharing_profile_id, primary_connection_id, sharing_profile_name FROM guacamole_sharing_profile ORDER BY sharing_profile_id";
 
-const PROFILE_PARAMETERS: &str = r#"
-    SELECT sharing_profile_id, parameter_name, parameter_value FROM guacamole_sharing_profile_parameter ORDER BY parameter_name COLLATE "C""#;
+const PROFILE_PARAMETERS: &str = "SELECT sharing_profile_id, parameter_name, parameter_value FROM guacamole_sharing_profile_parameter";
 
 const CONNECTION_ATTRIBUTES: &str = "SELECT connection_id, attribute_name, attribute_value FROM guacamole_connection_attribute";
 const GROUP_ATTRIBUTES: &str = "SELECT connection_group_id, attribute_name, attribute_value FROM guacamole_connection_group_attribute";
@@ -60,24 +63,21 @@ const CONNECTION_GRANTS: &str = "SELECT connection_id, entity_id, permission::te
 const GROUP_GRANTS: &str = "SELECT connection_group_id, entity_id, permission::text FROM guacamole_connection_group_permission";
 const PROFILE_GRANTS: &str = "SELECT sharing_profile_id, entity_id, permission::text FROM guacamole_sharing_profile_permission";
 
-/// Reads all that a plan needs, but for parameters that turn out to be different.
-pub(crate) async fn observe(client: &Client, desired: &Desired) -> Result<Observed, Failure> {
+/// Reads all that a plan needs, but for passwords, and for parameters that turn out to be different.
+pub(crate) async fn observe(client: &Client) -> Result<Observed, Failure> {
+    let mut protocols = Shared::default();
     // All are sent at once; the server answers one after the other.
-    let (entities, groups, connections, profiles) = tokio::try_join!(
+    let (entities, groups, connections, profiles, profile_parameters, attributes, grants) = tokio::try_join!(
         rows(client, ENTITIES, &[], entity),
         rows(client, GROUPS, &[], group),
-        rows(client, CONNECTIONS, &[], connection),
+        rows(client, CONNECTIONS, &[], |row| connection(row, &mut protocols)),
         rows(client, PROFILES, &[], profile),
-    )?;
-    let entities: Vec<Entity> = entities.into_iter().flatten().collect();
-    let (passwords, profile_parameters, attributes, grants) = tokio::try_join!(
-        passwords(client, desired, &entities),
         parameters(client, PROFILE_PARAMETERS, &[]),
         try_join_all([CONNECTION_ATTRIBUTES, GROUP_ATTRIBUTES, PROFILE_ATTRIBUTES].map(|table| attributes(client, table))),
         try_join_all([CONNECTION_GRANTS, GROUP_GRANTS, PROFILE_GRANTS].map(|table| grants(client, table))),
     )?;
-    let mut observed = Observed { entities, groups, connections, profiles };
-    observed.distribute(passwords, profile_parameters, attributes, grants);
+    let mut observed = Observed { entities: entities.into_iter().flatten().collect(), groups, connections, profiles };
+    observed.distribute(profile_parameters, attributes, grants);
     Ok(observed)
 }
 
@@ -87,6 +87,7 @@ pub(crate) async fn observe_parameters(client: &Client, observed: &mut Observed,
         return Ok(());
     }
     let mut read = parameters(client, PARAMETERS, &[(&connections, Type::INT4_ARRAY)]).await?;
+    let connections: HashSet<i32> = connections.iter().copied().collect();
     for connection in observed.connections.iter_mut().filter(|connection| connections.contains(&connection.id)) {
         connection.parameters = Some(read.remove(&connection.id).unwrap_or_default());
     }
@@ -94,33 +95,62 @@ pub(crate) async fn observe_parameters(client: &Client, observed: &mut Observed,
 }
 
 impl Observed {
-    fn distribute(
-        &mut self,
-        mut passwords: HashMap<i32, StoredPassword>,
-        mut profile_parameters: HashMap<i32, Parameters>,
-        attributes: Vec<HashMap<i32, Attributes>>,
-        grants: Vec<HashMap<i32, GrantSet>>,
-    ) {
+    fn distribute(&mut self, mut parameters: HashMap<i32, Parameters>, attributes: Vec<Vec<AttributeRow>>, grants: Vec<Vec<GrantRow>>) {
         let (mut attributes, mut grants) = (attributes.into_iter(), grants.into_iter());
         let mut next = || (attributes.next().unwrap_or_default(), grants.next().unwrap_or_default());
-        let (mut attributes, mut grants) = next();
-        for connection in &mut self.connections {
-            connection.attributes = attributes.remove(&connection.id).unwrap_or_default();
-            connection.grants = grants.remove(&connection.id).unwrap_or_default();
-        }
-        (attributes, grants) = next();
-        for group in &mut self.groups {
-            group.attributes = attributes.remove(&group.id).unwrap_or_default();
-            group.grants = grants.remove(&group.id).unwrap_or_default();
-        }
-        (attributes, grants) = next();
+        distribute(&mut self.connections, next());
+        distribute(&mut self.groups, next());
+        distribute(&mut self.profiles, next());
         for profile in &mut self.profiles {
-            profile.attributes = attributes.remove(&profile.id).unwrap_or_default();
-            profile.grants = grants.remove(&profile.id).unwrap_or_default();
-            profile.parameters = profile_parameters.remove(&profile.id).unwrap_or_default();
+            profile.parameters = parameters.remove(&profile.id).unwrap_or_default();
         }
-        for entity in self.entities.iter_mut().filter(|entity| entity.kind == GranteeKind::User) {
-            entity.password = passwords.remove(&entity.id);
+    }
+}
+
+/// What has attributes and grants.
+trait Object {
+    fn id(&self) -> i32;
+    fn properties(&mut self) -> (&mut Attributes, &mut GrantSet);
+}
+
+macro_rules! object {
+    ($kind:ty) => {
+        impl Object for $kind {
+            fn id(&self) -> i32 {
+                self.id
+            }
+
+            fn properties(&mut self) -> (&mut Attributes, &mut GrantSet) {
+                (&mut self.attributes, &mut self.grants)
+            }
+        }
+    };
+}
+
+object!(Connection);
+object!(Group);
+object!(Profile);
+
+/// The number of an object, and an attribute of it.
+type AttributeRow = (i32, (Arc<str>, String));
+/// The number of an object, and a grant on it.
+type GrantRow = (i32, Option<(i32, Permission)>);
+
+/// Hands rows to the objects they belong to, which are sorted.
+fn distribute<T: Object>(objects: &mut [T], (attributes, grants): (Vec<AttributeRow>, Vec<GrantRow>)) {
+    fn find<T: Object>(objects: &mut [T], id: i32) -> Option<(&mut Attributes, &mut GrantSet)> {
+        let place = objects.binary_search_by_key(&id, Object::id).ok()?;
+        objects.get_mut(place).map(Object::properties)
+    }
+    for (id, attribute) in attributes {
+        if let Some((attributes, _)) = find(objects, id) {
+            attributes.reserve_exact(1);
+            attributes.push(attribute);
+        }
+    }
+    for (id, grant) in grants {
+        if let Some((_, grants)) = find(objects, id) {
+            grants.extend(grant);
         }
     }
 }
@@ -132,7 +162,7 @@ async fn rows<T>(
     client: &Client,
     statement: &str,
     arguments: &[Argument<'_>],
-    read: impl Fn(&Row) -> Result<T, Error>,
+    mut read: impl FnMut(&Row) -> Result<T, Error>,
 ) -> Result<Vec<T>, Failure> {
     let stream = client.query_typed_raw(statement, arguments.iter().map(|(value, kind)| (*value, kind.clone()))).await?;
     let mut stream = std::pin::pin!(stream);
@@ -160,7 +190,7 @@ fn group(row: &Row) -> Result<Group, Error> {
     Ok(Group { id: row.try_get(0)?, parent: row.try_get(1)?, name: row.try_get(2)?, columns, attributes, grants })
 }
 
-fn connection(row: &Row) -> Result<Connection, Error> {
+fn connection(row: &Row, protocols: &mut Shared<Arc<str>>) -> Result<Connection, Error> {
     let columns = ConnectionColumns {
         max_connections: row.try_get(4)?,
         max_connections_per_user: row.try_get(5)?,
@@ -175,7 +205,7 @@ fn connection(row: &Row) -> Result<Connection, Error> {
         id: row.try_get(0)?,
         parent: row.try_get(1)?,
         name: row.try_get(2)?,
-        protocol: row.try_get(3)?,
+        protocol: protocols.share(row.try_get::<_, &str>(3)?.into()),
         columns,
         digest,
         parameters: None,
@@ -189,48 +219,50 @@ fn profile(row: &Row) -> Result<Profile, Error> {
         id: row.try_get(0)?,
         connection: row.try_get(1)?,
         name: row.try_get(2)?,
-        parameters: Parameters::new(),
+        parameters: Parameters::default(),
         attributes: Attributes::new(),
         grants: GrantSet::new(),
     })
 }
 
-/// The passwords of the users to whom a file gives one, by names as the plan compares them at most: the server may compare otherwise.
-async fn passwords(client: &Client, desired: &Desired, entities: &[Entity]) -> Result<HashMap<i32, StoredPassword>, Failure> {
+/// Reads the passwords of the users to whom a file gives one, by names as the plan compares them at most: the server may compare otherwise.
+pub(crate) async fn observe_passwords(client: &Client, desired: &Desired, observed: &mut Observed) -> Result<(), Failure> {
     let given = desired.users.values().filter(|user| matches!(user.password, Password::Given(_)));
     let names: HashSet<String> = given.map(|user| user.name.to_lowercase()).collect();
-    let is_given = |entity: &&Entity| entity.kind == GranteeKind::User && names.contains(&entity.name.to_lowercase());
-    let ids: Vec<i32> = entities.iter().filter(is_given).map(|entity| entity.id).collect();
-    if ids.is_empty() {
-        return Ok(HashMap::new());
+    let is_given = |entity: &&mut Entity| entity.kind == GranteeKind::User && names.contains(&entity.name.to_lowercase());
+    let mut users: HashMap<i32, &mut Entity> = observed.entities.iter_mut().filter(is_given).map(|entity| (entity.id, entity)).collect();
+    if users.is_empty() {
+        return Ok(());
     }
+    let ids: Vec<i32> = users.keys().copied().collect();
     let read = |row: &Row| Ok((row.try_get(0)?, StoredPassword { hash: row.try_get(1)?, salt: row.try_get(2)? }));
-    Ok(rows(client, PASSWORDS, &[(&ids, Type::INT4_ARRAY)], read).await?.into_iter().collect())
+    for (id, password) in rows(client, PASSWORDS, &[(&ids, Type::INT4_ARRAY)], read).await? {
+        if let Some(user) = users.get_mut(&id) {
+            user.password = Some(password);
+        }
+    }
+    Ok(())
 }
 
 async fn parameters(client: &Client, statement: &str, arguments: &[Argument<'_>]) -> Result<HashMap<i32, Parameters>, Failure> {
     let read = |row: &Row| Ok((row.try_get::<_, i32>(0)?, (row.try_get::<_, String>(1)?, row.try_get::<_, String>(2)?)));
-    let mut parameters: HashMap<i32, Parameters> = HashMap::new();
+    let mut parameters: HashMap<i32, Vec<_>> = HashMap::new();
     for (id, (name, value)) in rows(client, statement, arguments, read).await? {
-        parameters.entry(id).or_default().push((name.into(), value.into()));
+        parameters.entry(id).or_default().push((name, value.into()));
     }
-    Ok(parameters)
+    Ok(parameters.into_iter().map(|(id, parameters)| (id, Parameters::pack(parameters))).collect())
 }
 
-async fn attributes(client: &Client, statement: &str) -> Result<HashMap<i32, Attributes>, Failure> {
-    let read = |row: &Row| Ok((row.try_get::<_, i32>(0)?, (row.try_get(1)?, row.try_get(2)?)));
-    let mut attributes: HashMap<i32, Attributes> = HashMap::new();
-    for (id, attribute) in rows(client, statement, &[], read).await? {
-        attributes.entry(id).or_default().push(attribute);
-    }
-    Ok(attributes)
+async fn attributes(client: &Client, statement: &str) -> Result<Vec<AttributeRow>, Failure> {
+    let mut names = Shared::default();
+    let read = |row: &Row| Ok((row.try_get(0)?, (names.share(row.try_get::<_, &str>(1)?.into()), row.try_get(2)?)));
+    rows(client, statement, &[], read).await
 }
 
-async fn grants(client: &Client, statement: &str) -> Result<HashMap<i32, GrantSet>, Failure> {
-    let read = |row: &Row| Ok((row.try_get::<_, i32>(0)?, row.try_get::<_, i32>(1)?, Permission::read(row.try_get(2)?)));
-    let mut grants: HashMap<i32, GrantSet> = HashMap::new();
-    for (id, entity, permission) in rows(client, statement, &[], read).await? {
-        grants.entry(id).or_default().extend(permission.map(|permission| (entity, permission)));
-    }
-    Ok(grants)
+async fn grants(client: &Client, statement: &str) -> Result<Vec<GrantRow>, Failure> {
+    let read = |row: &Row| {
+        let entity = row.try_get(1)?;
+        Ok((row.try_get(0)?, Permission::read(row.try_get(2)?).map(|permission| (entity, permission))))
+    };
+    rows(client, statement, &[], read).await
 }

@@ -1,18 +1,34 @@
 //! What Guacamole's database holds, as far as a plan needs it.
 
+use std::{collections::HashMap, sync::Arc};
+
 use super::{
-    marks::{Attributes, GrantSet},
-    model::{ConnectionColumns, Digest, GranteeKind, GroupColumns, Parameters},
+    marks::{self, Attributes, GrantSet},
+    model::{ConnectionColumns, Digest, GranteeKind, GroupColumns},
+    packed::Parameters,
     password::StoredPassword,
 };
 
-/// One look at the database.
+/// One look at the database. Objects are sorted by their numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     pub(crate) entities: Vec<Entity>,
     pub(crate) groups: Vec<Group>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) profiles: Vec<Profile>,
+}
+
+impl Observed {
+    /// The digests of an owner's connections, by the texts of where they come from.
+    pub(crate) fn digests(&self, owner: &str) -> HashMap<&str, &Digest> {
+        let mut digests = HashMap::with_capacity(self.connections.len());
+        for connection in &self.connections {
+            if let Some(origin) = marks::origin_text(&connection.attributes, owner, connection.id) {
+                digests.entry(origin).or_insert(&connection.digest);
+            }
+        }
+        digests
+    }
 }
 
 /// A user or a user group, as permissions know it.
@@ -44,7 +60,7 @@ pub(crate) struct Connection {
     pub(crate) id: i32,
     pub(crate) parent: Option<i32>,
     pub(crate) name: String,
-    pub(crate) protocol: String,
+    pub(crate) protocol: Arc<str>,
     pub(crate) columns: ConnectionColumns,
     /// The digest of its parameters, computed by the database.
     pub(crate) digest: Digest,

@@ -4,8 +4,6 @@
 //! guacd ignores what it doesn't know and falls back to a default where it can't read a value, in both cases without telling the
 //! user; so we tell the author.
 
-use std::borrow::Cow;
-
 use crate::api::nearest::nearest;
 
 /// What a parameter holds.
@@ -266,14 +264,6 @@ impl Protocol {
 
 fn protocol(name: &str) -> Option<&'static Protocol> {
     PROTOCOLS.iter().find(|protocol| protocol.name == name)
-}
-
-/// The table's own name of a parameter, if it has one: it takes no memory of its own.
-pub(crate) fn interned(protocol_name: &str, name: String) -> Cow<'static, str> {
-    match protocol(protocol_name).and_then(|protocol| protocol.find(&name)) {
-        Some((known, _)) => Cow::Borrowed(known),
-        None => Cow::Owned(name),
-    }
 }
 
 /// Whether a parameter's values may be shown: those of unknown ones may not, since a misspelt password is one, too.

@@ -15,11 +15,14 @@ use tokio_postgres::Client;
 use super::{
     apply::{self, Attempt},
     desired::Desired,
+    document::Reading,
     folder,
     folder::ConfigurationError,
     metrics::Metrics,
-    model::{Digest, Finding, Severity},
+    model::{Digest, Finding, Origin, Severity},
     observe,
+    observed::Observed,
+    packed::Parameters,
     plan::{self, Policy, Removals},
     properties::{DatabaseSettings, Properties, PropertyError},
     settled::{self, Settled},
@@ -167,35 +170,21 @@ pub struct Provisioner {
     /// How things were when there was nothing to write, if the last pass left them so.
     settled: Mutex<Option<Settled>>,
     unwanted: Mutex<Unwanted>,
-    /// What there is to look at in the files, as they were last read.
-    of_files: Mutex<Vec<Finding>>,
 }
 
 /// What a pass goes by, read before the database is asked anything: files may be slow.
 struct Inputs {
     target: Target,
     policy: Policy,
-    files: Files,
-}
-
-/// The connection files.
-struct Files {
-    digest: Option<Digest>,
-    /// What they want; none if they are as they were when there was nothing to write.
-    desired: Option<Desired>,
+    /// Of all files, if there is nothing more to them than their bytes.
+    files: Option<Digest>,
 }
 
 impl Provisioner {
     /// A provisioner that counts in this registry.
     #[must_use]
     pub fn new(settings: Settings, registry: &mut Registry) -> Self {
-        Self {
-            settings,
-            metrics: Metrics::new(registry),
-            settled: Mutex::default(),
-            unwanted: Mutex::default(),
-            of_files: Mutex::default(),
-        }
+        Self { settings, metrics: Metrics::new(registry), settled: Mutex::default(), unwanted: Mutex::default() }
     }
 
     /// Keeps files and database alike until shutdown. A pass that is under way then is given up, and undone by the server.
@@ -243,7 +232,7 @@ impl Provisioner {
                     if complaint.is_new(&error) {
                         tracing::warn!(error = with_causes(&error), "files and database can't be compared; trying again");
                     }
-                    let first = tell_findings(self.findings_of_files(), &mut said);
+                    let first = tell_findings(self.findings_beside(&error).await, &mut said);
                     gate.close_with(with_causes(&error) + &first.map(|first| format!("; also {first}")).unwrap_or_default());
                     pause
                 }
@@ -292,20 +281,22 @@ impl Provisioner {
         self.compare(self.inputs().await?, Mode::Look).await
     }
 
-    /// What there is to look at in the files, as they were last read, whatever the database says.
-    pub fn findings_of_files(&self) -> Vec<Finding> {
-        lock(&self.of_files).clone()
+    /// What there is to look at in the files when a pass came to nothing.
+    pub async fn findings_beside(&self, error: &PassError) -> Vec<Finding> {
+        if matches!(error, PassError::NoAnswer) {
+            return Vec::new();
+        }
+        let folder = self.settings.connections.clone();
+        let read = blocking::within(READ_LIMIT, move || folder::read_connections(&folder, Reading::new(&|_, _| false))).await;
+        read.map(|desired| desired.findings).unwrap_or_default()
     }
 
-    /// Reads files and configuration, anew for each pass: a password that was changed counts from the next one on.
+    /// Reads the configuration, anew for each pass: a password that was changed counts from the next one on.
     async fn inputs(&self) -> Result<Inputs, PassError> {
-        let (settings, known) = (self.settings.clone(), lock(&self.settled).as_ref().map(|settled| settled.files));
-        let files = blocking::within(READ_LIMIT, move || Files::read(&settings, known)).await.ok_or(PassError::NoAnswer)?;
-        if let Some(desired) = &files.desired {
-            lock(&self.of_files).clone_from(&desired.findings);
-        }
         let settings = self.settings.clone();
-        let (target, mut policy) = blocking::within(READ_LIMIT, move || target(&settings)).await.ok_or(PassError::NoAnswer)??;
+        let read = move || (folder::digest(&settings.connections, &settings.configuration), target(&settings));
+        let (files, target) = blocking::within(READ_LIMIT, read).await.ok_or(PassError::NoAnswer)?;
+        let (target, mut policy) = target?;
         policy.removals = lock(&self.unwanted).removals(Instant::now(), self.settings.prune_delay);
         Ok(Inputs { target, policy, files })
     }
@@ -314,86 +305,97 @@ impl Provisioner {
         let Inputs { target, policy, files } = inputs;
         let mut session = Session::open(&target).await?;
         let work = session.run(async |client| {
-            let mut files = files;
-            match self.transact(client, &policy, &files, mode, Attempt::First).await {
-                Ok(Some(report)) => return Ok(report),
-                // Somebody has changed the database, so what the files want has to be known after all.
-                Ok(None) => files = self.read_again().await?,
-                Err(failure) if failure.is_conflict() => {}
-                Err(failure) => return Err(failure),
+            match self.transact(client, &policy, files, mode, Attempt::First).await {
+                Err(PassError::Database(failure)) if failure.is_conflict() => {}
+                done => return done,
             }
-            client.batch_execute("ROLLBACK").await?;
-            Ok(self.transact(client, &policy, &files, mode, Attempt::Last).await?.unwrap_or_default())
+            client.batch_execute("ROLLBACK").await.map_err(Failure::from)?;
+            self.transact(client, &policy, files, mode, Attempt::Last).await
         });
-        let done = match timeout(PASS_LIMIT, work).await {
+        match timeout(PASS_LIMIT, work).await {
+            Ok(Err(PassError::Database(source))) if source.code() == Some(UNDEFINED_TABLE) => {
+                Err(PassError::NoSchema { database: target.to_string(), source })
+            }
             Ok(done) => done,
-            Err(_) => Err(Failure::Unreachable(format!("it took longer than {PASS_LIMIT:?}"))),
-        };
-        done.map_err(|failure| match failure.code() {
-            Some(UNDEFINED_TABLE) => PassError::NoSchema { database: target.to_string(), source: failure },
-            _ => PassError::Database(failure),
-        })
+            Err(_) => Err(Failure::Unreachable(format!("it took longer than {PASS_LIMIT:?}")).into()),
+        }
     }
 
-    async fn read_again(&self) -> Result<Files, Failure> {
-        let settings = self.settings.clone();
-        let read = blocking::within(READ_LIMIT, move || Files::read(&settings, None)).await;
-        read.ok_or_else(|| Failure::Unreachable(PassError::NoAnswer.to_string()))
-    }
-
-    /// What came of it; nothing if what the files want has to be known first.
     async fn transact(
         &self,
         client: &Client,
         policy: &Policy,
-        files: &Files,
+        files: Option<Digest>,
         mode: Mode,
         attempt: Attempt,
-    ) -> Result<Option<Report>, Failure> {
-        client.batch_execute(if mode == Mode::Write { BEGIN } else { BEGIN_TO_LOOK }).await?;
-        let report = match (mode, &files.desired) {
-            (Mode::Write, desired) => self.write_unless_settled(client, policy, files.digest, desired.as_ref(), attempt).await?,
-            (Mode::Look, Some(desired)) => Some(self.decide(client, policy, desired, mode, attempt).await?),
-            (Mode::Look, None) => None,
+    ) -> Result<Report, PassError> {
+        client.batch_execute(if mode == Mode::Write { BEGIN } else { BEGIN_TO_LOOK }).await.map_err(Failure::from)?;
+        let report = match mode {
+            Mode::Write => self.write_unless_settled(client, policy, files, attempt).await?,
+            Mode::Look => self.decide(client, policy, observe::observe(client).await?, mode, attempt).await?.0,
         };
-        if report.is_some() {
-            client.batch_execute("COMMIT").await?;
-        }
+        client.batch_execute("COMMIT").await.map_err(Failure::from)?;
         Ok(report)
     }
 
-    /// Does nothing if nothing has changed since there was nothing to do. What is remembered was looked at before what it stands for, so a
-    /// change in between is found by the next pass.
+    /// Does nothing if nothing has changed since there was nothing to do, and reads the database only if that has. What is remembered was
+    /// looked at before what it stands for, so a change in between is found by the next pass.
     async fn write_unless_settled(
         &self,
         client: &Client,
         policy: &Policy,
         files: Option<Digest>,
-        desired: Option<&Desired>,
         attempt: Attempt,
-    ) -> Result<Option<Report>, Failure> {
+    ) -> Result<Report, PassError> {
         let database = settled::row_versions(client).await?;
-        let known = lock(&self.settled).take();
-        if let Some(known) = known.filter(|known| files == Some(known.files) && database == known.database) {
-            let report = known.report.clone();
-            *lock(&self.settled) = Some(known);
-            return Ok(Some(report));
+        let known = lock(&self.settled).take().filter(|known| known.database == database);
+        let observed = match known {
+            Some(known) if files.is_some() && files == known.files => {
+                let report = known.report.clone();
+                *lock(&self.settled) = Some(known);
+                return Ok(report);
+            }
+            Some(known) => known.observed,
+            None => observe::observe(client).await?,
+        };
+        let (report, observed) = self.decide(client, policy, observed, Mode::Write, attempt).await?;
+        if report.was_alike {
+            let files = files.filter(|_| report.unwanted == 0);
+            *lock(&self.settled) = Some(Settled { files, database, observed, report: report.clone() });
         }
-        let Some(desired) = desired else { return Ok(None) };
-        let report = self.decide(client, policy, desired, Mode::Write, attempt).await?;
-        if let Some(files) = files.filter(|_| report.was_alike && report.unwanted == 0) {
-            *lock(&self.settled) = Some(Settled { files, database, report: report.clone() });
-        }
-        Ok(Some(report))
+        Ok(report)
+    }
+
+    /// Reads the files, and of parameters only what the database doesn't have.
+    async fn read_files(&self, observed: Observed, owner: &str) -> Result<(Desired, Observed), PassError> {
+        let (folder, owner) = (self.settings.connections.clone(), owner.to_owned());
+        let read = move || {
+            let digests = observed.digests(&owner);
+            let is_new = |origin: &Origin, parameters: &Parameters| {
+                digests.get(origin.to_string().as_str()).is_none_or(|known| **known != parameters.digest())
+            };
+            let desired = folder::read_connections(&folder, Reading::new(&is_new));
+            drop(digests);
+            (desired, observed)
+        };
+        blocking::within(READ_LIMIT, read).await.ok_or(PassError::NoAnswer)
     }
 
     /// Compares files and database in full, and writes what is different, or only says what is.
-    async fn decide(&self, client: &Client, policy: &Policy, desired: &Desired, mode: Mode, attempt: Attempt) -> Result<Report, Failure> {
-        let mut observed = observe::observe(client, desired).await?;
-        let stale = plan::stale(desired, &observed, policy);
+    async fn decide(
+        &self,
+        client: &Client,
+        policy: &Policy,
+        observed: Observed,
+        mode: Mode,
+        attempt: Attempt,
+    ) -> Result<(Report, Observed), PassError> {
+        let (desired, mut observed) = self.read_files(observed, &policy.owner).await?;
+        observe::observe_passwords(client, &desired, &mut observed).await?;
+        let stale = plan::stale(&desired, &observed, policy);
         observe::observe_parameters(client, &mut observed, &stale).await?;
         let findings = desired.findings.clone();
-        let mut plan = plan::plan(desired, &observed, policy);
+        let mut plan = plan::plan(&desired, &observed, policy);
         let (changes, was_alike) = (plan.changes.len(), plan.is_empty());
         let mut report = Report { findings, changes, was_alike, unwanted: plan.unwanted.len(), ..Report::default() };
         report.findings.append(&mut plan.findings);
@@ -411,7 +413,8 @@ impl Provisioner {
             let removed = plan.changes.iter().filter(|change| matches!(change, plan::Change::RemoveConnection(_))).count();
             lock(&self.unwanted).note(Instant::now(), &plan.unwanted, removed);
         }
-        Ok(report)
+        drop(plan);
+        Ok((report, observed))
     }
 }
 
@@ -436,15 +439,6 @@ fn target(settings: &Settings) -> Result<(Target, Policy), PassError> {
         case: properties.case_sensitivity()?,
     };
     Ok((target, policy))
-}
-
-impl Files {
-    /// Reads the files; what they want only if they are others than the known ones.
-    fn read(settings: &Settings, known: Option<Digest>) -> Self {
-        let digest = folder::digest(&settings.connections, &settings.configuration);
-        let is_known = digest.is_some() && digest == known;
-        Self { digest, desired: (!is_known).then(|| folder::read_connections(&settings.connections)) }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,5 @@
 //! The rows that changes write, gathered table by table, so that one statement writes what would be thousands.
 
-use secrecy::ExposeSecret;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{
@@ -310,7 +309,7 @@ fn connections<'a>(sql: &'static str, changes: &[(i32, &'a ConnectionChange<'a>)
         Column::Numbers(changes.iter().map(|(id, _)| *id).collect()),
         Column::Texts(all().map(|connection| connection.name.as_str().into()).collect()),
         Column::OptionalNumbers(changes.iter().map(|(_, change)| change.parent.map(|parent| number(parent, groups))).collect()),
-        Column::Texts(all().map(|connection| connection.protocol.as_str().into()).collect()),
+        Column::Texts(all().map(|connection| (&*connection.protocol).into()).collect()),
         Column::OptionalNumbers(all().map(|connection| connection.columns.max_connections).collect()),
         Column::OptionalNumbers(all().map(|connection| connection.columns.max_connections_per_user).collect()),
         Column::OptionalNumbers(all().map(|connection| connection.columns.weight).collect()),
@@ -324,8 +323,10 @@ fn connections<'a>(sql: &'static str, changes: &[(i32, &'a ConnectionChange<'a>)
 
 impl<'a> Properties<'a> {
     fn add(&mut self, id: i32, details: &'a Details<'a>, numbers: &Numbers, owner: &str) {
-        self.removed_parameters.extend(details.removed_parameters.iter().map(|name| (id, *name)));
-        self.parameters.extend(details.parameters.iter().map(|(name, value)| (id, &**name, value.expose_secret())));
+        if let Some(change) = details.parameters {
+            self.removed_parameters.extend(change.removed().map(|name| (id, name)));
+            self.parameters.extend(change.set().map(|(name, value)| (id, name, value)));
+        }
         self.removed_attributes.extend(details.removed_attributes.iter().map(|name| (id, *name)));
         self.attributes.extend(details.attributes.iter().map(|(name, value)| (id, (&**name).into(), (&**value).into())));
         self.revoked.extend(details.revoked.iter().map(|(entity, permission)| (id, *entity, permission.as_str())));
@@ -340,9 +341,9 @@ impl<'a> Properties<'a> {
         let grants = record.grants.iter().filter_map(|(entity, permission)| Some((numbers.entity(*entity)?, *permission)));
         let grants: GrantSet = grants.collect();
         let attributes = marks::record(owner, &grants);
-        let is_over = |name: &&&str| !attributes.iter().any(|(written, _)| written == **name);
+        let is_over = |name: &&&str| !attributes.iter().any(|(written, _)| **written == ***name);
         self.removed_attributes.extend(record.names.iter().filter(is_over).map(|name| (id, *name)));
-        self.attributes.extend(attributes.into_iter().map(|(name, value)| (id, name.into(), value.into())));
+        self.attributes.extend(attributes.into_iter().map(|(name, value)| (id, name.to_string().into(), value.into())));
     }
 
     fn statements(self, tables: &Tables) -> Vec<Statement<'a>> {

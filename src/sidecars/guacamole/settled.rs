@@ -1,23 +1,25 @@
-//! Whether anything has changed since files and database were last found alike. If not, neither has to be read in full: an idle pass costs
-//! a look at the files' bytes and at the database's row versions.
+//! What a pass leaves to the next one if it had nothing to write. While the database's row versions are the same, it isn't read again; while
+//! the files' bytes are, too, there is still nothing to write.
 
 use tokio_postgres::Client;
 
-use super::{model::Digest, provisioner::Report};
+use super::{model::Digest, observed::Observed, provisioner::Report};
 use crate::postgres::failure::Failure;
 
 /// How things were when a pass had nothing to write.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Settled {
-    /// Of the configuration and all connection files.
-    pub(crate) files: Digest,
+    /// Of the configuration and all connection files, if there is nothing to do for as long as they are the same.
+    pub(crate) files: Option<Digest>,
     pub(crate) database: RowVersions,
+    /// What the database holds then.
+    pub(crate) observed: Observed,
     /// What there was to look at, which then is so still.
     pub(crate) report: Report,
 }
 
-/// For each table how many rows it has, and sums of their versions.
-pub(crate) type RowVersions = Vec<(i64, i64, i64)>;
+/// For each table how many rows it has, and the sum of their versions' hashes, which may be longer than any integer.
+pub(crate) type RowVersions = Vec<(i64, String)>;
 
 /// The tables that a plan depends on.
 const TABLES: [&str; 14] = [
@@ -40,14 +42,11 @@ const TABLES: [&str; 14] = [
 /// Reads the versions of all rows. Every write gives a row the number of its transaction (`xmin`, PostgreSQL manual, "System Columns"),
 /// so whatever is inserted, changed or deleted changes a count or, but for chances of one in billions, a sum.
 pub(crate) async fn row_versions(client: &Client) -> Result<RowVersions, Failure> {
-    let select = |table: &str| {
-        format!(
-            "SELECT count(*), coalesce(sum(version), 0)::int8, coalesce(sum(hashint8(version)), 0)::int8
-             FROM (SELECT xmin::text::int8 AS version FROM guacamole_{table}) rows"
-        )
-    };
+    // An `xid` has no arithmetic of its own, and is hashed faster than it is turned into text.
+    let select =
+        |table: &str| format!("SELECT count(*), coalesce(sum(hash_record_extended(ROW(xmin), 0)), 0)::text FROM guacamole_{table}");
     let statement = TABLES.map(select).join(" UNION ALL ");
     let rows = client.query_typed(&statement, &[]).await?;
-    let versions = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)));
+    let versions = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
     versions.collect::<Result<_, tokio_postgres::Error>>().map_err(Failure::from)
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle, options};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, options};
 
 /// How deep collections may lie in each other. Connection files need five.
 const MAX_DEPTH: usize = 32;
@@ -52,26 +52,45 @@ pub(crate) struct YamlError {
     problem: String,
 }
 
-/// Reads the documents of a text. Empty documents are left out.
-pub(crate) fn read(text: &str) -> Result<Vec<Value>, YamlError> {
+/// A part of a text that is handed over as soon as it is complete, so that a long text needs no more memory than its longest part.
+pub(crate) enum Piece {
+    /// An item of a list that is a document, or that stands in a document under the name in question.
+    Item(Value),
+    /// A document, but for its items that were handed over. Empty ones are left out.
+    Document(Value),
+}
+
+/// Reads a text piece by piece. `list` is the name of the list in a document whose items are pieces.
+pub(crate) fn pieces(text: &str, list: &'static str) -> impl Iterator<Item = Result<Piece, YamlError>> {
     let options = options! { emit_comments: false, flow_nesting_limit: MAX_DEPTH, block_nesting_limit: MAX_DEPTH };
-    let mut builder = Builder::default();
-    for event in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = event.map_err(|error| YamlError {
-            line: error.marker().line(),
-            column: error.marker().col() + 1,
-            problem: error.info().clone(),
-        })?;
-        let at = |problem: &str| YamlError { line: span.start.line(), column: span.start.col() + 1, problem: problem.to_owned() };
-        builder.accept(event).map_err(at)?;
+    let mut parser = Parser::new_from_str_with_options(text, options);
+    let mut builder = Builder { list, open: Vec::new(), anchors: HashMap::new(), expanded: 0 };
+    let mut is_over = false;
+    std::iter::from_fn(move || {
+        while !is_over {
+            let Some(next) = parser.next() else { break };
+            let piece = next.map_err(|error| YamlError::of_parser(&error)).and_then(|(event, span)| {
+                let at = |problem: &str| YamlError { line: span.start.line(), column: span.start.col() + 1, problem: problem.to_owned() };
+                builder.accept(event).map_err(at)
+            });
+            is_over = piece.is_err();
+            if let Some(piece) = piece.transpose() {
+                return Some(piece);
+            }
+        }
+        None
+    })
+}
+
+impl YamlError {
+    fn of_parser(error: &ScanError) -> Self {
+        Self { line: error.marker().line(), column: error.marker().col() + 1, problem: error.info().clone() }
     }
-    Ok(builder.documents)
 }
 
 /// Builds values from events.
-#[derive(Default)]
 struct Builder {
-    documents: Vec<Value>,
+    list: &'static str,
     open: Vec<Open>,
     anchors: HashMap<usize, Value>,
     expanded: usize,
@@ -89,11 +108,12 @@ enum Collection {
 }
 
 impl Builder {
-    fn accept(&mut self, event: Event<'_>) -> Result<(), &'static str> {
+    /// Takes the next event. Returns the piece that it completes, if it does.
+    fn accept(&mut self, event: Event<'_>) -> Result<Option<Piece>, &'static str> {
         match event {
             Event::DocumentStart(..) => {
                 self.anchors.clear();
-                Ok(())
+                Ok(None)
             }
             Event::Scalar(text, style, anchor, _) => self.complete(scalar(text.into_owned(), style), anchor),
             Event::SequenceStart(_, anchor, _) => self.open(Collection::List(Vec::new()), anchor),
@@ -101,7 +121,7 @@ impl Builder {
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(Open { anchor, collection: Collection::List(items) }) => self.complete(Value::List(items), anchor),
                 Some(Open { anchor, collection: Collection::Map { members, .. } }) => self.complete(Value::Map(members), anchor),
-                None => Ok(()),
+                None => Ok(None),
             },
             Event::Alias(anchor) => {
                 let value = self.anchors.get(&anchor).cloned().ok_or("the alias refers to a value that contains it")?;
@@ -112,19 +132,19 @@ impl Builder {
                 self.place(value)
             }
             // Marks of the stream.
-            _ => Ok(()),
+            _ => Ok(None),
         }
     }
 
-    fn open(&mut self, collection: Collection, anchor: usize) -> Result<(), &'static str> {
+    fn open(&mut self, collection: Collection, anchor: usize) -> Result<Option<Piece>, &'static str> {
         if self.open.len() >= MAX_DEPTH {
             return Err("collections lie too deep in each other");
         }
         self.open.push(Open { anchor, collection });
-        Ok(())
+        Ok(None)
     }
 
-    fn complete(&mut self, value: Value, anchor: usize) -> Result<(), &'static str> {
+    fn complete(&mut self, value: Value, anchor: usize) -> Result<Option<Piece>, &'static str> {
         // The parser numbers anchors from 1.
         if anchor > 0 {
             self.anchors.insert(anchor, value.clone());
@@ -132,10 +152,13 @@ impl Builder {
         self.place(value)
     }
 
-    fn place(&mut self, value: Value) -> Result<(), &'static str> {
+    fn place(&mut self, value: Value) -> Result<Option<Piece>, &'static str> {
+        if self.hands_over_items() {
+            return Ok(Some(Piece::Item(value)));
+        }
         match self.open.last_mut().map(|open| &mut open.collection) {
             None if matches!(value, Value::Null) => {}
-            None => self.documents.push(value),
+            None => return Ok(Some(Piece::Document(value))),
             Some(Collection::List(items)) => items.push(value),
             Some(Collection::Map { members, key }) => match (key.take(), value) {
                 (Some(name), value) => members.push((name, value)),
@@ -146,7 +169,19 @@ impl Builder {
                 (None, _) => return Err("a key must be a text"),
             },
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Whether what is complete now is an item of a list whose items are pieces. One that an alias may ask for stays whole.
+    fn hands_over_items(&self) -> bool {
+        match self.open.as_slice() {
+            [Open { anchor: 0, collection: Collection::List(_) }] => true,
+            [
+                Open { anchor: 0, collection: Collection::Map { key: Some(key), .. } },
+                Open { anchor: 0, collection: Collection::List(_) },
+            ] => key == self.list,
+            _ => false,
+        }
     }
 }
 
@@ -187,10 +222,19 @@ mod tests {
         }
     }
 
+    /// What stands in a text, with the items where they were handed over, or what is wrong with it.
+    fn read(text: &str) -> Result<Vec<String>, String> {
+        let shown = |piece| match piece {
+            Piece::Item(value) => format!("- {}", shown(&value)),
+            Piece::Document(value) => shown(&value),
+        };
+        pieces(text, "items").map(|piece| piece.map(shown).map_err(|error| error.to_string())).collect()
+    }
+
     fn read_one(text: &str) -> String {
         let values = read(text).unwrap();
         assert_eq!(values.len(), 1, "{text}");
-        shown(&values[0])
+        values.concat()
     }
 
     #[test]
@@ -215,9 +259,19 @@ mod tests {
 
     #[test]
     fn documents_lists_aliases_and_json_are_read() {
-        assert_eq!(read("a: 1\n---\n# empty\n---\n- b\n").unwrap().len(), 2);
+        assert_eq!(read("a: 1\n---\n# empty\n---\n- b\n").unwrap(), [r#"{a:"1"}"#, r#"- "b""#, "[]"]);
         assert_eq!(read_one("a: &a [x, y]\nb: *a\n"), r#"{a:["x","y"],b:["x","y"]}"#);
-        assert_eq!(read_one(r#"[{"name": "n", "port": 22, "on": true, "off": null}]"#), r#"[{name:"n",port:"22",on:"true",off:null}]"#);
+        assert_eq!(read_one(r#"{"name": "n", "port": 22, "on": true, "off": null}"#), r#"{name:"n",port:"22",on:"true",off:null}"#);
+    }
+
+    #[test]
+    fn items_are_handed_over_one_by_one() {
+        assert_eq!(read("- a\n- [b]\n- ~\n").unwrap(), [r#"- "a""#, r#"- ["b"]"#, "- null", "[]"]);
+        assert_eq!(read("items: [a, {b: c}]\nothers: [d]\n").unwrap(), [r#"- "a""#, r#"- {b:"c"}"#, r#"{items:[],others:["d"]}"#]);
+        assert_eq!(read("others: {items: [a]}\nitems: b\n").unwrap(), [r#"{others:{items:["a"]},items:"b"}"#]);
+        let aliased = read("items: &all [a]\nothers: *all\n").unwrap();
+        assert_eq!(aliased, [r#"{items:["a"],others:["a"]}"#], "a list that is asked for again stays whole");
+        assert_eq!(read("items: [&a x, *a]\nothers: *a\n").unwrap(), [r#"- "x""#, r#"- "x""#, r#"{items:[],others:"x"}"#]);
     }
 
     #[test]
@@ -227,9 +281,9 @@ mod tests {
             ("? [a]\n: b\n", "line 1, column 5: a key must be a text"),
             ("a: &a\n- *a\n", "line 2, column 3: the alias refers to a value that contains it"),
         ] {
-            assert_eq!(read(text).map(|values| values.len()).unwrap_err().to_string(), expected);
+            assert_eq!(read(text).unwrap_err(), expected);
         }
-        let error = read("password: 'hunter2\n").map(|values| values.len()).unwrap_err().to_string();
+        let error = read("password: 'hunter2\n").unwrap_err();
         assert!(error.starts_with("line ") && !error.contains("hunter2"), "{error}");
     }
 
@@ -238,6 +292,6 @@ mod tests {
         assert!(read(&"[".repeat(100_000)).is_err());
         let level = |number: usize| format!("- &a{number} [{}]\n", [format!("*a{}", number - 1).as_str(); 9].join(", "));
         let text: String = std::iter::once("- &a0 [x]\n".to_owned()).chain((1..20).map(level)).collect();
-        assert!(read(&text).map(|values| values.len()).unwrap_err().to_string().contains("aliases"));
+        assert!(read(&text).unwrap_err().contains("aliases"));
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Change, ConnectionChange, Details, GroupChange, Id, NewRows, Plan, Policy, ProfileChange,
+    Change, ConnectionChange, Details, GroupChange, Id, NewRows, ParameterChange, Plan, Policy, ProfileChange,
     entities::Entities,
     grants::{self, Changed, Comparison, Wanted},
     matching::{self, Container, Match, Matches, in_the_way, place_of},
@@ -16,7 +16,7 @@ use super::{
 use crate::sidecars::guacamole::{
     desired::Desired,
     document, marks,
-    model::{Finding, Grantee, GranteeKind, Grants, GroupColumns, Parameters, Permission, digest},
+    model::{Finding, Grantee, GranteeKind, Grants, GroupColumns, Permission},
     observed::{self, Observed},
 };
 
@@ -53,7 +53,10 @@ impl<'a, 'p> Planner<'a, 'p> {
             Match::Same(known) => Some((desired, known)),
             Match::New | Match::Blocked => None,
         });
-        same.filter(|(desired, known)| known.digest != digest(&desired.parameters)).map(|(_, known)| known.id).collect()
+        let is_stale = |desired: &document::Connection, known: &observed::Connection| {
+            desired.parameters.as_ref().is_some_and(|parameters| parameters.digest() != known.digest)
+        };
+        same.filter(|(desired, known)| is_stale(desired, known)).map(|(_, known)| known.id).collect()
     }
 
     pub(super) fn plan(mut self) -> Plan<'a> {
@@ -180,14 +183,11 @@ impl<'a, 'p> Planner<'a, 'p> {
         let writes_row = before.is_none_or(|known| {
             (place_of(known), &known.protocol, &known.columns) != ((parent, desired.name.as_str()), &desired.protocol, &desired.columns)
         });
-        let mut details = Details::default();
-        match before {
-            None => details.parameters = desired.parameters.iter().collect(),
-            Some(known) if known.digest != digest(&desired.parameters) => {
-                compare_parameters(&mut details, &desired.parameters, known.parameters.as_ref());
-            }
-            Some(_) => {}
-        }
+        let parameters = desired.parameters.as_ref().and_then(|wanted| match before {
+            Some(known) if known.digest == wanted.digest() => None,
+            _ => ParameterChange::between(wanted, before.and_then(|known| known.parameters.as_ref())),
+        });
+        let mut details = Details { parameters, ..Details::default() };
         let is_marked = |known: &observed::Connection| {
             let mark = marks::connection_mark(&self.policy.owner, known.id, &desired.origin);
             marks::attribute(&known.attributes, marks::OWNER) == Some(&mark)
@@ -259,8 +259,8 @@ impl<'a, 'p> Planner<'a, 'p> {
         subject: &str,
     ) -> Option<ProfileChange<'a>> {
         let grants = self.resolve(&wanted.grants, subject);
-        let mut details = Details::default();
-        compare_parameters(&mut details, &wanted.parameters, before.map(|known| &known.parameters));
+        let parameters = ParameterChange::between(&wanted.parameters, before.map(|known| &known.parameters));
+        let mut details = Details { parameters, ..Details::default() };
         let mark = marks::owner_mark(&self.policy.owner);
         compare_attributes(&mut details, None, Some(mark), before.map(|known| &known.attributes));
         let now = before.map(|known| (&known.attributes, &known.grants));
@@ -387,15 +387,6 @@ fn group_columns(wanted: &document::Group, group: &observed::Group, policy: &Pol
     let message =
         "somebody else made it, so its type and attributes stay as they are: leave them out, or have them written with ADOPT=true";
     Err(Finding::error(document::subject(&wanted.file, "connection group", &wanted.path.to_string()), message))
-}
-
-fn compare_parameters<'a>(details: &mut Details<'a>, wanted: &'a Parameters, now: Option<&'a Parameters>) {
-    use secrecy::ExposeSecret;
-    let nothing = Parameters::new();
-    let known: HashMap<&str, &str> = now.unwrap_or(&nothing).iter().map(|(name, value)| (&**name, value.expose_secret())).collect();
-    details.parameters = wanted.iter().filter(|(name, value)| known.get(&**name) != Some(&value.expose_secret())).collect();
-    let is_wanted = |name: &str| wanted.iter().any(|(wanted, _)| wanted == name);
-    details.removed_parameters = now.into_iter().flatten().map(|(name, _)| &**name).filter(|name| !is_wanted(name)).collect();
 }
 
 /// Compares the attributes of a file's entry, and our marks, except for a connection's, which depends on its number. Attributes that never were in a file are somebody else's.

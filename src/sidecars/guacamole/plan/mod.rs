@@ -22,6 +22,7 @@ use super::{
     document,
     model::{CaseSensitivity, Finding, Grantee, GroupColumns, GroupPath, Origin, Permission},
     observed::{self, Observed},
+    packed::Parameters,
 };
 
 pub(crate) use removal::{Refusal, Removals};
@@ -150,8 +151,7 @@ pub(crate) struct ProfileChange<'a> {
 /// What objects of several kinds have.
 #[derive(Debug, Default)]
 pub(crate) struct Details<'a> {
-    pub(crate) parameters: Vec<&'a (Cow<'static, str>, SecretString)>,
-    pub(crate) removed_parameters: Vec<&'a str>,
+    pub(crate) parameters: Option<ParameterChange<'a>>,
     pub(crate) attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     pub(crate) removed_attributes: Vec<&'a str>,
     pub(crate) granted: Vec<(Id, Permission)>,
@@ -162,14 +162,42 @@ pub(crate) struct Details<'a> {
 
 impl Details<'_> {
     fn is_empty(&self) -> bool {
-        let Self { parameters, removed_parameters, attributes, removed_attributes, granted, revoked, record } = self;
-        parameters.is_empty()
-            && removed_parameters.is_empty()
+        let Self { parameters, attributes, removed_attributes, granted, revoked, record } = self;
+        parameters.is_none()
             && attributes.is_empty()
             && removed_attributes.is_empty()
             && granted.is_empty()
             && revoked.is_empty()
             && record.is_none()
+    }
+}
+
+/// Parameters that are to be others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ParameterChange<'a> {
+    wanted: &'a Parameters,
+    now: Option<&'a Parameters>,
+}
+
+impl<'a> ParameterChange<'a> {
+    fn between(wanted: &'a Parameters, now: Option<&'a Parameters>) -> Option<Self> {
+        (now != Some(wanted)).then_some(Self { wanted, now })
+    }
+
+    /// Those that are new, or get another value.
+    pub(crate) fn set(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.wanted.iter().filter(move |(name, value)| self.before(name) != Some(value))
+    }
+
+    /// The names of those that go.
+    pub(crate) fn removed(self) -> impl Iterator<Item = &'a str> {
+        let names = self.now.into_iter().flat_map(Parameters::iter).map(|(name, _)| name);
+        names.filter(move |name| self.wanted.get(name).is_none())
+    }
+
+    /// The value that a parameter has now.
+    pub(crate) fn before(self, name: &str) -> Option<&'a str> {
+        self.now?.get(name)
     }
 }
 
@@ -195,6 +223,9 @@ pub(crate) fn plan<'a>(desired: &'a Desired, observed: &'a Observed, policy: &Po
 
 /// The connections whose parameters must be read before a plan can say what is different in them.
 pub(crate) fn stale(desired: &Desired, observed: &Observed, policy: &Policy) -> Vec<i32> {
+    if desired.connections.iter().all(|connection| connection.parameters.is_none()) {
+        return Vec::new();
+    }
     connections::Planner::new(desired, observed, policy).stale()
 }
 

@@ -2,11 +2,9 @@
 
 use std::fmt::{self, Display, Write};
 
-use secrecy::ExposeSecret;
-
 use super::{Change, ConnectionChange, Details, EntityStep, GroupChange, Id, Plan};
 use crate::sidecars::guacamole::{
-    model::{GroupColumns, Parameters, Permission},
+    model::{GroupColumns, Permission},
     parameters::may_be_shown,
 };
 
@@ -45,7 +43,7 @@ impl Plan<'_> {
             Change::Group(change) => {
                 writeln!(f, "{} connection group {}", sign(change.id), change.path)?;
                 group_columns(f, change)?;
-                self.details(f, &change.details, "", None)
+                self.details(f, &change.details, "")
             }
             Change::RemoveConnection(connection) => writeln!(f, "- connection {:?} ({})", connection.name, connection.protocol),
             Change::Connection(change) => self.connection(f, change),
@@ -68,22 +66,22 @@ impl Plan<'_> {
                 writeln!(f, "    limits, weight or proxy changed")?;
             }
         }
-        let before = change.before.and_then(|before| before.parameters.as_ref());
-        self.details(f, &change.details, &desired.protocol, before)?;
+        self.details(f, &change.details, &desired.protocol)?;
         for profile in &change.profiles {
             writeln!(f, "    {} sharing profile {:?}", sign(profile.id), profile.name)?;
         }
         change.removed_profiles.iter().try_for_each(|profile| writeln!(f, "    - sharing profile {:?}", profile.name))
     }
 
-    fn details(&self, f: &mut fmt::Formatter<'_>, details: &Details<'_>, protocol: &str, before: Option<&Parameters>) -> fmt::Result {
-        for (name, value) in &details.parameters {
-            let shown = |value: &str| if may_be_shown(protocol, name) { format!("{value:?}") } else { MASK.to_owned() };
-            let old = before.into_iter().flatten().find(|(known, _)| known == name).map(|(_, old)| shown(old.expose_secret()));
-            let old = old.map(|old| format!("{old} -> ")).unwrap_or_default();
-            writeln!(f, "    {name}: {old}{}", shown(value.expose_secret()))?;
+    fn details(&self, f: &mut fmt::Formatter<'_>, details: &Details<'_>, protocol: &str) -> fmt::Result {
+        if let Some(change) = details.parameters {
+            for (name, value) in change.set() {
+                let shown = |value: &str| if may_be_shown(protocol, name) { format!("{value:?}") } else { MASK.to_owned() };
+                let old = change.before(name).map(|old| format!("{} -> ", shown(old))).unwrap_or_default();
+                writeln!(f, "    {name}: {old}{}", shown(value))?;
+            }
+            change.removed().try_for_each(|name| writeln!(f, "    {name}: removed"))?;
         }
-        details.removed_parameters.iter().try_for_each(|name| writeln!(f, "    {name}: removed"))?;
         for (name, value) in details.attributes.iter().filter(|(name, _)| !name.starts_with(super::super::marks::PREFIX)) {
             writeln!(f, "    attribute {name}: {value:?}")?;
         }

@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proptest::prelude::*;
-use secrecy::ExposeSecret;
-
 use super::*;
 use crate::sidecars::guacamole::{
     marks::{self, Attributes},
-    model::{ConnectionColumns, GranteeKind, digest},
+    model::{ConnectionColumns, GranteeKind},
 };
+use proptest::prelude::*;
 
 mod ownership;
 
@@ -112,19 +110,14 @@ impl Model {
                         connection.protocol.clone_from(&change.desired.protocol);
                         connection.columns = change.desired.columns.clone();
                     }
-                    let parameters = connection.parameters.get_or_insert_default();
-                    parameters.retain(|(name, _)| {
-                        !change.details.removed_parameters.contains(&&**name)
-                            && !change.details.parameters.iter().any(|(set, _)| set == name)
-                    });
-                    parameters.extend(change.details.parameters.iter().map(|pair| (*pair).clone()));
-                    parameters.sort_by(|(one, _), (other, _)| one.cmp(other));
-                    connection.digest = digest(parameters);
+                    let parameters = with_change(connection.parameters.as_ref(), change.details.parameters);
+                    connection.digest = parameters.digest();
+                    connection.parameters = Some(parameters);
                     write(&change.details, &mut connection.attributes, &mut connection.grants, |id| of(id, &entities), owner);
                     if change.writes_mark {
-                        connection.attributes.retain(|(name, _)| name != marks::OWNER);
+                        connection.attributes.retain(|(name, _)| **name != *marks::OWNER);
                         let mark = marks::connection_mark(owner, id, &change.desired.origin);
-                        connection.attributes.push((marks::OWNER.to_owned(), mark));
+                        connection.attributes.push((marks::OWNER.into(), mark));
                     }
                     let gone: Vec<_> = change.removed_profiles.iter().map(|profile| profile.id).collect();
                     self.observed.profiles.retain(|profile| !gone.contains(&profile.id));
@@ -134,7 +127,7 @@ impl Model {
                             id: profile_id,
                             connection: id,
                             name: change.name.to_owned(),
-                            parameters: change.details.parameters.iter().map(|pair| (*pair).clone()).collect(),
+                            parameters: with_change(None, change.details.parameters),
                             attributes: Attributes::new(),
                             grants: BTreeSet::new(),
                         };
@@ -187,6 +180,15 @@ impl Model {
     }
 }
 
+fn with_change(now: Option<&Parameters>, change: Option<ParameterChange<'_>>) -> Parameters {
+    let mut values: BTreeMap<&str, &str> = now.into_iter().flat_map(Parameters::iter).collect();
+    if let Some(change) = change {
+        values.retain(|name, _| !change.removed().any(|removed| removed == *name));
+        values.extend(change.set());
+    }
+    Parameters::pack(values.into_iter().map(|(name, value)| (name.to_owned(), SecretString::from(value))).collect())
+}
+
 fn write(
     details: &Details<'_>,
     attributes: &mut Attributes,
@@ -194,7 +196,7 @@ fn write(
     entity: impl Fn(Id) -> i32,
     owner: &str,
 ) {
-    let mut set: Vec<(String, String)> = details.attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let mut set: Attributes = details.attributes.iter().map(|(name, value)| ((&**name).into(), value.to_string())).collect();
     let mut removed: Vec<String> = details.removed_attributes.iter().map(|name| (*name).to_owned()).collect();
     grants.retain(|grant| !details.revoked.contains(grant));
     grants.extend(details.granted.iter().map(|(id, permission)| (entity(*id), *permission)));
@@ -202,7 +204,7 @@ fn write(
         removed.extend(record.names.iter().map(|name| (*name).to_owned()));
         set.extend(marks::record(owner, &record.grants.iter().map(|(id, permission)| (entity(*id), *permission)).collect()));
     }
-    attributes.retain(|(name, _)| !removed.contains(name) && !set.iter().any(|(written, _)| written == name));
+    attributes.retain(|(name, _)| !removed.iter().any(|removed| **removed == **name) && !set.iter().any(|(written, _)| written == name));
     attributes.extend(set);
 }
 
@@ -211,10 +213,10 @@ fn observed_connection(id: i32, name: &str, parent: Option<i32>) -> observed::Co
         id,
         parent,
         name: name.to_owned(),
-        protocol: "ssh".to_owned(),
+        protocol: "ssh".into(),
         columns: ConnectionColumns::default(),
-        digest: digest(&Vec::new()),
-        parameters: Some(Vec::new()),
+        digest: Parameters::default().digest(),
+        parameters: Some(Parameters::default()),
         attributes: Attributes::new(),
         grants: BTreeSet::new(),
     }
@@ -509,10 +511,10 @@ proptest! {
                 if now.name != connection.name || again.findings.iter().any(|finding| finding.subject == connection.subject()) {
                     continue;
                 }
-                for (grantee, _) in &connection.grants {
+                for (grantee, _) in connection.grants.iter() {
                     prop_assert!(model.seen_by(&grantee.name).contains(&now.name), "{grantee} sees {}", now.name);
                 }
-                prop_assert_eq!(now.parameters.as_ref().unwrap()[0].1.expose_secret(), "host");
+                prop_assert_eq!(now.parameters.as_ref().unwrap().get("hostname"), Some("host"));
             }
             let mut places = model.places();
             let count = places.len();

@@ -102,7 +102,7 @@ fn an_adopted_connections_grants_are_its_files_from_then_on() {
 fn a_broken_files_connection_is_not_taken_over_by_another_file() {
     let mut model = Model::default();
     let to = |host: &str| format!("name: n\nprotocol: ssh\nparameters: {{hostname: {host}}}\n");
-    let host = |model: &Model| model.connection("n").parameters.as_ref().unwrap()[0].1.expose_secret().to_owned();
+    let host = |model: &Model| model.connection("n").parameters.as_ref().unwrap().get("hostname").unwrap().to_owned();
     model.pass(&Desired::of_files(&[("a.yaml", &to("right")), ("b.yaml", &to("other"))]), &policy());
     let id = model.connection("n").id;
     let mut incomplete = Desired::of_files(&[("b.yaml", &to("other"))]);
