@@ -291,6 +291,7 @@ fn guacamole_variables() {
         ("POLL_INTERVAL", "interval", "3m", "180"),
         ("BATCH_SIZE", "batch-size", "500", "500"),
         ("PRUNE", "prune", "false", "false"),
+        ("PRUNE_DELAY", "prune-delay", "5m", "300"),
         ("LOG_LEVEL", "log-level", "warn", "warn"),
     ];
     for (name, key, written, expected) in table {

@@ -157,6 +157,8 @@ table! {
         "Most rows of one statement; all statements of a pass are one transaction.";
     GUACAMOLE_PRUNE: "guacamole.outrigger.dev/prune", ValueKind::Boolean, default Some("true"), variable Some("PRUNE"),
         "Whether connections that we made are removed when their file goes.";
+    GUACAMOLE_PRUNE_DELAY: "guacamole.outrigger.dev/prune-delay", ValueKind::Duration, default Some("2m"), variable Some("PRUNE_DELAY"),
+        "For how long no file must have wanted a connection until it goes; two nodes may mount a change a minute apart.";
     GUACAMOLE_PRUNE_LIMIT: "guacamole.outrigger.dev/prune-limit", ValueKind::Integer(0, 100), default Some("50"), variable Some("PRUNE_LIMIT"),
         "Most percent of our connections that go within an hour; if it were more, none goes, since Secrets may be missing.";
     GUACAMOLE_OWNER: "guacamole.outrigger.dev/owner", ValueKind::Name, default Some("default"), variable Some("OWNER"),
