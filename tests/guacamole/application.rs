@@ -76,6 +76,75 @@ async fn what_is_revoked_is_hidden_and_groups_stay_while_something_in_them_is_se
     assert_eq!(world.granted(), ["alice B READ"], "the connection's own READ is gone: groups only hide");
 }
 
+/// Makes somebody a member of a user group; both are made if they are missing.
+const JOIN: &str = "
+    INSERT INTO guacamole_entity (name, type) VALUES ('@GROUP@', 'USER_GROUP') ON CONFLICT DO NOTHING;
+    INSERT INTO guacamole_user_group (entity_id) SELECT entity_id FROM guacamole_entity WHERE name = '@GROUP@' ON CONFLICT DO NOTHING;
+    INSERT INTO guacamole_user_group_member SELECT user_group_id, m.entity_id FROM guacamole_user_group
+    JOIN guacamole_entity g USING (entity_id), guacamole_entity m WHERE g.name = '@GROUP@' AND m.name = '@MEMBER@'";
+
+fn join(world: &World, member: &str, group: &str) {
+    world.sql(&JOIN.replace("@MEMBER@", member).replace("@GROUP@", group));
+}
+
+/// A connection that somebody makes by hand in the group Lab, and lets an entity read, but not the group.
+fn share_by_hand(world: &World, reader: &str) {
+    world.sql(&format!(
+        "WITH c AS (INSERT INTO guacamole_connection (connection_name, parent_id, protocol)
+                    SELECT 'By hand', connection_group_id, 'vnc' FROM guacamole_connection_group WHERE connection_group_name = 'Lab'
+                    RETURNING connection_id)
+         INSERT INTO guacamole_connection_permission SELECT entity_id, connection_id, 'READ' FROM guacamole_entity, c WHERE name = '{reader}'"
+    ));
+}
+
+#[tokio::test]
+async fn who_sees_something_through_groups_of_users_goes_on_seeing_the_group_it_lies_in() {
+    let world = World::new().await;
+    world.file("a.yaml", &ssh("A", "group: Lab\nusers: [alice]"));
+    world.file("b.yaml", &ssh("B", "group: Lab"));
+    world.pass();
+    join(&world, "alice", "staff");
+    join(&world, "staff", "everybody");
+    share_by_hand(&world, "everybody");
+    assert_eq!(listed_for(&world, "alice"), ["Lab/A", "Lab/By hand"]);
+    world.file("a.yaml", &ssh("A", "group: Lab"));
+    world.pass();
+    assert_eq!(listed_for(&world, "alice"), ["Lab/By hand"], "by the grant on the group that was hers for the connection");
+    let readers =
+        "SELECT string_agg(name, ' ' ORDER BY name) FROM guacamole_connection_group_permission JOIN guacamole_entity USING (entity_id)";
+    assert_eq!(world.sql(readers), "alice");
+
+    world.sql("INSERT INTO guacamole_connection_group_permission SELECT entity_id, connection_group_id, 'READ' FROM guacamole_entity, guacamole_connection_group WHERE name = 'staff'");
+    world.pass();
+    assert_eq!(
+        (listed_for(&world, "alice"), world.sql(readers)),
+        (vec!["Lab/By hand".to_owned()], "staff".to_owned()),
+        "she needs none of her own now"
+    );
+}
+
+#[tokio::test]
+async fn a_group_of_users_goes_on_seeing_what_one_of_its_members_needs() {
+    let world = World::new().await;
+    world.file("a.yaml", &ssh("A", "group: Lab\ngroups: [staff]"));
+    world.file("b.yaml", &ssh("B", "group: Lab\nusers: [bob]"));
+    world.file("c.yaml", &ssh("C", "users: [carol]"));
+    world.pass();
+    join(&world, "carol", "staff");
+    share_by_hand(&world, "carol");
+    assert_eq!(listed_for(&world, "carol"), ["C", "Lab/A", "Lab/By hand"]);
+    world.file("a.yaml", &ssh("A", "group: Lab"));
+    world.pass();
+    assert_eq!(listed_for(&world, "carol"), ["C", "Lab/By hand"]);
+    world.sql("UPDATE guacamole_user_group SET disabled = true");
+    world.pass();
+    assert_eq!(
+        world.sql("SELECT count(*) FROM guacamole_connection_group_permission"),
+        "1",
+        "a disabled group gives nobody anything, so only bob's is left"
+    );
+}
+
 #[tokio::test]
 async fn a_user_may_read_themselves_as_those_that_guacamole_makes() {
     let world = World::new().await;

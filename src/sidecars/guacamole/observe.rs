@@ -30,6 +30,9 @@ const ENTITIES: &str = "
 const PASSWORDS: &str = "
     SELECT entity_id, password_hash, password_salt FROM guacamole_user WHERE entity_id = ANY ($1)";
 
+const MEMBERSHIPS: &str = "
+    SELECT member_entity_id, entity_id FROM guacamole_user_group_member JOIN guacamole_user_group USING (user_group_id) WHERE NOT disabled";
+
 const GROUPS: &str = "
     SELECT connection_group_id, parent_id, connection_group_name, type = 'BALANCING', max_connections, max_connections_per_user,
            enable_session_affinity
@@ -67,8 +70,9 @@ const PROFILE_GRANTS: &str = "SELECT sharing_profile_id, entity_id, permission::
 pub(crate) async fn observe(client: &Client) -> Result<Observed, Failure> {
     let mut protocols = Shared::default();
     // All are sent at once; the server answers one after the other.
-    let (entities, groups, connections, profiles, profile_parameters, attributes, grants) = tokio::try_join!(
+    let (entities, memberships, groups, connections, profiles, profile_parameters, attributes, grants) = tokio::try_join!(
         rows(client, ENTITIES, &[], entity),
+        rows(client, MEMBERSHIPS, &[], |row| Ok((row.try_get(0)?, row.try_get(1)?))),
         rows(client, GROUPS, &[], group),
         rows(client, CONNECTIONS, &[], |row| connection(row, &mut protocols)),
         rows(client, PROFILES, &[], profile),
@@ -76,7 +80,7 @@ pub(crate) async fn observe(client: &Client) -> Result<Observed, Failure> {
         try_join_all([CONNECTION_ATTRIBUTES, GROUP_ATTRIBUTES, PROFILE_ATTRIBUTES].map(|table| attributes(client, table))),
         try_join_all([CONNECTION_GRANTS, GROUP_GRANTS, PROFILE_GRANTS].map(|table| grants(client, table))),
     )?;
-    let mut observed = Observed { entities: entities.into_iter().flatten().collect(), groups, connections, profiles };
+    let mut observed = Observed { entities: entities.into_iter().flatten().collect(), memberships, groups, connections, profiles };
     observed.distribute(profile_parameters, attributes, grants);
     Ok(observed)
 }

@@ -13,6 +13,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     pub(crate) entities: Vec<Entity>,
+    /// Members of user groups with these, by their numbers as entities. Groups that are disabled give nobody anything.
+    pub(crate) memberships: Vec<(i32, i32)>,
     pub(crate) groups: Vec<Group>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) profiles: Vec<Profile>,

@@ -22,10 +22,11 @@ pub(crate) struct Settled {
 pub(crate) type RowVersions = Vec<(i64, String)>;
 
 /// The tables that a plan depends on.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "entity",
     "user",
     "user_group",
+    "user_group_member",
     "connection_group",
     "connection",
     "sharing_profile",

@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::{Details, Id, Record, tree::Tree};
+use super::{Details, Id, Record, members::Members, tree::Tree};
 use crate::sidecars::guacamole::{
     marks::{self, Attributes, GrantSet},
     model::Permission,
-    observed::Observed,
+    observed::{self, Observed},
 };
 
 /// Grants, by rows that may be new.
@@ -62,7 +62,7 @@ pub(super) struct Changed<'a> {
 }
 
 /// Of the grants on groups that files no longer ask for, those that somebody still needs: another owner, or whoever may see something
-/// below that stays.
+/// below that stays, also through user groups.
 pub(super) fn retained(
     wanted: &BTreeMap<Id, Wanted>,
     observed: &Observed,
@@ -73,7 +73,7 @@ pub(super) fn retained(
     let is_wanted = |group: i32, (entity, permission): &(i32, Permission)| {
         wanted.get(&Id::Known(group)).is_some_and(|wanted| wanted.contains(&(Id::Known(*entity), *permission)))
     };
-    let over: Vec<(&_, GrantSet)> = observed
+    let over: Vec<(&observed::Group, GrantSet)> = observed
         .groups
         .iter()
         .map(|group| {
@@ -86,12 +86,26 @@ pub(super) fn retained(
         return HashMap::new();
     }
     let needed = needed(observed, changed, tree, owner);
-    let retain = |(group, over): (&crate::sidecars::guacamole::observed::Group, GrantSet)| {
+    let members = Members::new(&observed.memberships);
+    let retain = |(group, over): (&observed::Group, GrantSet)| {
         let of_others = marks::grants_of_others(&group.attributes, owner);
-        let is_needed = |(entity, permission): &(i32, Permission)| {
-            of_others.contains(&(*entity, *permission)) || (*permission == Permission::Read && needed.contains(&(group.id, *entity)))
+        let sees_inside = |entity: i32| needed.contains(&(group.id, entity));
+        let may_read = |entity: i32| {
+            let read = (entity, Permission::Read);
+            is_wanted(group.id, &read) || (group.grants.contains(&read) && !over.contains(&read))
         };
-        (group.id, over.into_iter().filter(is_needed).collect())
+        // Somebody it stands for sees something inside, and the group itself by nothing else.
+        let is_somebodys_way = |entity: i32| {
+            members.stands_for(entity).into_iter().any(|somebody| {
+                let identities = members.identities(somebody);
+                identities.iter().any(|one| sees_inside(*one)) && !identities.iter().any(|one| may_read(*one))
+            })
+        };
+        let is_needed = |(entity, permission): &(i32, Permission)| {
+            of_others.contains(&(*entity, *permission))
+                || (*permission == Permission::Read && (sees_inside(*entity) || is_somebodys_way(*entity)))
+        };
+        (group.id, over.iter().filter(|grant| is_needed(grant)).copied().collect())
     };
     over.into_iter().map(retain).collect()
 }

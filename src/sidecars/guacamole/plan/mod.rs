@@ -6,6 +6,7 @@ mod connections;
 mod entities;
 mod grants;
 mod matching;
+mod members;
 mod removal;
 mod show;
 mod tree;

@@ -260,6 +260,7 @@ impl Observed {
         };
         Self {
             entities: self.entities.iter().map(entity).collect(),
+            memberships: self.memberships.clone(),
             groups: self.groups.iter().map(group).collect(),
             connections: self.connections.iter().map(connection).collect(),
             profiles: self.profiles.iter().map(profile).collect(),
