@@ -289,6 +289,34 @@ async fn what_somebody_else_made_is_only_taken_over_when_asked_for() {
     assert_eq!(world.sql("SELECT count(*) FROM guacamole_connection"), "1");
 }
 
+/// Guacamole has its database compare, so what one letter is to another depends on that database.
+#[tokio::test]
+async fn where_the_case_of_letters_does_not_count_names_are_compared_as_the_server_does() {
+    for (locale, there, wanted, is_one) in [
+        (None, "ALICE", "alice", true),
+        (None, "Ünal", "ünal", false),
+        (Some("tr"), "Ünal", "ünal", true),
+        (Some("tr"), "INAL", "ınal", true),
+        (Some("tr"), "INAL", "inal", false),
+    ] {
+        let world = World::without_schema().await;
+        if let Some(locale) = locale {
+            world.create_database_anew(locale);
+        }
+        world.load_schema("1.6");
+        let properties = std::fs::read_to_string(world.configuration().join("guacamole.properties")).unwrap();
+        world.configure(&(properties + "case-sensitivity: disabled\n"));
+        world.sql(&format!("INSERT INTO guacamole_entity (name, type) VALUES ('{there}', 'USER')"));
+        world.file("a.yaml", &ssh("a", &format!("users: [{wanted}]")));
+        world.file("users.yaml", &format!("users: [{{name: {wanted}, password: secret}}]"));
+        world.pass();
+        let who = if is_one { there } else { wanted };
+        assert_eq!(world.granted(), [format!("{who} a READ")], "{there} and {wanted} with {locale:?}");
+        let plan = world.plan(&[]);
+        assert_eq!((plan.code, plan.printed.as_str()), (Some(0), ""), "{}", plan.said);
+    }
+}
+
 #[tokio::test]
 async fn names_of_users_count_with_or_without_their_case_as_guacamole_is_set() {
     let world = World::new().await;

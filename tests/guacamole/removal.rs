@@ -23,7 +23,7 @@ fn names(world: &World) -> Vec<String> {
 async fn a_removed_files_connection_goes_and_its_history_keeps_the_name() {
     let world = world().await;
     world.sql("INSERT INTO guacamole_connection_history (username, connection_id, connection_name, start_date) SELECT 'u', connection_id, connection_name, now() FROM guacamole_connection WHERE connection_name = 'a'");
-    world.remove("a/connection.yaml");
+    world.remove_folder("a");
     world.pass();
     assert_eq!(names(&world), ["b", "by hand", "c"]);
     assert_eq!(world.sql("SELECT connection_name, connection_id IS NULL FROM guacamole_connection_history"), "a|t");
@@ -33,7 +33,7 @@ async fn a_removed_files_connection_goes_and_its_history_keeps_the_name() {
 async fn an_empty_folder_removes_nothing_until_that_is_allowed() {
     let world = world().await;
     for name in ["a", "b", "c"] {
-        world.remove(&format!("{name}/connection.yaml"));
+        world.remove_folder(name);
     }
     let refused = world.once(&[]);
     assert_eq!(refused.code, Some(1));
@@ -107,6 +107,49 @@ async fn a_folder_whose_share_is_away_removes_nothing() {
     let run = world.once(&["--prune-limit", "100"]);
     assert_eq!((run.code, names(&world)), (Some(1), vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]), "{}", run.said);
     assert!(run.said.contains("/office: it can't be looked at"), "{}", run.said);
+}
+
+#[tokio::test]
+async fn a_folder_in_which_there_is_nothing_any_more_removes_nothing_until_it_goes_too() {
+    let world = World::new().await;
+    for name in ["lab/a", "b", "c"] {
+        world.file(&format!("{name}.yaml"), &ssh(&name.replace("lab/", ""), ""));
+    }
+    world.pass();
+    world.remove("lab/a.yaml");
+    let run = world.once(&["--prune-limit", "100"]);
+    assert_eq!((run.code, names(&world).len()), (Some(1), 3));
+    assert!(run.said.contains("lab/: there is nothing in this folder, and 1 of our connections come from it"), "{}", run.said);
+    fs::remove_dir(world.connections().join("lab")).unwrap();
+    world.pass();
+    assert_eq!(names(&world), ["b", "c"]);
+}
+
+#[tokio::test]
+async fn what_moves_out_of_a_folder_is_taken_along_although_nothing_is_left_there() {
+    let world = World::new().await;
+    world.file("lab/a.yaml", &ssh("a", ""));
+    world.pass();
+    let number = || world.sql("SELECT connection_id FROM guacamole_connection");
+    let before = number();
+    world.remove("lab/a.yaml");
+    world.file("office/a.yaml", &ssh("a", ""));
+    world.pass();
+    assert_eq!(number(), before);
+}
+
+#[tokio::test]
+async fn a_mounted_secret_from_which_a_file_is_taken_is_no_empty_folder() {
+    let world = World::new().await;
+    for name in ["a", "b"] {
+        world.file(&format!("{name}/..data/connection.yaml"), &ssh(name, ""));
+        symlink("..data/connection.yaml", world.connections().join(name).join("connection.yaml")).unwrap();
+    }
+    world.pass();
+    world.remove("a/connection.yaml");
+    world.remove("a/..data/connection.yaml");
+    world.pass();
+    assert_eq!(names(&world), ["b"]);
 }
 
 #[tokio::test]

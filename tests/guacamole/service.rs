@@ -418,6 +418,41 @@ async fn of_two_with_different_files_one_writes_and_the_other_stands_by_until_it
 }
 
 #[tokio::test]
+async fn a_single_pass_waits_for_its_turn() {
+    let world = World::new().await;
+    world.file("a.yaml", &ssh("a", ""));
+    let mut service = Service::start(&world, &NEVER);
+    service.until_ready(&world, 200, "connections: ok");
+    let other = world.with_other_files();
+    other.file("a.yaml", &ssh("b", ""));
+    let mut running = other.command(&["--once"]).stderr(Stdio::null()).spawn().unwrap();
+    world.until("it waits", || {
+        world.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'") == "1"
+    });
+    // What it writes is what the files say then, not what they said when it came.
+    other.file("a.yaml", &ssh("c", ""));
+    assert!(service.terminate().success());
+    assert!(running.wait().unwrap().success());
+    assert_eq!(world.listed(), ["c ssh hostname=host port=22"]);
+}
+
+#[tokio::test]
+async fn a_single_pass_whose_turn_never_comes_says_who_has_it() {
+    let world = World::new().await;
+    world.file("a.yaml", &ssh("a", ""));
+    let service = Service::start(&world, &NEVER);
+    service.until_ready(&world, 200, "connections: ok");
+    let run = world.once(&[]);
+    assert_eq!(run.code, Some(2));
+    for words in
+        ["another provisioner of the owner default has been at work in guacamole_", "for 30s: process ", "outrigger/", "another OWNER"]
+    {
+        assert!(run.said.contains(words), "{words} in {}", run.said);
+    }
+    assert_eq!(world.once(&["--owner", "other"]).code, Some(1), "another owner has turns of its own; the place is taken");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_files_is_said_also_while_the_database_is_away() {
     let world = World::new().await;
     world.configure(&format!("postgresql-hostname: 127.0.0.1\npostgresql-port: {}\n", free_port().unwrap()));

@@ -101,6 +101,14 @@ impl World {
         world
     }
 
+    /// Makes the database anew, with the letters of a language.
+    pub(crate) fn create_database_anew(&self, locale: &str) {
+        let name = &self.database;
+        self.server.query_as_owner("postgres", &format!("DROP DATABASE {name}"));
+        let create = format!("CREATE DATABASE {name} OWNER {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE '{locale}' LOCALE 'C'");
+        self.server.query_as_owner("postgres", &create);
+    }
+
     /// Makes Guacamole's tables as they are in this version, 1.5 or 1.6.
     pub(crate) fn load_schema(&self, version: &str) {
         const ONLY_IN_1_6: &str = "'AUDIT', ";
@@ -130,6 +138,11 @@ impl World {
 
     pub(crate) fn remove(&self, name: &str) {
         fs::remove_file(self.connections().join(name)).unwrap();
+    }
+
+    /// Removes a folder with what is in it.
+    pub(crate) fn remove_folder(&self, name: &str) {
+        fs::remove_dir_all(self.connections().join(name)).unwrap();
     }
 
     /// Runs SQL as the database's owner: rows on lines, columns with `|` between.

@@ -20,6 +20,8 @@ pub(crate) struct Desired {
     pub(crate) kept_files: BTreeSet<Arc<str>>,
     /// The origins of entries whose place another file's entry has: they make room for it.
     pub(crate) outdone: BTreeSet<Origin>,
+    /// Folders in which there is nothing, not even what is hidden: a volume may not be mounted there.
+    pub(crate) empty_folders: BTreeSet<String>,
     /// Whether a whole folder could not be read: nothing at all is removed.
     pub(crate) is_incomplete: bool,
     pub(crate) findings: Vec<Finding>,
@@ -83,9 +85,26 @@ impl Desired {
         self.connections.retain(|_| !is_refused.next().unwrap_or_default());
     }
 
+    /// The names of all users and user groups.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let of_connections = self.connections.iter().flat_map(|connection| {
+            let of_profiles = connection.profiles.iter().map(|profile| &profile.grants);
+            of_profiles.chain([&connection.grants])
+        });
+        let grants = self.groups.values().map(|group| &group.grants).chain(of_connections);
+        let grantees = grants.flat_map(|grants| grants.iter()).map(|(grantee, _)| &*grantee.name);
+        grantees.chain(self.users.keys().map(|name| &**name))
+    }
+
     /// Whether what comes from here may be wanted, although no entry that could be read says so.
     pub(crate) fn may_want(&self, origin: &Origin) -> bool {
         self.is_incomplete || self.kept_files.contains(&origin.file)
+    }
+
+    /// The folder of a file in which there is nothing now, if that is so.
+    pub(crate) fn empty_folder<'o>(&self, origin: &'o Origin) -> Option<&'o str> {
+        let (folder, _) = origin.file.rsplit_once('/')?;
+        self.empty_folders.contains(folder).then_some(folder)
     }
 
     fn refuse(&mut self, file: &str, finding: Finding) {

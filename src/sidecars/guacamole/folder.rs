@@ -1,6 +1,7 @@
 //! The folders the provisioner lives by: connection files, and Guacamole's configuration.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -31,7 +32,8 @@ const PROPERTIES: [&str; 2] = ["guacamole/guacamole.properties", "guacamole.prop
 /// `..data` is.
 pub(crate) fn read_connections(folder: &Path, mut reading: Reading<'_>) -> Desired {
     let mut desired = Desired::default();
-    let Found { files, problems, .. } = find(folder);
+    let Found { files, empty_folders, problems, .. } = find(folder);
+    desired.empty_folders = empty_folders;
     let mut left = LARGEST_SUM;
     for (name, path) in files {
         match read_text(&path, left) {
@@ -57,13 +59,16 @@ pub(crate) fn read_connections(folder: &Path, mut reading: Reading<'_>) -> Desir
 /// The digest of all connection files and of the configuration. None if something can't be read, or if files name further ones: then there
 /// is more to it than these bytes.
 pub(crate) fn digest(connections: &Path, configuration: &Path) -> Option<Digest> {
-    let Found { files, problems, .. } = find(connections);
+    let Found { files, empty_folders, problems, .. } = find(connections);
     if !problems.is_empty() {
         return None;
     }
     let properties = PROPERTIES.map(|file| configuration.join(file)).into_iter().filter(|path| path.exists());
     let properties = properties.map(|path| (path.display().to_string(), path));
     let mut context = Context::new(&SHA256);
+    for folder in empty_folders {
+        context.update(format!("{folder}/\0").as_bytes());
+    }
     let mut left = LARGEST_SUM;
     for (name, path) in files.into_iter().chain(properties) {
         let text = read_text(&path, left).ok()?;
@@ -85,6 +90,8 @@ struct Found {
     files: Vec<(String, PathBuf)>,
     /// The folders in it, sorted.
     folders: Vec<PathBuf>,
+    /// The names of those in which there is nothing at all.
+    empty_folders: BTreeSet<String>,
     /// What can't be looked at, so that it isn't known which files there are.
     problems: Vec<(PathBuf, io::Error)>,
 }
@@ -107,6 +114,7 @@ impl Found {
     fn list(&mut self, folder: &Path, prefix: &str) {
         let listed = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
         match listed {
+            Ok(paths) if paths.is_empty() && !prefix.is_empty() => drop(self.empty_folders.insert(prefix.trim_end_matches('/').to_owned())),
             Ok(paths) => paths.into_iter().for_each(|path| self.entry(path, prefix)),
             Err(error) => self.problems.push((folder.to_owned(), error)),
         }

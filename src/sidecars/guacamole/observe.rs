@@ -15,7 +15,7 @@ use super::{
     desired::Desired,
     document::Password,
     marks::{Attributes, GrantSet},
-    model::{ConnectionColumns, Digest, GranteeKind, GroupColumns, Permission, Shared},
+    model::{CaseSensitivity, ConnectionColumns, Digest, GranteeKind, GroupColumns, Permission, Shared},
     observed::{Connection, Entity, Group, Observed, Profile},
     packed::Parameters,
     password::StoredPassword,
@@ -26,6 +26,8 @@ const ENTITIES: &str = "
     SELECT entity_id, type::text, name, u.user_id IS NOT NULL OR g.user_group_id IS NOT NULL
     FROM guacamole_entity LEFT JOIN guacamole_user u USING (entity_id) LEFT JOIN guacamole_user_group g USING (entity_id)
     ORDER BY entity_id";
+
+const FOLDED_NAMES: &str = "SELECT name, lower(name) FROM unnest($1) AS name WHERE lower(name) <> name";
 
 const PASSWORDS: &str = "
     SELECT entity_id, password_hash, password_salt FROM guacamole_user WHERE entity_id = ANY ($1)";
@@ -80,7 +82,8 @@ pub(crate) async fn observe(client: &Client) -> Result<Observed, Failure> {
         try_join_all([CONNECTION_ATTRIBUTES, GROUP_ATTRIBUTES, PROFILE_ATTRIBUTES].map(|table| attributes(client, table))),
         try_join_all([CONNECTION_GRANTS, GROUP_GRANTS, PROFILE_GRANTS].map(|table| grants(client, table))),
     )?;
-    let mut observed = Observed { entities: entities.into_iter().flatten().collect(), memberships, groups, connections, profiles };
+    let mut observed =
+        Observed { entities: entities.into_iter().flatten().collect(), memberships, folded: HashMap::new(), groups, connections, profiles };
     observed.distribute(profile_parameters, attributes, grants);
     Ok(observed)
 }
@@ -229,21 +232,40 @@ fn profile(row: &Row) -> Result<Profile, Error> {
     })
 }
 
-/// Reads the passwords of the users to whom a file gives one, by names as the plan compares them at most: the server may compare otherwise.
-pub(crate) async fn observe_passwords(client: &Client, desired: &Desired, observed: &mut Observed) -> Result<(), Failure> {
-    let given = desired.users.values().filter(|user| matches!(user.password, Password::Given(_)));
-    let names: HashSet<String> = given.map(|user| user.name.to_lowercase()).collect();
-    let is_given = |entity: &&mut Entity| entity.kind == GranteeKind::User && names.contains(&entity.name.to_lowercase());
-    let mut users: HashMap<i32, &mut Entity> = observed.entities.iter_mut().filter(is_given).map(|entity| (entity.id, entity)).collect();
-    if users.is_empty() {
+/// Has the server say which names are one to it where the case of letters doesn't count: Guacamole asks it, too, and what it does depends
+/// on the database's locale.
+pub(crate) async fn observe_case(
+    client: &Client,
+    case: CaseSensitivity,
+    desired: &Desired,
+    observed: &mut Observed,
+) -> Result<(), Failure> {
+    observed.folded.clear();
+    if case.users && case.user_groups {
         return Ok(());
     }
-    let ids: Vec<i32> = users.keys().copied().collect();
+    let known = observed.entities.iter().map(|entity| entity.name.as_str());
+    let names: HashSet<&str> = known.chain(desired.names()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let read = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    observed.folded = rows(client, FOLDED_NAMES, &[(&names, Type::TEXT_ARRAY)], read).await?.into_iter().collect();
+    Ok(())
+}
+
+/// Reads the passwords of the users to whom a file gives one.
+pub(crate) async fn observe_passwords(client: &Client, desired: &Desired, observed: &mut Observed) -> Result<(), Failure> {
+    let given = desired.users.values().filter(|user| matches!(user.password, Password::Given(_)));
+    let names: HashSet<&str> = given.map(|user| observed.folded(&user.name)).collect();
+    let is_given = |entity: &&Entity| entity.kind == GranteeKind::User && names.contains(observed.folded(&entity.name));
+    let ids: Vec<i32> = observed.entities.iter().filter(is_given).map(|entity| entity.id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
     let read = |row: &Row| Ok((row.try_get(0)?, StoredPassword { hash: row.try_get(1)?, salt: row.try_get(2)? }));
-    for (id, password) in rows(client, PASSWORDS, &[(&ids, Type::INT4_ARRAY)], read).await? {
-        if let Some(user) = users.get_mut(&id) {
-            user.password = Some(password);
-        }
+    let mut passwords: HashMap<i32, StoredPassword> =
+        rows(client, PASSWORDS, &[(&ids, Type::INT4_ARRAY)], read).await?.into_iter().collect();
+    for entity in &mut observed.entities {
+        entity.password = passwords.remove(&entity.id);
     }
     Ok(())
 }

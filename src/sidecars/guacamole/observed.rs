@@ -15,12 +15,20 @@ pub(crate) struct Observed {
     pub(crate) entities: Vec<Entity>,
     /// Members of user groups with these, by their numbers as entities. Groups that are disabled give nobody anything.
     pub(crate) memberships: Vec<(i32, i32)>,
+    /// Names in which the server writes some letters otherwise where their case doesn't count, with what it makes of them. Empty where it
+    /// counts everywhere.
+    pub(crate) folded: HashMap<String, String>,
     pub(crate) groups: Vec<Group>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) profiles: Vec<Profile>,
 }
 
 impl Observed {
+    /// A name as it is compared where the case of letters doesn't count.
+    pub(crate) fn folded<'a>(&'a self, name: &'a str) -> &'a str {
+        self.folded.get(name).map_or(name, String::as_str)
+    }
+
     /// The digests of an owner's connections, by the texts of where they come from.
     pub(crate) fn digests(&self, owner: &str) -> HashMap<&str, &Digest> {
         let mut digests = HashMap::with_capacity(self.connections.len());

@@ -26,7 +26,7 @@ use super::{
     plan::{self, Policy, Removals},
     properties::{DatabaseSettings, Properties, PropertyError},
     settled::{self, Settled},
-    turn::Turn,
+    turn::{Turn, WAIT_LIMIT},
     unwanted::Unwanted,
     watch::Watch,
 };
@@ -113,6 +113,19 @@ pub enum PassError {
     /// The database can't be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// Another provisioner of the same owner is at work.
+    #[error(
+        "another provisioner of the owner {owner} has been at work in {database} for {WAIT_LIMIT:?}: {holder}; \
+         wait for it or end it, or give one of the two another OWNER"
+    )]
+    Taken {
+        /// The owner.
+        owner: String,
+        /// The database.
+        database: String,
+        /// What the server says of it.
+        holder: String,
+    },
     /// The database has no tables of Guacamole's yet.
     #[error("{database} has no tables of Guacamole's yet: they are waited for")]
     NoSchema {
@@ -260,9 +273,11 @@ impl Provisioner {
         self.write(inputs).await.map(Some)
     }
 
-    /// Makes the database what the files want, once.
+    /// Makes the database what the files want, once, when it is this one's turn.
     pub async fn pass(&self) -> Result<Report, PassError> {
-        self.write(self.inputs().await?).await
+        let (mut turn, inputs) = (Turn::default(), self.inputs().await?);
+        turn.wait(&inputs.target, &inputs.policy.owner).await?;
+        self.write(inputs).await
     }
 
     async fn write(&self, inputs: Inputs) -> Result<Report, PassError> {
@@ -391,6 +406,7 @@ impl Provisioner {
         attempt: Attempt,
     ) -> Result<(Report, Observed), PassError> {
         let (desired, mut observed) = self.read_files(observed, &policy.owner).await?;
+        observe::observe_case(client, policy.case, &desired, &mut observed).await?;
         observe::observe_passwords(client, &desired, &mut observed).await?;
         let stale = plan::stale(&desired, &observed, policy);
         observe::observe_parameters(client, &mut observed, &stale).await?;

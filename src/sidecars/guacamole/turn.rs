@@ -18,6 +18,19 @@ const NOTICE_DEATH: &str = "SET tcp_keepalives_idle = 20; SET tcp_keepalives_int
 /// Longer than the server takes to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
+/// For how long the turn is waited for.
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(30);
+/// What PostgreSQL says when that is over.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// Who has the turn. A key of eight bytes is shown in two halves (PostgreSQL manual, "`pg_locks`").
+const HOLDER: &str = "
+    SELECT format('process %s of the server, %s as %s%s, since %s', pid, coalesce(nullif(application_name, ''), 'a program without a name'),
+                  usename, ' from ' || host(client_addr), date_trunc('second', backend_start))
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND classid = (($1 >> 32) & 4294967295)::oid AND objid = ($1 & 4294967295)::oid AND objsubid = 1";
+
 /// A session with the database that has the turn for as long as it lives, or waits for it.
 #[derive(Default)]
 pub(crate) struct Turn {
@@ -26,6 +39,37 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// Gets the turn in a database, or says who has it, if that doesn't change for a while.
+    pub(crate) async fn wait(&mut self, target: &Target, owner: &str) -> Result<(), PassError> {
+        if self.take(target, owner).await? {
+            return Ok(());
+        }
+        let key = key(owner);
+        let Some((_, session)) = &mut self.session else { return Ok(()) };
+        let waiting = session.run(async |client| {
+            client.batch_execute(&format!("SET lock_timeout = {}", WAIT_LIMIT.as_millis())).await?;
+            let locked = client.query_typed("SELECT pg_advisory_lock($1)", &[(&key, Type::INT8)]).await;
+            match locked.map_err(Failure::from) {
+                Ok(_) => Ok(None),
+                Err(failure) if failure.code() == Some(LOCK_NOT_AVAILABLE) => {
+                    let holder = client.query_typed(HOLDER, &[(&key, Type::INT8)]).await?;
+                    let holder = holder.first().map(|row| row.try_get(0)).transpose()?;
+                    Ok(Some(holder.unwrap_or_else(|| "somebody whom the server doesn't name".to_owned())))
+                }
+                Err(failure) => Err(failure),
+            }
+        });
+        match timeout(WAIT_LIMIT + ANSWER_LIMIT, waiting).await {
+            Ok(Ok(None)) => {
+                self.has_it = true;
+                Ok(())
+            }
+            Ok(Ok(Some(holder))) => Err(PassError::Taken { owner: owner.to_owned(), database: target.to_string(), holder }),
+            Ok(Err(failure)) => Err(failure.into()),
+            Err(_) => Err(Failure::Unreachable(format!("there was no answer in {:?}", WAIT_LIMIT + ANSWER_LIMIT)).into()),
+        }
+    }
+
     /// Whether this process has the turn in a database, or gets it now.
     pub(crate) async fn take(&mut self, target: &Target, owner: &str) -> Result<bool, PassError> {
         let place = target.to_string();

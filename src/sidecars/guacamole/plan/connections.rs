@@ -37,7 +37,7 @@ type Placed<'a> = Vec<(&'a document::Connection, Option<Container>)>;
 
 impl<'a, 'p> Planner<'a, 'p> {
     pub(super) fn new(desired: &'a Desired, observed: &'a Observed, policy: &'p Policy) -> Self {
-        let entities = Entities::new(desired, &observed.entities, policy);
+        let entities = Entities::new(desired, observed, policy);
         let mut profiles: HashMap<i32, Vec<&observed::Profile>> = HashMap::new();
         for profile in &observed.profiles {
             profiles.entry(profile.connection).or_default().push(profile);
@@ -64,6 +64,7 @@ impl<'a, 'p> Planner<'a, 'p> {
         let placed = self.placed();
         let mut matches = matching::matches(&placed, self.desired, &self.observed.connections, self.policy);
         self.findings.append(&mut matches.findings);
+        self.findings.append(&mut removal::of_empty_folders(&matches, self.desired, self.policy));
         let unwanted = removal::unwanted(&matches, self.desired, self.policy);
         let (removed, refusal) = match removal::removable(&unwanted, matches.ours, self.policy) {
             Ok(removed) => (removed, None),

@@ -7,12 +7,13 @@ use crate::sidecars::guacamole::{
     desired::Desired,
     document::Password,
     model::{Finding, Grantee, GranteeKind},
-    observed,
+    observed::{self, Observed},
 };
 
 /// The entities there are, and those that are to be made.
 pub(super) struct Entities<'a, 'p> {
     desired: &'a Desired,
+    observed: &'a Observed,
     policy: &'p Policy,
     known: HashMap<Name, &'a observed::Entity>,
     used: BTreeMap<Name, Id>,
@@ -22,16 +23,16 @@ pub(super) struct Entities<'a, 'p> {
     pub(super) grantees: BTreeMap<Id, Grantee>,
 }
 
-/// A name, with its letters in one case where their case doesn't count.
+/// A name as it is compared.
 type Name = (GranteeKind, String);
 
 impl<'a, 'p> Entities<'a, 'p> {
-    pub(super) fn new(desired: &'a Desired, observed: &'a [observed::Entity], policy: &'p Policy) -> Self {
-        let mut known: HashMap<Name, &observed::Entity> = HashMap::with_capacity(observed.len());
+    pub(super) fn new(desired: &'a Desired, observed: &'a Observed, policy: &'p Policy) -> Self {
+        let mut known: HashMap<Name, &observed::Entity> = HashMap::with_capacity(observed.entities.len());
         let mut findings = Vec::new();
-        for entity in observed {
+        for entity in &observed.entities {
             // Of two, the first, by number, is granted what files say.
-            let other = *known.entry(folded(policy, entity.kind, &entity.name)).or_insert(entity);
+            let other = *known.entry(compared(observed, policy, entity.kind, &entity.name)).or_insert(entity);
             if other.id != entity.id {
                 let names = format!("{:?} and {:?}", other.name, entity.name);
                 let message =
@@ -40,7 +41,7 @@ impl<'a, 'p> Entities<'a, 'p> {
             }
         }
         let (used, grantees) = (BTreeMap::new(), BTreeMap::new());
-        Self { desired, policy, known, used, new: 0, changes: Vec::new(), findings, grantees }
+        Self { desired, observed, policy, known, used, new: 0, changes: Vec::new(), findings, grantees }
     }
 
     /// How many are new.
@@ -50,7 +51,7 @@ impl<'a, 'p> Entities<'a, 'p> {
 
     /// The entity of a grantee; none if it isn't there and must not be made.
     pub(super) fn find_or_make(&mut self, grantee: &Grantee, subject: &str) -> Option<Id> {
-        let name = folded(self.policy, grantee.kind, &grantee.name);
+        let name = compared(self.observed, self.policy, grantee.kind, &grantee.name);
         if let Some(id) = self.used.get(&name) {
             return Some(*id);
         }
@@ -102,10 +103,10 @@ impl<'a, 'p> Entities<'a, 'p> {
     }
 }
 
-fn folded(policy: &Policy, kind: GranteeKind, name: &str) -> Name {
+fn compared(observed: &Observed, policy: &Policy, kind: GranteeKind, name: &str) -> Name {
     let is_sensitive = match kind {
         GranteeKind::User => policy.case.users,
         GranteeKind::UserGroup => policy.case.user_groups,
     };
-    (kind, if is_sensitive { name.to_owned() } else { name.to_lowercase() })
+    (kind, if is_sensitive { name } else { observed.folded(name) }.to_owned())
 }

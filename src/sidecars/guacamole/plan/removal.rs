@@ -1,9 +1,16 @@
 //! What no file wants any more, and whether it may go.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::{Policy, matching::Matches};
-use crate::sidecars::guacamole::{desired::Desired, model::Origin, observed};
+use crate::sidecars::guacamole::{
+    desired::Desired,
+    model::{Finding, Origin},
+    observed,
+};
 
 /// More would be removed than one pass may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +48,26 @@ pub(crate) struct Removals {
 
 /// The connections that no file wants.
 pub(super) fn unwanted<'a>(matches: &Matches<'a>, desired: &Desired, policy: &Policy) -> Vec<(&'a observed::Connection, Origin)> {
-    let is_unwanted = |(_, origin): &&(&observed::Connection, Origin)| policy.prune && !desired.may_want(origin);
+    let is_unwanted = |(_, origin): &&(&observed::Connection, Origin)| {
+        policy.prune && !desired.may_want(origin) && desired.empty_folder(origin).is_none()
+    };
     matches.orphans.iter().filter(is_unwanted).cloned().collect()
+}
+
+/// What there is to say of those that stay because there is nothing in the folder of their file.
+pub(super) fn of_empty_folders(matches: &Matches<'_>, desired: &Desired, policy: &Policy) -> Vec<Finding> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for folder in matches.orphans.iter().filter(|_| policy.prune).filter_map(|(_, origin)| desired.empty_folder(origin)) {
+        *counts.entry(folder).or_default() += 1;
+    }
+    let finding = |(folder, count): (&str, usize)| {
+        let message = format!(
+            "there is nothing in this folder, and {count} of our connections come from it: they stay, since a volume may not be mounted; \
+             mount it, or remove the folder, too"
+        );
+        Finding::error(format!("{folder}/"), message)
+    };
+    counts.into_iter().map(finding).collect()
 }
 
 /// Those of them that go, by the one decision for all.

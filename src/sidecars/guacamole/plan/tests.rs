@@ -261,6 +261,7 @@ impl Observed {
         Self {
             entities: self.entities.iter().map(entity).collect(),
             memberships: self.memberships.clone(),
+            folded: self.folded.clone(),
             groups: self.groups.iter().map(group).collect(),
             connections: self.connections.iter().map(connection).collect(),
             profiles: self.profiles.iter().map(profile).collect(),
@@ -384,6 +385,7 @@ fn case_counts_only_where_it_is_said_to() {
     let mut model = Model::default();
     let user = |id, name: &str| observed::Entity { id, kind: GranteeKind::User, name: name.to_owned(), has_account: true, password: None };
     model.observed.entities.push(user(900, "Alice"));
+    model.observed.folded = ["Alice", "ALICE"].map(|name| (name.to_owned(), "alice".to_owned())).into();
     let files = Desired::of_files(&[("f", &ssh("n", "users: [alice]"))]);
     let observed = model.observed.clone_all();
     assert_eq!(plan(&files, &observed, &policy()).new.entities, 1);
