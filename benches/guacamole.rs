@@ -112,6 +112,7 @@ impl Bench {
                 user: Some(database.clone()),
             },
             password_file: Some(folder.path().join("password")),
+            passwords: None,
             startup_delay: Duration::ZERO,
             interval: Duration::from_secs(300),
             batch_size: 5000,

@@ -109,6 +109,10 @@ struct FileArgs {
     /// Folder with guacamole.properties, or guacamole/guacamole.properties.
     #[arg(long, value_name = "DIR", default_value = "/config", env = "CONFIG_DIR")]
     config_dir: PathBuf,
+
+    /// Folder for the passwords that users ask for with generatePassword: a file for each, which only the provisioner's user may read.
+    #[arg(long, value_name = "DIR", env = "PASSWORDS_DIR")]
+    passwords_dir: Option<PathBuf>,
 }
 
 /// Where it is written. What is not given, guacamole.properties says.
@@ -291,6 +295,7 @@ impl GuacamoleProvisioner {
                 user: database.db_user.clone(),
             },
             password_file: database.db_password_file.clone(),
+            passwords: files.passwords_dir.clone(),
             startup_delay: self.startup_delay,
             interval: self.interval,
             batch_size: database.batch_size as usize,

@@ -1,5 +1,7 @@
 //! Guacamole's web application reads what we wrote: its queries, as its behaviour is documented, in SQL of our own.
 
+use std::fs;
+
 use crate::world::{SCHEMAS, World, ssh};
 
 /// Who somebody is for permissions: oneself, and all groups one is in, also through groups, but for disabled ones.
@@ -188,6 +190,61 @@ async fn a_given_password_signs_in_and_is_not_hashed_again() {
     world.pass();
     assert_eq!(fits("anders"), "t");
     assert_eq!(world.sql("SELECT count(*) FROM guacamole_user_attribute WHERE attribute_name = 'guac-totp-key-secret'"), "1");
+}
+
+/// Whether a password signs a user in.
+fn fits(world: &World, user: &str, password: &str) -> bool {
+    let expected = format!("sha256(convert_to('{password}' || upper(encode(password_salt, 'hex')), 'UTF8'))");
+    world.sql(&format!(
+        "SELECT password_hash = {expected} FROM guacamole_user JOIN guacamole_entity USING (entity_id) WHERE name = '{user}'"
+    )) == "t"
+}
+
+#[tokio::test]
+async fn a_generated_password_signs_in_stands_in_its_file_alone_and_is_the_users_own_from_then_on() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let passwords = ["--passwords-dir", folder.path().to_str().unwrap()];
+    world.sql("INSERT INTO guacamole_entity (name, type) VALUES ('bob', 'USER')");
+    world.file("users.yaml", "users: [{name: alice, generatePassword: true}, {name: bob, generatePassword: true}]");
+    world.file("c.yaml", &ssh("c", "users: [alice]"));
+    let plan = world.plan(&passwords);
+    assert!(plan.printed.contains("+ user \"alice\"") && fs::read_dir(folder.path()).unwrap().next().is_none(), "{}", plan.printed);
+    let run = world.once(&passwords);
+    assert_eq!(run.code, Some(0), "{}", run.said);
+    for user in ["alice", "bob"] {
+        let password = fs::read_to_string(folder.path().join(user)).unwrap();
+        assert!(fits(&world, user, &password) && !format!("{}{}", run.said, run.printed).contains(&password), "{user}");
+    }
+    assert_eq!(world.granted(), ["alice c READ"]);
+
+    // The user chooses another one, and the file is lost: neither is a reason to write.
+    world.sql("UPDATE guacamole_user SET password_hash = 'x'");
+    fs::remove_file(folder.path().join("alice")).unwrap();
+    assert_eq!(world.once(&passwords).code, Some(0));
+    assert_eq!(world.sql("SELECT DISTINCT password_hash FROM guacamole_user"), "\\x78");
+    assert!(!folder.path().join("alice").exists());
+}
+
+#[tokio::test]
+async fn a_user_whose_generated_password_cant_be_kept_is_made_when_it_can() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    world.file("users.yaml", "users: [{name: alice, generatePassword: true}]");
+    world.file("c.yaml", &ssh("c", "users: [alice, bob]"));
+    let missing = folder.path().join("missing");
+    for (arguments, words) in
+        [(vec![], "set PASSWORDS_DIR"), (vec!["--passwords-dir", missing.to_str().unwrap()], "missing/alice can't be written")]
+    {
+        let run = world.once(&arguments);
+        assert_eq!(run.code, Some(1));
+        assert!(run.said.contains("users.yaml: user \"alice\": ") && run.said.contains(words), "{}", run.said);
+        assert_eq!(world.granted(), ["bob c READ"]);
+    }
+    fs::create_dir(&missing).unwrap();
+    assert_eq!(world.once(&["--passwords-dir", missing.to_str().unwrap()]).code, Some(0));
+    assert_eq!(world.granted(), ["alice c READ", "bob c READ"]);
+    assert!(fits(&world, "alice", &fs::read_to_string(missing.join("alice")).unwrap()));
 }
 
 #[tokio::test]

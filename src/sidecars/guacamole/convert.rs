@@ -6,7 +6,7 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::{
-    document::{self, COLUMN_ATTRIBUTES, Connection, Document, Group, PASSWORD_FILE, Password, Reading, User},
+    document::{self, COLUMN_ATTRIBUTES, Connection, Document, GENERATE_PASSWORD, Group, PASSWORD_FILE, Password, Reading, User},
     folder,
     model::{ConnectionColumns, Finding, GranteeKind, Grants, GroupSettings, Parent},
     packed::Parameters,
@@ -136,6 +136,7 @@ fn user(user: &User) -> Value {
         Password::None => {}
         Password::Given(password) => fields.text("password", password.expose_secret()),
         Password::File(path) => fields.text(PASSWORD_FILE, &path.display().to_string()),
+        Password::Generated => fields.text(GENERATE_PASSWORD, "true"),
     }
     Value::Map(fields.0)
 }

@@ -80,6 +80,9 @@ pub(crate) struct User {
 /// The field with the name of a file that holds a user's password.
 pub(crate) const PASSWORD_FILE: &str = "passwordFile";
 
+/// The field that asks for a password.
+pub(crate) const GENERATE_PASSWORD: &str = "generatePassword";
+
 /// How a user signs in.
 #[derive(Debug, Clone)]
 pub(crate) enum Password {
@@ -89,6 +92,8 @@ pub(crate) enum Password {
     Given(SecretString),
     /// With the one in this file, relative to the connection file's folder.
     File(PathBuf),
+    /// With one that is generated when the user is made, and is the user's own from then on.
+    Generated,
 }
 
 impl Connection {
@@ -395,6 +400,12 @@ fn read_user(file: Arc<str>, value: Value) -> Result<User, Problem> {
         (Some(password), None) => Password::Given(SecretString::from(password)),
         (None, Some(path)) => Password::File(path.into()),
         (Some(_), Some(_)) => return Err(Problem::new("password and passwordFile exclude each other: keep one")),
+    };
+    let is_generated = fields.text(GENERATE_PASSWORD, LONGEST_VALUE)?.map(|text| boolean(GENERATE_PASSWORD, &text)).transpose()?;
+    let password = match (is_generated, password) {
+        (Some(true), Password::None) => Password::Generated,
+        (Some(true), _) => return Err(Problem::new("generatePassword excludes password and passwordFile: keep one")),
+        (_, password) => password,
     };
     fields.finish()?;
     Ok(User { file, name, password })

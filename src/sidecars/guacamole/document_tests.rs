@@ -78,12 +78,15 @@ fn a_set_has_connections_groups_and_users() {
         "set.yaml",
         "connections:\n- {name: a, protocol: ssh, parameters: {hostname: a}, sharingProfiles: [{name: watch, parameters: {read-only: true}}]}\n\
          connectionGroups:\n- {group: Lab, type: balancing, attributes: {enable-session-affinity: true}, groups: [staff]}\n\
-         users:\n- {name: alice, password: pw}\n- {name: bob, passwordFile: bob}\n- {name: carol}\n",
+         users:\n- {name: alice, password: pw}\n- {name: bob, passwordFile: bob}\n- {name: carol}\n- {name: dave, generatePassword: True}\n",
     );
     assert_eq!(document.findings, []);
     assert_eq!(document.connections[0].profiles[0].name, "watch");
     assert_eq!((document.groups[0].settings.is_balancing, document.groups[0].settings.session_affinity), (Some(true), Some(true)));
-    assert_eq!(document.users.len(), 3);
+    assert_eq!(document.users.len(), 4);
+    assert!(matches!(document.users[3].password, Password::Generated));
+    let both = read("f", "users: [{name: a, password: p, generatePassword: true}]");
+    assert_eq!(errors(&both), ["generatePassword excludes password and passwordFile: keep one"]);
 }
 
 #[test]

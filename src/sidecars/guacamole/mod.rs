@@ -8,6 +8,7 @@ pub mod convert;
 mod desired;
 mod document;
 mod folder;
+mod generated;
 mod marks;
 mod metrics;
 mod model;

@@ -15,9 +15,10 @@ use tokio_postgres::Client;
 use super::{
     apply::{self, Attempt},
     desired::Desired,
-    document::Reading,
+    document::{self, Password, Reading},
     folder,
     folder::ConfigurationError,
+    generated,
     metrics::Metrics,
     model::{Digest, Finding, Origin, Severity},
     observe,
@@ -78,6 +79,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// A file with the role's password, instead of the properties'.
     pub password_file: Option<PathBuf>,
+    /// Where generated passwords are kept, a file for each user.
+    pub passwords: Option<PathBuf>,
     /// How long to wait before the database is first tried.
     pub startup_delay: Duration,
     /// Time between passes if no file changes.
@@ -396,6 +399,32 @@ impl Provisioner {
         blocking::within(READ_LIMIT, read).await.ok_or(PassError::NoAnswer)
     }
 
+    /// Gives new users the passwords that are generated for them. Who gets none isn't made, since nobody would learn it later.
+    async fn generate_passwords(&self, desired: &mut Desired, observed: &Observed, policy: &Policy, mode: Mode) -> Result<(), PassError> {
+        let users = plan::users_to_generate_for(desired, observed, policy);
+        if users.is_empty() {
+            return Ok(());
+        }
+        let folder = self.settings.passwords.clone();
+        let obtain = move |user: &str| match &folder {
+            None => Err("its password is to be generated, and there is no folder to keep it in: set PASSWORDS_DIR".to_owned()),
+            Some(_) if mode == Mode::Look => generated::generate().map_err(|error| error.to_string()),
+            Some(folder) => generated::obtain(folder, user).map_err(|error| with_causes(&error)),
+        };
+        let obtain_all = move || users.into_iter().map(|user| (obtain(&user), user)).collect::<Vec<_>>();
+        for (password, name) in blocking::within(READ_LIMIT, obtain_all).await.ok_or(PassError::NoAnswer)? {
+            let Some(user) = desired.users.get_mut(&name) else { continue };
+            match password {
+                Ok(password) => user.password = Password::Given(password),
+                Err(why) => {
+                    let message = format!("{why}; the user isn't made before there is one");
+                    desired.findings.push(Finding::error(document::subject(&user.file, "user", &name), message));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Compares files and database in full, and writes what is different, or only says what is.
     async fn decide(
         &self,
@@ -405,8 +434,9 @@ impl Provisioner {
         mode: Mode,
         attempt: Attempt,
     ) -> Result<(Report, Observed), PassError> {
-        let (desired, mut observed) = self.read_files(observed, &policy.owner).await?;
+        let (mut desired, mut observed) = self.read_files(observed, &policy.owner).await?;
         observe::observe_case(client, policy.case, &desired, &mut observed).await?;
+        self.generate_passwords(&mut desired, &observed, policy, mode).await?;
         observe::observe_passwords(client, &desired, &mut observed).await?;
         let stale = plan::stale(&desired, &observed, policy);
         observe::observe_parameters(client, &mut observed, &stale).await?;

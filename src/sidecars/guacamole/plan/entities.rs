@@ -1,6 +1,9 @@
 //! Who is granted something: found among those there are, or made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{Change, EntityChange, EntityStep, Id, Policy};
 use crate::sidecars::guacamole::{
@@ -21,6 +24,15 @@ pub(super) struct Entities<'a, 'p> {
     pub(super) changes: Vec<Change<'a>>,
     pub(super) findings: Vec<Finding>,
     pub(super) grantees: BTreeMap<Id, Grantee>,
+}
+
+/// The users that are to be made, or get their row as a user, with a generated password.
+pub(super) fn users_to_generate_for(desired: &Desired, observed: &Observed, policy: &Policy) -> Vec<Arc<str>> {
+    let name = |name: &str| compared(observed, policy, GranteeKind::User, name);
+    let with_account = observed.entities.iter().filter(|entity| entity.kind == GranteeKind::User && entity.has_account);
+    let there: HashSet<Name> = with_account.map(|entity| name(&entity.name)).collect();
+    let users = desired.users.values().filter(|user| matches!(user.password, Password::Generated));
+    users.map(|user| user.name.clone()).filter(|user| !there.contains(&name(user))).collect()
 }
 
 /// A name as it is compared.
@@ -61,6 +73,9 @@ impl<'a, 'p> Entities<'a, 'p> {
             self.findings.push(Finding::warning(subject, message));
             return None;
         }
+        if known.is_none_or(|entity| !entity.has_account) && self.waits_for_password(grantee) {
+            return None;
+        }
         let password = self.password(grantee);
         let (id, step) = match known {
             None => {
@@ -98,8 +113,14 @@ impl<'a, 'p> Entities<'a, 'p> {
         match &self.desired.users.get(&grantee.name)?.password {
             Password::Given(password) => Some(password),
             // A file that could not be read is a finding of its own.
-            Password::None | Password::File(_) => None,
+            Password::None | Password::File(_) | Password::Generated => None,
         }
+    }
+
+    /// Whether somebody is not made because there is no generated password for them yet, which is a finding of its own.
+    fn waits_for_password(&self, grantee: &Grantee) -> bool {
+        let user = self.desired.users.get(&grantee.name).filter(|_| grantee.kind == GranteeKind::User);
+        user.is_some_and(|user| matches!(user.password, Password::Generated))
     }
 }
 

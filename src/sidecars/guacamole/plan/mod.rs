@@ -14,6 +14,7 @@ mod tree;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use secrecy::SecretString;
@@ -228,6 +229,11 @@ pub(crate) fn stale(desired: &Desired, observed: &Observed, policy: &Policy) -> 
         return Vec::new();
     }
     connections::Planner::new(desired, observed, policy).stale()
+}
+
+/// The users that need a generated password before a plan is made: those that are made by it.
+pub(crate) fn users_to_generate_for(desired: &Desired, observed: &Observed, policy: &Policy) -> Vec<Arc<str>> {
+    entities::users_to_generate_for(desired, observed, policy)
 }
 
 #[cfg(test)]
