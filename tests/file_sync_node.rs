@@ -9,7 +9,10 @@ mod running;
 #[path = "common/until.rs"]
 mod until;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ConfigMap, Event, Secret},
+};
 use kube::{
     Api,
     api::{ListParams, PostParams},
@@ -18,7 +21,7 @@ use outrigger_bed::{Namespace, Node, image};
 use serde_json::{Value, json};
 
 use product_image::product_image;
-use running::{create, pods, restricted, until_phase};
+use running::{create, injected, pods, restricted, until_phase};
 use until::until;
 
 const HEALTH_PORT: u16 = 15801;
@@ -37,6 +40,7 @@ async fn injected_pods_see_their_files_before_they_start_and_what_changes_after(
 
     the_commands_that_help_are_shown_in_an_event(&node, &namespace).await;
     a_job_sees_its_files_and_ends(&namespace).await;
+    a_job_with_both_sidecars_completes(&namespace).await;
     an_app_is_told_of_changes(&node, &namespace).await;
 }
 
@@ -68,6 +72,34 @@ async fn a_job_sees_its_files_and_ends(namespace: &Namespace<'_>) {
     until_phase(namespace, "together", "Succeeded").await;
     create(namespace, &reader("once", &[("file-sync.outrigger.dev/mode", "once")])).await;
     until_phase(namespace, "once", "Succeeded").await;
+}
+
+/// The provisioner's database is nowhere to be found: that keeps no Job from its end.
+async fn a_job_with_both_sidecars_completes(namespace: &Namespace<'_>) {
+    let secrets: Api<Secret> = Api::default_namespaced(namespace.client());
+    for (name, key, text) in [
+        ("office", "connection.yaml", "name: Office\nprotocol: ssh\nparameters: {hostname: office}\n"),
+        ("properties", "guacamole.properties", "postgresql-hostname: nowhere.invalid\npostgresql-password: unused\n"),
+    ] {
+        let secret: Secret = serde_json::from_value(json!({"metadata": {"name": name}, "stringData": {key: text}})).unwrap();
+        secrets.create(&PostParams::default(), &secret).await.unwrap();
+    }
+    let annotations = [
+        ("outrigger.dev/inject", "file-sync, guacamole"),
+        ("guacamole.outrigger.dev/connections", "office"),
+        ("guacamole.outrigger.dev/configuration", "properties"),
+    ];
+    let pod = injected(&reader("both", &annotations));
+    let template = json!({"metadata": {"annotations": pod["metadata"]["annotations"]}, "spec": pod["spec"]});
+    let job: Job =
+        serde_json::from_value(json!({"metadata": {"name": "both"}, "spec": {"backoffLimit": 0, "template": template}})).unwrap();
+    let jobs: Api<Job> = Api::default_namespaced(namespace.client());
+    jobs.create(&PostParams::default(), &job).await.unwrap();
+    until("the Job is complete", async || {
+        let status = jobs.get("both").await.unwrap().status.unwrap_or_default();
+        if status.succeeded == Some(1) && status.completion_time.is_some() { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
 }
 
 /// The address to call is the app's own, which starts after the first sync: neither waits for the other.

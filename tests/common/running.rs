@@ -22,13 +22,18 @@ pub(crate) fn restricted(user: u32) -> Value {
 
 /// Creates a pod as the webhook would hand it on.
 pub(crate) async fn create(namespace: &Namespace<'_>, pod: &Value) {
+    pods(namespace).create(&PostParams::default(), &serde_json::from_value(injected(pod)).unwrap()).await.unwrap();
+}
+
+/// A pod as the webhook would hand it on.
+pub(crate) fn injected(pod: &Value) -> Value {
     let settings = Settings::default();
     let decision = inject(&pod.to_string(), Context { defaults: None, settings: &settings, offline: false }).unwrap();
     let Outcome::Injected { patch, .. } = &decision.outcome else { panic!("{decision:?}") };
     let patch: json_patch::Patch = serde_json::from_str(patch.as_json()).unwrap();
     let mut pod = pod.clone();
     json_patch::patch(&mut pod, &patch).unwrap();
-    pods(namespace).create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    pod
 }
 
 pub(crate) fn pods(namespace: &Namespace<'_>) -> Api<Pod> {
