@@ -8,7 +8,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
-use secrecy::SecretString;
+use secrecy::{SecretString, zeroize::Zeroizing};
 
 use super::{
     desired::Desired,
@@ -21,6 +21,9 @@ use super::{
 const LARGEST_FILE: u64 = 16 << 20;
 /// All connection files together have no more bytes.
 const LARGEST_SUM: u64 = 64 << 20;
+
+/// How many bytes are held of a file that is only looked at: what a process once had, it seldom gives back whole.
+const PIECE: usize = 64 << 10;
 
 /// How the names of connection files end.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -71,16 +74,38 @@ pub(crate) fn digest(connections: &Path, configuration: &Path) -> Option<Digest>
     }
     let mut left = LARGEST_SUM;
     for (name, path) in files.into_iter().chain(properties) {
-        let text = read_text(&path, left).ok()?;
-        left = left.saturating_sub(text.len() as u64);
-        if text.contains(PASSWORD_FILE) {
+        let (length, names_files) = add_to_digest(&mut context, &path, left).ok()?;
+        if names_files {
             return None;
         }
-        context.update(format!("{name}\0{}\0", text.len()).as_bytes());
-        context.update(text.as_bytes());
-        drop(SecretString::from(text));
+        context.update(format!("{name}\0{length}\0").as_bytes());
+        left = left.saturating_sub(length);
     }
     context.finish().as_ref().try_into().ok()
+}
+
+/// Adds a file of no more bytes than are left for it to a digest, piece by piece. Returns its length, and whether it names further files.
+fn add_to_digest(context: &mut Context, path: &Path, left: u64) -> io::Result<(u64, bool)> {
+    let word = PASSWORD_FILE.as_bytes();
+    let (mut file, most) = open(path, left)?;
+    let mut piece = Zeroizing::new(Vec::with_capacity(PIECE));
+    let (mut length, mut is_named) = (0, false);
+    loop {
+        // The word may lie across two pieces.
+        let kept = piece.len().min(word.len() - 1);
+        let over = piece.len() - kept;
+        piece.drain(..over);
+        let count = file.by_ref().take((PIECE - kept) as u64).read_to_end(&mut piece)?;
+        if count == 0 {
+            return Ok((length, is_named));
+        }
+        length += count as u64;
+        if length > most {
+            return Err(too_large(most));
+        }
+        context.update(piece.get(kept..).unwrap_or_default());
+        is_named |= piece.windows(word.len()).any(|bytes| bytes.first() == word.first() && bytes == word);
+    }
 }
 
 /// What there is in the folder of connections.
@@ -181,22 +206,30 @@ pub(crate) fn read_password(path: &Path) -> Result<SecretString, ConfigurationEr
     Ok(text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text)).into())
 }
 
-/// Reads a file of no more bytes than are left for it. What is no file could be read without end.
+/// Reads a file of no more bytes than are left for it.
 fn read_text(path: &Path, left: u64) -> io::Result<String> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no ordinary file"));
-    }
-    let most = LARGEST_FILE.min(left);
-    let file = fs::File::open(path)?;
+    let (file, most) = open(path, left)?;
     // It seldom grows then, which would leave a copy of what it holds behind.
     let length = file.metadata()?.len().min(most);
     let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
     file.take(most + 1).read_to_string(&mut text)?;
     if text.len() as u64 > most {
         drop(SecretString::from(text));
-        return Err(io::Error::other(format!("it has more than the {most} bytes that are read of it")));
+        return Err(too_large(most));
     }
     Ok(text)
+}
+
+/// Opens a file, and says how many bytes of it are read at most. What is no file could be read without end.
+fn open(path: &Path, left: u64) -> io::Result<(fs::File, u64)> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no ordinary file"));
+    }
+    Ok((fs::File::open(path)?, LARGEST_FILE.min(left)))
+}
+
+fn too_large(most: u64) -> io::Error {
+    io::Error::other(format!("it has more than the {most} bytes that are read of it"))
 }
 
 /// Reads the passwords that stand in files of their own.
@@ -306,6 +339,30 @@ mod tests {
         let desired = read(folder.path());
         assert!(matches!(&desired.users["a"].password, Password::Given(password) if password.expose_secret() == "geheim"));
         assert!(desired.findings[0].to_string().starts_with("u/users.yaml: user \"b\": "));
+    }
+
+    #[test]
+    fn the_digest_sees_every_byte_and_files_that_name_others_have_none() {
+        let long = "#".repeat(3 * PIECE);
+        let of = |text: &str| {
+            let folder = folder(&[("a.yaml", text)]);
+            digest(folder.path(), folder.path())
+        };
+        let whole = of(&long);
+        assert!(whole.is_some() && whole == of(&long));
+        for place in [0, PIECE - 1, PIECE, 2 * PIECE + 7, 3 * PIECE - 1] {
+            let mut changed = long.clone();
+            changed.replace_range(place..=place, "-");
+            assert!(of(&changed).is_some() && of(&changed) != whole, "{place}");
+        }
+        assert_ne!(of(&long[1..]), whole);
+        for place in [0, PIECE - PASSWORD_FILE.len(), PIECE - 5, PIECE - 1, PIECE, 2 * PIECE - 20, 2 * PIECE - 3] {
+            let mut naming = long.clone();
+            naming.replace_range(place..place + PASSWORD_FILE.len(), PASSWORD_FILE);
+            assert_eq!(of(&naming), None, "{place}");
+        }
+        let (one, other) = (folder(&[("a.yaml", "x"), ("b.yaml", "yz")]), folder(&[("a.yaml", "xy"), ("b.yaml", "z")]));
+        assert_ne!(digest(one.path(), one.path()), digest(other.path(), other.path()));
     }
 
     #[test]
