@@ -96,6 +96,12 @@ impl Desired {
         grantees.chain(self.users.keys().map(|name| &**name))
     }
 
+    /// Whether all files were found and understood. Where they were not, nobody can tell whether something is wanted of which it isn't known
+    /// from which file it came, as grants on groups.
+    pub(crate) fn is_all_known(&self) -> bool {
+        self.kept_files.is_empty() && self.empty_folders.is_empty() && !self.is_incomplete
+    }
+
     /// Whether what comes from here may be wanted, although no entry that could be read says so.
     pub(crate) fn may_want(&self, origin: &Origin) -> bool {
         self.is_incomplete || self.kept_files.contains(&origin.file)

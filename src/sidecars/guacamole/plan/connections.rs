@@ -87,10 +87,19 @@ impl<'a, 'p> Planner<'a, 'p> {
             moved: connections.iter().filter_map(|change| Some((change.before?.id, change.parent))).collect(),
             revoked: connections.iter().filter_map(|change| Some((change.before?.id, change.details.revoked.as_slice()))).collect(),
         };
-        let groups = self.groups(&group_grants, &changed);
-        let is_all_known = self.desired.kept_files.is_empty() && !self.desired.is_incomplete;
-        let removed_groups =
-            if self.policy.prune && refusal.is_none() && is_all_known { self.empty_groups(&changed, &connections) } else { Vec::new() };
+        let empty_groups = if self.policy.prune { self.empty_groups(&changed, &connections) } else { Vec::new() };
+        let unwanted_grants = grants::unwanted(&group_grants, self.observed, &self.policy.owner);
+        let kept_grants = grants::retained(&unwanted_grants, &group_grants, self.observed, &changed, &self.tree, &self.policy.owner);
+        // Files that are missing or not understood may want both.
+        let (kept_grants, removed_groups) = if self.desired.is_all_known() && refusal.is_none() {
+            (kept_grants, empty_groups)
+        } else {
+            if !empty_groups.is_empty() || kept_grants != unwanted_grants {
+                self.findings.extend(removal::of_empty_folders_and_groups(self.desired));
+            }
+            (unwanted_grants, Vec::new())
+        };
+        let groups = self.groups(&group_grants, &kept_grants);
         let unwanted = unwanted.into_iter().map(|(_, origin)| origin).collect();
         Plan { unwanted, refusal, ..self.assemble(groups, removed, connections, removed_groups) }
     }
@@ -282,8 +291,7 @@ impl<'a, 'p> Planner<'a, 'p> {
         }
     }
 
-    fn groups(&mut self, wanted: &BTreeMap<Id, Wanted>, changed: &Changed<'_>) -> Vec<GroupChange<'a>> {
-        let retained = grants::retained(wanted, self.observed, changed, &self.tree, &self.policy.owner);
+    fn groups(&mut self, wanted: &BTreeMap<Id, Wanted>, retained: &HashMap<i32, marks::GrantSet>) -> Vec<GroupChange<'a>> {
         let (none, nothing) = (Wanted::new(), marks::GrantSet::new());
         let desired = self.desired;
         let new = self.tree.new_groups().iter().enumerate().map(|(index, group)| {

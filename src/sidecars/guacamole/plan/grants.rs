@@ -61,38 +61,42 @@ pub(super) struct Changed<'a> {
     pub(super) revoked: HashMap<i32, &'a [(i32, Permission)]>,
 }
 
+/// What we have granted on each group, and no file that could be read asks for any more.
+pub(super) fn unwanted(wanted: &BTreeMap<Id, Wanted>, observed: &Observed, owner: &str) -> HashMap<i32, GrantSet> {
+    let unwanted_on = |group: &observed::Group| {
+        let recorded = marks::recorded_grants(&group.attributes, owner);
+        let unwanted: GrantSet = recorded.into_iter().filter(|grant| !is_wanted(wanted, group.id, *grant)).collect();
+        (group.id, unwanted)
+    };
+    observed.groups.iter().map(unwanted_on).filter(|(_, unwanted)| !unwanted.is_empty()).collect()
+}
+
+fn is_wanted(wanted: &BTreeMap<Id, Wanted>, group: i32, (entity, permission): (i32, Permission)) -> bool {
+    wanted.get(&Id::Known(group)).is_some_and(|wanted| wanted.contains(&(Id::Known(entity), permission)))
+}
+
 /// Of the grants on groups that files no longer ask for, those that somebody still needs: another owner, or whoever may see something
 /// below that stays, also through user groups.
 pub(super) fn retained(
+    unwanted: &HashMap<i32, GrantSet>,
     wanted: &BTreeMap<Id, Wanted>,
     observed: &Observed,
     changed: &Changed<'_>,
     tree: &Tree<'_>,
     owner: &str,
 ) -> HashMap<i32, GrantSet> {
-    let is_wanted = |group: i32, (entity, permission): &(i32, Permission)| {
-        wanted.get(&Id::Known(group)).is_some_and(|wanted| wanted.contains(&(Id::Known(*entity), *permission)))
-    };
-    let over: Vec<(&observed::Group, GrantSet)> = observed
-        .groups
-        .iter()
-        .map(|group| {
-            let recorded = marks::recorded_grants(&group.attributes, owner);
-            (group, recorded.into_iter().filter(|grant| !is_wanted(group.id, grant)).collect::<GrantSet>())
-        })
-        .filter(|(_, over)| !over.is_empty())
-        .collect();
-    if over.is_empty() {
+    if unwanted.is_empty() {
         return HashMap::new();
     }
     let needed = needed(observed, changed, tree, owner);
     let members = Members::new(&observed.memberships);
-    let retain = |(group, over): (&observed::Group, GrantSet)| {
+    let retain = |group: &observed::Group| {
+        let over = unwanted.get(&group.id)?;
         let of_others = marks::grants_of_others(&group.attributes, owner);
         let sees_inside = |entity: i32| needed.contains(&(group.id, entity));
         let may_read = |entity: i32| {
             let read = (entity, Permission::Read);
-            is_wanted(group.id, &read) || (group.grants.contains(&read) && !over.contains(&read))
+            is_wanted(wanted, group.id, read) || (group.grants.contains(&read) && !over.contains(&read))
         };
         // Somebody it stands for sees something inside, and the group itself by nothing else.
         let is_somebodys_way = |entity: i32| {
@@ -105,9 +109,9 @@ pub(super) fn retained(
             of_others.contains(&(*entity, *permission))
                 || (*permission == Permission::Read && (sees_inside(*entity) || is_somebodys_way(*entity)))
         };
-        (group.id, over.iter().filter(|grant| is_needed(grant)).copied().collect())
+        Some((group.id, over.iter().filter(|grant| is_needed(grant)).copied().collect()))
     };
-    over.into_iter().map(retain).collect()
+    observed.groups.iter().filter_map(retain).collect()
 }
 
 /// Which entities will still see something in which groups, but for what they see of the groups themselves because of us.

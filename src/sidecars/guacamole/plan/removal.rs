@@ -70,6 +70,15 @@ pub(super) fn of_empty_folders(matches: &Matches<'_>, desired: &Desired, policy:
     counts.into_iter().map(finding).collect()
 }
 
+/// What there is to say of groups and grants on them that stay because of folders in which there is nothing.
+pub(super) fn of_empty_folders_and_groups(desired: &Desired) -> impl Iterator<Item = Finding> {
+    desired.empty_folders.iter().map(|folder| {
+        let message = "there is nothing in this folder, so connection groups and grants on them stay that no other file wants, since a volume \
+                       may not be mounted; mount it, or remove the folder, too";
+        Finding::error(format!("{folder}/"), message)
+    })
+}
+
 /// Those of them that go, by the one decision for all.
 pub(super) fn removable<'a>(
     unwanted: &[(&'a observed::Connection, Origin)],

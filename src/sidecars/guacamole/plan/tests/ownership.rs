@@ -121,6 +121,44 @@ fn a_broken_files_connection_is_not_taken_over_by_another_file() {
 }
 
 #[test]
+fn while_files_are_missing_or_not_understood_no_group_goes_and_none_loses_a_grant() {
+    let groups = "connectionGroups: [{group: Lab, users: [alice]}, {group: Empty, groups: [staff], permissions: [READ, UPDATE]}]";
+    let (connection, other) = (ssh("n", "group: Lab\nusers: [bob]"), ssh("m", ""));
+    let mut model = Model::default();
+    model.pass(&Desired::of_files(&[("groups/all", groups), ("n", &connection), ("m", &other)]), &policy());
+    let state = |model: &Model| {
+        let groups = model.observed.groups.iter().map(|group| (group.name.clone(), group.grants.clone(), group.attributes.clone()));
+        groups.collect::<Vec<_>>()
+    };
+    let before = state(&model);
+    assert_eq!(before.iter().map(|(_, grants, _)| grants.len()).collect::<Vec<_>>(), [2, 2]);
+
+    let without = Desired::of_files(&[("n", &connection), ("m", &other)]);
+    let misspelt = Desired::of_files(&[("groups/all", &groups.replace("users", "usres")), ("n", &connection), ("m", &other)]);
+    let of_another_file = Desired::of_files(&[("n", &connection), ("m", "name: [")]);
+    let not_mounted =
+        Desired { empty_folders: BTreeSet::from(["groups".to_owned()]), ..Desired::of_files(&[("n", &connection), ("m", &other)]) };
+    let away = Desired { is_incomplete: true, ..Desired::of_files(&[("n", &connection), ("m", &other)]) };
+    for files in [misspelt, of_another_file, not_mounted, away, Desired::default()] {
+        let observed = model.observed.clone_all();
+        let plan = plan(&files, &observed, &policy());
+        let names_folder = plan.findings.iter().any(|finding| finding.subject == "groups/");
+        assert_eq!((plan.is_empty(), names_folder), (true, !files.empty_folders.is_empty()), "{plan} {:?}", plan.findings);
+        model.apply(&plan, "lab");
+        assert_eq!(state(&model), before);
+    }
+    // Meanwhile others may be granted more.
+    let more =
+        Desired::of_files(&[("groups/all", "connectionGroups: ["), ("n", &ssh("n", "group: Lab\nusers: [bob, carol]")), ("m", &other)]);
+    model.pass(&more, &policy());
+    assert_eq!(state(&model)[0].1.len(), 3);
+
+    model.pass(&without, &policy());
+    let names: Vec<_> = state(&model).into_iter().map(|(name, grants, _)| (name, grants.len())).collect();
+    assert_eq!(names, [("Lab".to_owned(), 1)], "it is gone");
+}
+
+#[test]
 fn a_file_with_a_number_sign_in_its_name_is_protected_like_any_other() {
     let mut model = Model::default();
     model.pass(&Desired::of_files(&[("a#1.yaml", &ssh("n", "")), ("b.yaml", &ssh("m", ""))]), &policy());
