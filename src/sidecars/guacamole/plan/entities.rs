@@ -1,23 +1,24 @@
 //! Who is granted something: found among those there are, or made.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use super::{Change, EntityChange, EntityStep, Id, Policy};
 use crate::sidecars::guacamole::{
     desired::Desired,
-    document::Password,
+    document::{self, Password, User},
     model::{Finding, Grantee, GranteeKind},
     observed::{self, Observed},
 };
 
 /// The entities there are, and those that are to be made.
 pub(super) struct Entities<'a, 'p> {
-    desired: &'a Desired,
     observed: &'a Observed,
     policy: &'p Policy,
+    /// Users with an entry of their own.
+    users: BTreeMap<Name, &'a User>,
     known: HashMap<Name, &'a observed::Entity>,
     used: BTreeMap<Name, Id>,
     new: usize,
@@ -28,11 +29,27 @@ pub(super) struct Entities<'a, 'p> {
 
 /// The users that are to be made, or get their row as a user, with a generated password.
 pub(super) fn users_to_generate_for(desired: &Desired, observed: &Observed, policy: &Policy) -> Vec<Arc<str>> {
-    let name = |name: &str| compared(observed, policy, GranteeKind::User, name);
     let with_account = observed.entities.iter().filter(|entity| entity.kind == GranteeKind::User && entity.has_account);
-    let there: HashSet<Name> = with_account.map(|entity| name(&entity.name)).collect();
-    let users = desired.users.values().filter(|user| matches!(user.password, Password::Generated));
-    users.map(|user| user.name.clone()).filter(|user| !there.contains(&name(user))).collect()
+    let there: BTreeSet<Name> = with_account.map(|entity| compared(observed, policy, entity.kind, &entity.name)).collect();
+    let (users, _) = users_by_name(desired, observed, policy);
+    let without_account = users.into_iter().filter(|(name, _)| !there.contains(name)).map(|(_, user)| user);
+    without_account.filter(|user| matches!(user.password, Password::Generated)).map(|user| user.name.clone()).collect()
+}
+
+/// The users with an entry of their own, by their names as these are compared. Of two that are one then, the first counts.
+fn users_by_name<'a>(desired: &'a Desired, observed: &Observed, policy: &Policy) -> (BTreeMap<Name, &'a User>, Vec<Finding>) {
+    let (mut users, mut findings) = (BTreeMap::new(), Vec::new());
+    for user in desired.users.values() {
+        let first = *users.entry(compared(observed, policy, GranteeKind::User, &user.name)).or_insert(user);
+        if first.name != user.name {
+            let message = format!(
+                "{} has the user {:?}, and the case of letters doesn't count here, so this entry is left out: remove one of the two",
+                first.file, first.name
+            );
+            findings.push(Finding::error(document::subject(&user.file, "user", &user.name), message));
+        }
+    }
+    (users, findings)
 }
 
 /// A name as it is compared.
@@ -41,7 +58,7 @@ type Name = (GranteeKind, String);
 impl<'a, 'p> Entities<'a, 'p> {
     pub(super) fn new(desired: &'a Desired, observed: &'a Observed, policy: &'p Policy) -> Self {
         let mut known: HashMap<Name, &observed::Entity> = HashMap::with_capacity(observed.entities.len());
-        let mut findings = Vec::new();
+        let (users, mut findings) = users_by_name(desired, observed, policy);
         for entity in &observed.entities {
             // Of two, the first, by number, is granted what files say.
             let other = *known.entry(compared(observed, policy, entity.kind, &entity.name)).or_insert(entity);
@@ -53,7 +70,7 @@ impl<'a, 'p> Entities<'a, 'p> {
             }
         }
         let (used, grantees) = (BTreeMap::new(), BTreeMap::new());
-        Self { desired, observed, policy, known, used, new: 0, changes: Vec::new(), findings, grantees }
+        Self { observed, policy, users, known, used, new: 0, changes: Vec::new(), findings, grantees }
     }
 
     /// How many are new.
@@ -68,15 +85,15 @@ impl<'a, 'p> Entities<'a, 'p> {
             return Some(*id);
         }
         let known = self.known.get(&name).copied();
-        if known.is_none() && !self.may_make(grantee) {
+        if known.is_none() && !self.may_make(&name) {
             let message = format!("{grantee} does not exist, and making users is switched off: nothing is granted to it");
             self.findings.push(Finding::warning(subject, message));
             return None;
         }
-        if known.is_none_or(|entity| !entity.has_account) && self.waits_for_password(grantee) {
+        if known.is_none_or(|entity| !entity.has_account) && self.waits_for_password(&name) {
             return None;
         }
-        let password = self.password(grantee);
+        let password = self.password(&name);
         let (id, step) = match known {
             None => {
                 self.new += 1;
@@ -102,15 +119,12 @@ impl<'a, 'p> Entities<'a, 'p> {
     }
 
     /// A user with an entry of its own is to be there in any case.
-    fn may_make(&self, grantee: &Grantee) -> bool {
-        self.policy.create_users || (grantee.kind == GranteeKind::User && self.desired.users.contains_key(&grantee.name))
+    fn may_make(&self, name: &Name) -> bool {
+        self.policy.create_users || self.users.contains_key(name)
     }
 
-    fn password(&self, grantee: &Grantee) -> Option<&'a secrecy::SecretString> {
-        if grantee.kind != GranteeKind::User {
-            return None;
-        }
-        match &self.desired.users.get(&grantee.name)?.password {
+    fn password(&self, name: &Name) -> Option<&'a secrecy::SecretString> {
+        match &self.users.get(name)?.password {
             Password::Given(password) => Some(password),
             // A file that could not be read is a finding of its own.
             Password::None | Password::File(_) | Password::Generated => None,
@@ -118,9 +132,8 @@ impl<'a, 'p> Entities<'a, 'p> {
     }
 
     /// Whether somebody is not made because there is no generated password for them yet, which is a finding of its own.
-    fn waits_for_password(&self, grantee: &Grantee) -> bool {
-        let user = self.desired.users.get(&grantee.name).filter(|_| grantee.kind == GranteeKind::User);
-        user.is_some_and(|user| matches!(user.password, Password::Generated))
+    fn waits_for_password(&self, name: &Name) -> bool {
+        self.users.get(name).is_some_and(|user| matches!(user.password, Password::Generated))
     }
 }
 

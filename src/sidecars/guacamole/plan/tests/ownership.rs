@@ -159,6 +159,34 @@ fn while_files_are_missing_or_not_understood_no_group_goes_and_none_loses_a_gran
 }
 
 #[test]
+fn a_user_is_found_by_every_spelling_of_a_name_whose_case_does_not_count() {
+    let insensitive = Policy { case: CaseSensitivity { users: false, user_groups: true }, ..policy() };
+    let mut model = Model::default();
+    model.observed.folded = [("Alice".to_owned(), "alice".to_owned()), ("BOB".to_owned(), "bob".to_owned())].into();
+    let grants = ("c", &*ssh("c", "users: [alice, bob]"));
+    let mut desired = Desired::of_files(&[("u", "users: [{name: Alice, generatePassword: true}, {name: BOB, password: secret}]"), grants]);
+    assert_eq!(users_to_generate_for(&desired, &model.observed, &insensitive), ["Alice".into()]);
+    model.pass(&desired, &insensitive);
+    let names = |model: &Model| model.observed.entities.iter().map(|entity| entity.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&model), ["BOB"], "nobody is made who waits for a password");
+    desired.users.get_mut("Alice").unwrap().password = document::Password::Given("secret".into());
+    model.pass(&desired, &insensitive);
+    assert_eq!((names(&model), model.connection("c").grants.len()), (vec!["BOB".to_owned(), "Alice".to_owned()], 2));
+}
+
+#[test]
+fn two_users_whose_names_are_one_where_case_does_not_count_are_reported() {
+    let insensitive = Policy { case: CaseSensitivity { users: false, user_groups: true }, ..policy() };
+    let observed = Observed { folded: [("Alice".to_owned(), "alice".to_owned())].into(), ..Observed::default() };
+    let desired =
+        Desired::of_files(&[("a", "users: [{name: Alice, password: x}]"), ("b", "users: [{name: alice, generatePassword: true}]")]);
+    assert!(users_to_generate_for(&desired, &observed, &insensitive).is_empty(), "the first counts");
+    let plan = plan(&desired, &observed, &insensitive);
+    assert_eq!((plan.to_string().as_str(), plan.findings.len()), ("+ user \"Alice\"\n", 1), "{:?}", plan.findings);
+    assert!(plan.findings[0].to_string().starts_with("b: user \"alice\": "), "{:?}", plan.findings);
+}
+
+#[test]
 fn a_file_with_a_number_sign_in_its_name_is_protected_like_any_other() {
     let mut model = Model::default();
     model.pass(&Desired::of_files(&[("a#1.yaml", &ssh("n", "")), ("b.yaml", &ssh("m", ""))]), &policy());
