@@ -342,6 +342,62 @@ async fn what_the_database_refused_is_tried_again_at_each_pass() {
 }
 
 #[tokio::test]
+async fn a_generated_password_that_could_not_be_kept_is_tried_again_at_each_pass() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let passwords = folder.path().join("passwords");
+    world.file("users.yaml", "users: [{name: alice, generatePassword: true}]");
+    let service = Service::start(&world, &["--interval", "1s", "--passwords-dir", passwords.to_str().unwrap()]);
+    service.until_ready(&world, 200, "passwords/alice can't be written");
+    let before = service.passes();
+    world.until("it was tried again", || service.passes() > before + 1);
+    fs::create_dir(&passwords).unwrap();
+    service.until_ready(&world, 200, "connections: ok");
+    assert!(passwords.join("alice").exists());
+}
+
+/// A database that was set back may have rows of the same versions with other values.
+#[tokio::test]
+async fn what_was_read_is_forgotten_when_the_server_has_ended_the_session() {
+    let world = World::new().await;
+    world.file("a.yaml", &ssh("a", "attributes: {max-connections: 3}"));
+    let service = Service::start(&world, &["--interval", "1s"]);
+    world.until("nothing is left to write", || service.passes() >= 3);
+    // Columns that are made anew change no version of a row.
+    world.sql("ALTER TABLE guacamole_connection DROP COLUMN max_connections, ADD COLUMN max_connections integer DEFAULT 7");
+    world.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name LIKE 'outrigger%' AND state = 'idle'",
+    );
+    world.until("it was read again", || world.sql("SELECT max_connections FROM guacamole_connection") == "3");
+}
+
+#[tokio::test]
+async fn a_file_that_was_another_one_while_it_was_read_is_read_again() {
+    let world = World::new().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    // Through the link, changes aren't noticed but at the next pass.
+    let file = elsewhere.path().join("a.yaml");
+    write(&file, &ssh("b", ""));
+    fs::create_dir_all(world.connections()).unwrap();
+    symlink(&file, world.connections().join("a.yaml")).unwrap();
+    world.pass();
+    write(&file, &ssh("a", ""));
+    let lock = "pg_advisory_xact_lock(7305808869229538676)";
+    let somebody = world.somebody_who_did(&format!("SELECT {lock}")).await;
+    let service = Service::start(&world, &["--interval", "3s"]);
+    world.until("a pass waits", || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
+        world.sql(waiting) == "1"
+    });
+    write(&file, &ssh("b", ""));
+    somebody.commit().await;
+    world.until("the pass is over", || service.passes() == 1);
+    write(&file, &ssh("a", ""));
+    world.until("the file counts as it is", || world.listed() == ["a ssh hostname=host port=22"]);
+}
+
+#[tokio::test]
 async fn a_hook_waits_until_the_process_is_up() {
     let world = World::new().await;
     let port = free_port().unwrap();

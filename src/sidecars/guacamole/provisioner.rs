@@ -27,7 +27,7 @@ use super::{
     plan::{self, Policy, Removals},
     properties::{DatabaseSettings, Properties, PropertyError},
     settled::{self, Settled},
-    turn::{Turn, WAIT_LIMIT},
+    turn::{Holder, Turn, WAIT_LIMIT},
     unwanted::Unwanted,
     watch::Watch,
 };
@@ -152,8 +152,8 @@ pub struct Report {
     pub changes: usize,
     /// Whether there was nothing to write.
     pub was_alike: bool,
-    /// Whether the database refused something.
-    pub was_refused: bool,
+    /// Whether something failed that may succeed without any change: the database refused it, or a generated password could not be kept.
+    pub has_failed: bool,
     /// What was written in words: a count of each kind.
     pub summary: String,
     /// The changes in full, without secrets, if they were only looked at.
@@ -237,7 +237,7 @@ impl Provisioner {
                     complaint.settle();
                     tell(&report, &mut said, gate);
                     let due = lock(&self.unwanted).next_due(Instant::now(), self.settings.prune_delay);
-                    let again = if report.was_refused { Some(backoff.pause()) } else { None };
+                    let again = if report.has_failed { Some(backoff.pause()) } else { None };
                     if again.is_none() {
                         backoff.reset();
                     }
@@ -270,8 +270,11 @@ impl Provisioner {
     /// A pass, unless another provisioner of the same owner is at work.
     async fn pass_in_turn(&self, turn: &mut Turn) -> Result<Option<Report>, PassError> {
         let inputs = self.inputs().await?;
-        if !turn.take(&inputs.target, &inputs.policy.owner).await? {
-            return Ok(None);
+        match turn.take(&inputs.target, &inputs.policy.owner).await? {
+            Holder::Another => return Ok(None),
+            Holder::Kept => {}
+            // The database may have been set back meanwhile, to rows of the same versions.
+            Holder::New => *lock(&self.settled) = None,
         }
         self.write(inputs).await.map(Some)
     }
@@ -378,10 +381,19 @@ impl Provisioner {
         };
         let (report, observed) = self.decide(client, policy, observed, Mode::Write, attempt).await?;
         if report.was_alike {
-            let files = files.filter(|_| report.unwanted == 0);
+            let is_done = report.unwanted == 0 && !report.has_failed;
+            let files = if is_done { self.unless_changed(files).await? } else { None };
             *lock(&self.settled) = Some(Settled { files, database, observed, report: report.clone() });
         }
         Ok(report)
+    }
+
+    /// What the files' digest still is after they were read; none if it isn't, since what was read is then not what it stands for.
+    async fn unless_changed(&self, files: Option<Digest>) -> Result<Option<Digest>, PassError> {
+        let Some(before) = files else { return Ok(None) };
+        let (connections, configuration) = (self.settings.connections.clone(), self.settings.configuration.clone());
+        let after = blocking::within(READ_LIMIT, move || folder::digest(&connections, &configuration)).await;
+        Ok(after.ok_or(PassError::NoAnswer)?.filter(|after| *after == before))
     }
 
     /// Reads the files, and of parameters only what the database doesn't have.
@@ -399,11 +411,12 @@ impl Provisioner {
         blocking::within(READ_LIMIT, read).await.ok_or(PassError::NoAnswer)
     }
 
-    /// Gives new users the passwords that are generated for them. Who gets none isn't made, since nobody would learn it later.
-    async fn generate_passwords(&self, desired: &mut Desired, observed: &Observed, policy: &Policy, mode: Mode) -> Result<(), PassError> {
+    /// Gives new users the passwords that are generated for them, and says whether all got one. Who gets none isn't made, since nobody would
+    /// learn it later.
+    async fn generate_passwords(&self, desired: &mut Desired, observed: &Observed, policy: &Policy, mode: Mode) -> Result<bool, PassError> {
         let users = plan::users_to_generate_for(desired, observed, policy);
         if users.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let folder = self.settings.passwords.clone();
         let obtain = move |user: &str| match &folder {
@@ -412,17 +425,19 @@ impl Provisioner {
             Some(folder) => generated::obtain(folder, user).map_err(|error| with_causes(&error)),
         };
         let obtain_all = move || users.into_iter().map(|user| (obtain(&user), user)).collect::<Vec<_>>();
+        let mut have_all = true;
         for (password, name) in blocking::within(READ_LIMIT, obtain_all).await.ok_or(PassError::NoAnswer)? {
             let Some(user) = desired.users.get_mut(&name) else { continue };
             match password {
                 Ok(password) => user.password = Password::Given(password),
                 Err(why) => {
+                    have_all = false;
                     let message = format!("{why}; the user isn't made before there is one");
                     desired.findings.push(Finding::error(document::subject(&user.file, "user", &name), message));
                 }
             }
         }
-        Ok(())
+        Ok(have_all)
     }
 
     /// Compares files and database in full, and writes what is different, or only says what is.
@@ -436,14 +451,15 @@ impl Provisioner {
     ) -> Result<(Report, Observed), PassError> {
         let (mut desired, mut observed) = self.read_files(observed, &policy.owner).await?;
         observe::observe_case(client, policy.case, &desired, &mut observed).await?;
-        self.generate_passwords(&mut desired, &observed, policy, mode).await?;
+        let have_passwords = self.generate_passwords(&mut desired, &observed, policy, mode).await?;
         observe::observe_passwords(client, &desired, &mut observed).await?;
         let stale = plan::stale(&desired, &observed, policy);
         observe::observe_parameters(client, &mut observed, &stale).await?;
         let findings = desired.findings.clone();
         let mut plan = plan::plan(&desired, &observed, policy);
         let (changes, was_alike) = (plan.changes.len(), plan.is_empty());
-        let mut report = Report { findings, changes, was_alike, unwanted: plan.unwanted.len(), ..Report::default() };
+        let (unwanted, has_failed) = (plan.unwanted.len(), !have_passwords);
+        let mut report = Report { findings, changes, was_alike, has_failed, unwanted, ..Report::default() };
         report.findings.append(&mut plan.findings);
         report.refusal = plan.refusal.map(|refusal| (refusal.unwanted, refusal.to_string()));
         if mode == Mode::Look {
@@ -452,7 +468,7 @@ impl Provisioner {
             let applied = apply::apply(client, &plan, &policy.owner, self.settings.batch_size, attempt).await?;
             report.changes = applied.written.len();
             report.summary = plan::summary(&applied.written);
-            report.was_refused = !applied.findings.is_empty();
+            report.has_failed |= !applied.findings.is_empty();
             report.findings.extend(applied.findings);
         }
         if mode == Mode::Write {

@@ -41,7 +41,8 @@ const TABLES: [&str; 15] = [
 ];
 
 /// Reads the versions of all rows. Every write gives a row the number of its transaction (`xmin`, PostgreSQL manual, "System Columns"),
-/// so whatever is inserted, changed or deleted changes a count or, but for chances of one in billions, a sum.
+/// so whatever is inserted, changed or deleted changes a count or, but for chances of one in billions, a sum. A database that was set back
+/// gives numbers out anew: what is remembered must not outlive the session that has the turn.
 pub(crate) async fn row_versions(client: &Client) -> Result<RowVersions, Failure> {
     // An `xid` has no arithmetic of its own, and is hashed faster than it is turned into text.
     let select =

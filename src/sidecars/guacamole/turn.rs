@@ -38,10 +38,21 @@ pub(crate) struct Turn {
     has_it: bool,
 }
 
+/// Who has the turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// Another process.
+    Another,
+    /// This process, since before it was asked for, and by the same session.
+    Kept,
+    /// This process, from now on.
+    New,
+}
+
 impl Turn {
     /// Gets the turn in a database, or says who has it, if that doesn't change for a while.
     pub(crate) async fn wait(&mut self, target: &Target, owner: &str) -> Result<(), PassError> {
-        if self.take(target, owner).await? {
+        if self.take(target, owner).await? != Holder::Another {
             return Ok(());
         }
         let key = key(owner);
@@ -70,21 +81,27 @@ impl Turn {
         }
     }
 
-    /// Whether this process has the turn in a database, or gets it now.
-    pub(crate) async fn take(&mut self, target: &Target, owner: &str) -> Result<bool, PassError> {
+    /// Asks for the turn in a database.
+    pub(crate) async fn take(&mut self, target: &Target, owner: &str) -> Result<Holder, PassError> {
         let place = target.to_string();
         let kept = self.session.take().filter(|(known, _)| *known == place);
         if let Some((_, mut session)) = kept
             && let Ok(has_it) = ask(&mut session, owner, self.has_it).await
         {
             self.session = Some((place, session));
-            self.has_it = has_it;
-            return Ok(has_it);
+            let had_it = std::mem::replace(&mut self.has_it, has_it);
+            return Ok(if had_it { Holder::Kept } else { Holder::who_asked(has_it) });
         }
         let mut session = Session::open(target).await?;
         self.has_it = ask(&mut session, owner, false).await?;
         self.session = Some((place, session));
-        Ok(self.has_it)
+        Ok(Holder::who_asked(self.has_it))
+    }
+}
+
+impl Holder {
+    const fn who_asked(has_it: bool) -> Self {
+        if has_it { Self::New } else { Self::Another }
     }
 }
 
