@@ -10,6 +10,8 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, options};
 const MAX_DEPTH: usize = 32;
 /// How many values aliases may add to those that are written.
 const MOST_EXPANDED: usize = 100_000;
+/// How many bytes of text anchors and aliases may add: as many as the largest file has.
+const MOST_COPIED: usize = 16 << 20;
 
 /// A value of a file.
 #[derive(Clone)]
@@ -64,7 +66,7 @@ pub(crate) enum Piece {
 pub(crate) fn pieces(text: &str, list: &'static str) -> impl Iterator<Item = Result<Piece, YamlError>> {
     let options = options! { emit_comments: false, flow_nesting_limit: MAX_DEPTH, block_nesting_limit: MAX_DEPTH };
     let mut parser = Parser::new_from_str_with_options(text, options);
-    let mut builder = Builder { list, open: Vec::new(), anchors: HashMap::new(), expanded: 0 };
+    let mut builder = Builder { list, open: Vec::new(), anchors: HashMap::new(), expanded: 0, copied: 0 };
     let mut is_over = false;
     std::iter::from_fn(move || {
         while !is_over {
@@ -93,7 +95,10 @@ struct Builder {
     list: &'static str,
     open: Vec<Open>,
     anchors: HashMap<usize, Value>,
+    /// How many values aliases have added.
     expanded: usize,
+    /// How many bytes of text anchors and aliases have added.
+    copied: usize,
 }
 
 /// A collection whose end hasn't come.
@@ -124,11 +129,13 @@ impl Builder {
                 None => Ok(None),
             },
             Event::Alias(anchor) => {
-                let value = self.anchors.get(&anchor).cloned().ok_or("the alias refers to a value that contains it")?;
-                self.expanded = self.expanded.saturating_add(size(&value));
-                if self.expanded > MOST_EXPANDED {
+                let value = self.anchors.get(&anchor).ok_or("the alias refers to a value that contains it")?;
+                self.expanded = self.expanded.saturating_add(size(value));
+                self.copied = self.copied.saturating_add(length(value));
+                if self.expanded > MOST_EXPANDED || self.copied > MOST_COPIED {
                     return Err("aliases stand for too much: write the values out");
                 }
+                let value = value.clone();
                 self.place(value)
             }
             // Marks of the stream.
@@ -147,6 +154,10 @@ impl Builder {
     fn complete(&mut self, value: Value, anchor: usize) -> Result<Option<Piece>, &'static str> {
         // The parser numbers anchors from 1.
         if anchor > 0 {
+            self.copied = self.copied.saturating_add(length(&value));
+            if self.copied > MOST_COPIED {
+                return Err("anchors name too much: write the values out");
+            }
             self.anchors.insert(anchor, value.clone());
         }
         self.place(value)
@@ -204,6 +215,16 @@ fn size(value: &Value) -> usize {
         Value::Null | Value::Text(_) => 0,
         Value::List(items) => items.iter().map(size).sum(),
         Value::Map(members) => members.iter().map(|(_, value)| size(value)).sum(),
+    }
+}
+
+/// How many bytes of text stand in a value.
+fn length(value: &Value) -> usize {
+    match value {
+        Value::Null => 0,
+        Value::Text(text) => text.len(),
+        Value::List(items) => items.iter().map(length).sum(),
+        Value::Map(members) => members.iter().map(|(name, value)| name.len() + length(value)).sum(),
     }
 }
 
@@ -293,5 +314,11 @@ mod tests {
         let level = |number: usize| format!("- &a{number} [{}]\n", [format!("*a{}", number - 1).as_str(); 9].join(", "));
         let text: String = std::iter::once("- &a0 [x]\n".to_owned()).chain((1..20).map(level)).collect();
         assert!(read(&text).unwrap_err().contains("aliases"));
+        let long = |count: usize| format!("- &long {}\n{}", "x".repeat(1 << 20), "- *long\n".repeat(count));
+        assert!(read(&long(10)).is_ok());
+        assert!(read(&long(16)).unwrap_err().contains("aliases"), "few values may be long");
+        let within = (0..20).map(|depth| format!("&a{depth} [")).collect::<Vec<_>>().concat();
+        let anchored = format!("{within}{}{}", "x".repeat(1 << 20), "]".repeat(20));
+        assert!(read(&anchored).unwrap_err().contains("anchors"), "what has a name is kept once more");
     }
 }
