@@ -8,7 +8,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
-use secrecy::{SecretString, zeroize::Zeroizing};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use super::{
     desired::Desired,
@@ -186,6 +186,12 @@ pub enum ConfigurationError {
         #[source]
         source: io::Error,
     },
+    /// There is nothing in a user's file.
+    #[error("{path} is empty, and nobody may sign in without a password: write one into it, or remove the file")]
+    Empty {
+        /// Which.
+        path: PathBuf,
+    },
 }
 
 /// Reads `guacamole.properties`.
@@ -204,6 +210,12 @@ pub(crate) fn read_properties(folder: &Path) -> Result<Properties, Configuration
 pub(crate) fn read_password(path: &Path) -> Result<SecretString, ConfigurationError> {
     let text = read_text(path, LARGEST_FILE).map_err(|source| ConfigurationError::Unreadable { path: path.to_owned(), source })?;
     Ok(text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text)).into())
+}
+
+/// Reads a user's password, which is never empty.
+pub(crate) fn read_password_of_user(path: &Path) -> Result<SecretString, ConfigurationError> {
+    let password = read_password(path)?;
+    if password.expose_secret().is_empty() { Err(ConfigurationError::Empty { path: path.to_owned() }) } else { Ok(password) }
 }
 
 /// Reads a file of no more bytes than are left for it.
@@ -237,7 +249,7 @@ fn resolve_passwords(document: &mut document::Document, file: &Path) {
     for user in &mut document.users {
         let Password::File(path) = &user.password else { continue };
         let path = file.parent().unwrap_or(file).join(path);
-        match read_password(&path) {
+        match read_password_of_user(&path) {
             Ok(password) => user.password = Password::Given(password),
             Err(error) => {
                 let subject = document::subject(&user.file, "user", &user.name);
@@ -333,12 +345,16 @@ mod tests {
 
     #[test]
     fn passwords_may_stand_in_files_of_their_own() {
-        use secrecy::ExposeSecret;
-        let folder =
-            folder(&[("u/users.yaml", "users: [{name: a, passwordFile: pw}, {name: b, passwordFile: none}]"), ("u/pw", "geheim\n")]);
+        let folder = folder(&[
+            ("u/users.yaml", "users: [{name: a, passwordFile: pw}, {name: b, passwordFile: none}, {name: c, passwordFile: empty}]"),
+            ("u/pw", "geheim\n"),
+            ("u/empty", "\n"),
+        ]);
         let desired = read(folder.path());
         assert!(matches!(&desired.users["a"].password, Password::Given(password) if password.expose_secret() == "geheim"));
         assert!(desired.findings[0].to_string().starts_with("u/users.yaml: user \"b\": "));
+        assert!(!matches!(desired.users["c"].password, Password::Given(_)), "an empty password is none");
+        assert!(desired.findings[1].to_string().contains("u/empty is empty"), "{:?}", desired.findings);
     }
 
     #[test]
