@@ -91,6 +91,18 @@ pub(super) fn sync_folder(parent: &OwnedFd) -> Result<(), Errno> {
     rustix::fs::fsync(open_confined(parent, ".", OFlags::RDONLY | OFlags::DIRECTORY)?)
 }
 
+/// The same for a folder and all folders below it.
+pub(super) fn sync_folders(folder: &OwnedFd) -> Result<(), Errno> {
+    let mut folders = vec![rustix::io::fcntl_dupfd_cloexec(folder, 0)?];
+    while let Some(above) = folders.pop() {
+        sync_folder(&above)?;
+        for (name, _) in names_in(&above)?.into_iter().filter(|(_, kind)| *kind == FileType::Directory) {
+            folders.push(open_confined(&above, &name, FOLDER_FLAGS)?);
+        }
+    }
+    Ok(())
+}
+
 /// What a file is called while it is being written.
 pub(super) fn unfinished(name: &str) -> String {
     let digest = hexadecimal(&digest(name.as_bytes()));
@@ -110,7 +122,7 @@ pub(super) fn digest_of(mut file: File) -> io::Result<Digest> {
 }
 
 /// Lets a file appear in another folder as well: the same one, or a copy where the file system or its owner forbids that.
-pub(super) fn carry(from: &OwnedFd, path: &str, to: &OwnedFd, name: &str) -> Result<(), Errno> {
+pub(super) fn carry(from: &OwnedFd, path: &str, to: &OwnedFd, name: &str, fsync: bool) -> Result<(), Errno> {
     if rustix::fs::linkat(from, path, to, name, AtFlags::empty()).is_ok() {
         return Ok(());
     }
@@ -118,7 +130,7 @@ pub(super) fn carry(from: &OwnedFd, path: &str, to: &OwnedFd, name: &str) -> Res
     let mode = rustix::fs::fstat(&file)?.st_mode & 0o7777;
     let mut bytes = Vec::new();
     File::from(file).read_to_end(&mut bytes).map_err(|error| errno_of(&error))?;
-    write_whole(to, name, &bytes, mode, false, false).map(drop)
+    write_whole(to, name, &bytes, mode, fsync, false).map(drop)
 }
 
 /// Makes a symbolic link, or lets it take the place of what is there.

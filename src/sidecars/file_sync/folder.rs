@@ -391,7 +391,7 @@ impl Folder {
     /// Whether a link of ours stands there from when files were published together.
     fn is_left_of_set(&self, target: &Target) -> bool {
         let root = self.roots.first().filter(|_| target.root == 0 && target.split().0.is_empty());
-        root.is_some_and(|root| set::is_link_of_ours(root, &target.path))
+        root.is_some_and(|root| set::is_link_of_ours(root, &target.path) && set::is_data_ours(root))
     }
 
     /// The folder in which the files of a root stand.

@@ -55,18 +55,24 @@ fn data(root: &OwnedFd) -> Data {
     }
 }
 
+/// The folder that an earlier run has published, if one has.
+fn published(root: &OwnedFd) -> Result<Option<String>, Errno> {
+    match data(root) {
+        Data::Foreign => Err(Errno::EXIST),
+        Data::Ours(name) => Ok(Some(name)),
+        Data::Absent | Data::Dangling => relink(root),
+    }
+}
+
 impl FileSet {
     /// The files that an earlier run has published, or an empty folder for those to come.
     ///
     /// # Errors
     /// `..data` is somebody else's (`EEXIST`), or no folder can be made.
     pub(super) fn open(root: &OwnedFd) -> Result<Self, Errno> {
-        prune(root, |name| link_target(root, DATA).is_none_or(|published| published != name));
-        let (name, published) = match data(root) {
-            Data::Foreign => return Err(Errno::EXIST),
-            Data::Ours(name) => (name.clone(), Some(name)),
-            Data::Absent | Data::Dangling => (make(root)?, None),
-        };
+        let published = published(root)?;
+        prune(root, |name| published.as_ref().is_none_or(|published| published != name));
+        let name = published.clone().map_or_else(|| make(root), Ok)?;
         let folder = open_confined(root, &name, FOLDER_FLAGS)?;
         Ok(Self { root: rustix::io::fcntl_dupfd_cloexec(root, 0)?, name, folder, published })
     }
@@ -74,7 +80,8 @@ impl FileSet {
     /// Those of an earlier run that published them so, if there are any.
     #[must_use]
     pub(super) fn find(root: &OwnedFd) -> Option<Self> {
-        matches!(data(root), Data::Ours(_)).then(|| Self::open(root).ok())?
+        published(root).ok().flatten()?;
+        Self::open(root).ok()
     }
 
     /// The folder that is written to.
@@ -93,7 +100,7 @@ impl FileSet {
     ///
     /// # Errors
     /// There is no room, for example. Then nothing was begun.
-    pub(super) fn stage<'a>(&mut self, files: impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>, Errno> {
+    pub(super) fn stage<'a>(&mut self, files: impl Iterator<Item = &'a str>, fsync: bool) -> Result<Vec<&'a str>, Errno> {
         if self.is_staged() {
             return Ok(Vec::new());
         }
@@ -101,7 +108,7 @@ impl FileSet {
         let folder = open_confined(&self.root, &name, FOLDER_FLAGS)?;
         let mut left_behind = Vec::new();
         for path in files {
-            match carry(&self.folder, &folder, path) {
+            match carry(&self.folder, &folder, path, fsync) {
                 Ok(()) => {}
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::ACCESS | Errno::PERM) => left_behind.push(path),
                 Err(errno) => {
@@ -116,8 +123,8 @@ impl FileSet {
     }
 
     /// Takes in a file that stands in the folder above at the same path.
-    pub(super) fn gather(&self, path: &str) -> Result<(), Errno> {
-        carry(&self.root, &self.folder, path)
+    pub(super) fn gather(&self, path: &str, fsync: bool) -> Result<(), Errno> {
+        carry(&self.root, &self.folder, path, fsync)
     }
 
     /// Whether the first part of a path is taken by something that can't be replaced by a link of ours.
@@ -138,7 +145,11 @@ impl FileSet {
         fsync: bool,
         may_replace: impl Fn(&str) -> bool,
     ) -> Result<(), Errno> {
-        if self.is_staged() {
+        if !self.is_reachable() {
+            if fsync {
+                disk::sync_folders(&self.folder)?;
+                disk::sync_folder(&self.root)?;
+            }
             link_whole(&self.root, DATA, &self.name, false)?;
             self.published = Some(self.name.clone());
         }
@@ -165,10 +176,16 @@ impl FileSet {
         remove_links(&self.root, |name| !wanted.contains(name))
     }
 
-    /// Whether readers have a name for a file.
+    /// Whether readers have a name for a file, and a way to where it stands.
     #[must_use]
     pub(super) fn is_linked(&self, path: &str) -> bool {
-        is_link_of_ours(&self.root, top(path))
+        self.is_reachable() && is_link_of_ours(&self.root, top(path))
+    }
+
+    /// Whether `..data` leads to the folder that is written to. Somebody may have taken it away, or put something else there.
+    #[must_use]
+    pub(super) fn is_reachable(&self) -> bool {
+        link_target(&self.root, DATA).as_ref() == Some(&self.name)
     }
 
     /// Takes away our link in the place of a path that is to hold the file itself.
@@ -186,10 +203,30 @@ impl FileSet {
     }
 }
 
+/// Whether `..data` leads to a folder of ours, or did. The kubelet, and copies of its volumes, have links of the same names that are not ours.
+#[must_use]
+pub(super) fn is_data_ours(root: &OwnedFd) -> bool {
+    matches!(data(root), Data::Ours(_) | Data::Dangling)
+}
+
+/// Lets `..data` lead again to what an earlier run published, if somebody took it away. Only where a single folder is left, with all of its names,
+/// is it known that nothing is missing in it.
+fn relink(root: &OwnedFd) -> Result<Option<String>, Errno> {
+    let folders = disk::names_in(root)?.into_iter().filter(|(name, kind)| *kind == FileType::Directory && name.starts_with(PREFIX));
+    let names: Vec<String> = folders.map(|(name, _)| name).collect();
+    let [name] = names.as_slice() else { return Ok(None) };
+    let tops = disk::names_in(&open_confined(root, name, FOLDER_FLAGS)?)?;
+    if tops.is_empty() || !tops.iter().all(|(top, _)| is_link_of_ours(root, top)) {
+        return Ok(None);
+    }
+    link_whole(root, DATA, name, false)?;
+    Ok(Some(name.clone()))
+}
+
 /// Removes all that is ours and was only needed to publish files together.
 pub(super) fn dissolve(root: &OwnedFd) -> Result<(), Errno> {
-    remove_links(root, |_| true)?;
-    if matches!(data(root), Data::Ours(_) | Data::Dangling) {
+    if is_data_ours(root) {
+        remove_links(root, |_| true)?;
         rustix::fs::unlinkat(root, DATA, AtFlags::empty())?;
     }
     prune(root, |_| true);
@@ -241,7 +278,7 @@ pub(super) fn is_link_of_ours(root: &OwnedFd, name: &str) -> bool {
 }
 
 /// Lets a file appear at the same path below another folder.
-fn carry(from: &OwnedFd, to: &OwnedFd, path: &str) -> Result<(), Errno> {
+fn carry(from: &OwnedFd, to: &OwnedFd, path: &str, fsync: bool) -> Result<(), Errno> {
     let (mut folder, mut above) = (None, from);
     let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
     let opened;
@@ -250,7 +287,7 @@ fn carry(from: &OwnedFd, to: &OwnedFd, path: &str) -> Result<(), Errno> {
         above = &opened;
         folder = Some(make_folders(to, folders)?);
     }
-    disk::carry(above, name, folder.as_ref().unwrap_or(to), name)
+    disk::carry(above, name, folder.as_ref().unwrap_or(to), name, fsync)
 }
 
 fn make_folders(below: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {

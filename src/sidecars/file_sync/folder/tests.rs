@@ -241,6 +241,106 @@ fn together_what_somebody_took_out_of_the_published_folder_is_missing_and_keeps_
     assert_eq!(missing, ["a"]);
 }
 
+/// A folder as the kubelet leaves a volume, or a copy of one.
+fn lay_out_as_the_kubelet(place: &TempDir) {
+    fs::create_dir(place.path().join("..2026_01_01_00_00_00.1")).unwrap();
+    fs::write(place.path().join("..2026_01_01_00_00_00.1/a"), "theirs").unwrap();
+    symlink("..2026_01_01_00_00_00.1", place.path().join("..data")).unwrap();
+    symlink("..data/a", place.path().join("a")).unwrap();
+}
+
+#[test]
+fn a_foreign_folder_laid_out_as_the_kubelet_does_it_stays_as_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    lay_out_as_the_kubelet(&place);
+    for adopt in [false, true] {
+        let mut folder = Folder::open(rules(&place), Files { adopt, ..options() }).unwrap();
+        assert_eq!(fs::read_link(place.path().join("a")).unwrap().to_str(), Some("..data/a"));
+        assert!(folder.is_blocked(&target("a")));
+        assert!(matches!(folder.write(&target("a"), b"ours", 0o644, None), Err(FolderError::Foreign(_))));
+    }
+    let together = Folder::open(rules(&place), Files { publish: Publish::Together, ..options() });
+    assert!(matches!(together.unwrap_err(), FolderError::ForeignSet { .. }));
+    assert_eq!(fs::read_link(place.path().join("..data")).unwrap().to_str(), Some("..2026_01_01_00_00_00.1"));
+    assert_eq!(fs::read_to_string(place.path().join("a")).unwrap(), "theirs");
+}
+
+/// A folder with two files that were published together.
+fn published_together(place: &TempDir) -> Folder {
+    let mut folder = Folder::open(rules(place), Files { publish: Publish::Together, ..options() }).unwrap();
+    folder.write(&target("a"), b"1", 0o644, None).unwrap();
+    folder.write(&target("sub/b"), b"1", 0o644, None).unwrap();
+    folder.publish().unwrap();
+    folder
+}
+
+#[test]
+fn together_the_way_to_what_is_published_is_repaired_while_we_run() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut folder, data) = (published_together(&place), place.path().join("..data"));
+    let way = fs::read_link(&data).unwrap();
+    fs::remove_file(&data).unwrap();
+    assert!(folder.changed_by_others().is_empty());
+    assert_eq!(fs::read_link(&data).unwrap(), way);
+    fs::remove_file(&data).unwrap();
+    symlink("elsewhere", &data).unwrap();
+    assert!(folder.changed_by_others().is_empty());
+    assert_eq!(fs::read_link(&data).unwrap(), way);
+    // No link takes the place of a folder: until that is gone, readers have no files.
+    fs::remove_file(&data).unwrap();
+    fs::create_dir(&data).unwrap();
+    assert_eq!(folder.changed_by_others(), [target("a"), target("sub/b")]);
+}
+
+#[test]
+fn together_what_was_published_is_found_without_the_way_to_it() {
+    let place = tempfile::tempdir().unwrap();
+    drop(published_together(&place));
+    let read = |path: &str| fs::read_to_string(place.path().join(path)).unwrap_or_default();
+    for publish in [Publish::Together, Publish::Each] {
+        fs::remove_file(place.path().join("..data")).unwrap();
+        let folder = Folder::open(rules(&place), Files { publish, ..options() }).unwrap();
+        assert_eq!((ours(&folder), read("a"), read("sub/b")), (vec!["a".to_owned(), "sub/b".to_owned()], "1".to_owned(), "1".to_owned()));
+    }
+    assert_eq!(sets(&place), 0);
+}
+
+#[test]
+fn together_what_was_never_published_is_not_found_and_what_is_elsewhere_is_not_removed() {
+    let place = tempfile::tempdir().unwrap();
+    let open = || Folder::open(rules(&place), Files { publish: Publish::Together, ..options() });
+    let mut folder = open().unwrap();
+    folder.write(&target("a"), b"1", 0o644, None).unwrap();
+    drop(folder);
+    assert!(ours(&open().unwrap()).is_empty(), "half of it may be missing");
+
+    drop(published_together(&place));
+    fs::remove_file(place.path().join("..data")).unwrap();
+    symlink("elsewhere", place.path().join("..data")).unwrap();
+    assert!(matches!(open().unwrap_err(), FolderError::ForeignSet { .. }));
+    assert_eq!(sets(&place), 1);
+}
+
+#[test]
+fn together_with_fsync_nothing_is_seen_that_may_not_be_on_the_disk() {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let user = if geteuid().is_root() { 1000 } else { geteuid().as_raw() };
+    let published = |fsync: bool| {
+        let mut folder = Folder::open(rules(&place), Files { publish: Publish::Together, fsync, ..options() }).unwrap();
+        folder.write(&target("sub/a"), b"1", 0o644, None).unwrap();
+        // What can't be opened can't be synced.
+        let set = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
+        let staged = set.filter(|path| path.join("sub").is_dir() && !path.ends_with("..data")).max().unwrap();
+        fs::set_permissions(staged.join("sub"), fs::Permissions::from_mode(0o300)).unwrap();
+        let published = folder.publish();
+        fs::set_permissions(staged.join("sub"), fs::Permissions::from_mode(0o755)).unwrap();
+        published.is_ok() && fs::read_link(place.path().join("..data")).is_ok()
+    };
+    let published = |fsync| if geteuid().is_root() { as_user(user, user, || published(fsync)) } else { published(fsync) };
+    assert!(!published(true) && published(false));
+}
+
 #[test]
 fn with_fsync_all_is_the_same() {
     let place = tempfile::tempdir().unwrap();

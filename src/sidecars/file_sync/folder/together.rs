@@ -11,7 +11,7 @@ impl Folder {
     /// Begins what will be published next, unless that was begun.
     pub(super) fn stage(&mut self) -> Result<(), Errno> {
         let Some(set) = &mut self.set else { return Ok(()) };
-        let left_behind = set.stage(self.files.keys().map(|target| target.path.as_str()))?;
+        let left_behind = set.stage(self.files.keys().map(|target| target.path.as_str()), self.options.fsync)?;
         let left_behind: Vec<Target> = left_behind.into_iter().map(|path| Target { root: 0, path: path.to_owned() }).collect();
         // Somebody took them away.
         self.files.extend(left_behind.into_iter().map(|target| (target, Known::MISSING)));
@@ -33,7 +33,8 @@ impl Folder {
         published.map_err(|errno| self.set_failed("published", errno))
     }
 
-    /// Files that readers have no name for, because somebody put something else there. Names that are only gone are made again.
+    /// Files that readers have no name for, because somebody put something else there. Names that are only gone are made again, and the
+    /// way to all of them.
     pub(super) fn find_unlinked(&mut self) -> BTreeSet<Target> {
         if self.unlinked().is_empty() {
             return BTreeSet::new();
@@ -78,10 +79,10 @@ impl Folder {
     /// Publishes files together that stand by themselves, and removes them where they stood.
     fn take_in(&mut self, set: &mut FileSet, apart: &[Target]) -> Result<(), Errno> {
         let there = disk::paths_below(set.folder())?;
-        set.stage(there.iter().map(String::as_str))?;
+        set.stage(there.iter().map(String::as_str), self.options.fsync)?;
         for target in apart.iter().filter(|target| !there.contains(&target.path)) {
             // One that can't be taken in is written anew.
-            let _ = set.gather(&target.path);
+            let _ = set.gather(&target.path, self.options.fsync);
         }
         let all = disk::paths_below(set.folder())?;
         let publish = |set: &mut FileSet| {
