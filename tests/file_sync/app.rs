@@ -8,7 +8,7 @@ use axum::{
     extract::State,
     http::{
         HeaderMap, Method, StatusCode, Uri,
-        header::{ETAG, IF_NONE_MATCH, LOCATION},
+        header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION},
     },
     response::{IntoResponse, Response},
 };
@@ -17,6 +17,9 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 use crate::until::until;
+
+/// A path whose contents have a date that is always the same, and no other name of their version.
+pub(crate) const DATED: &str = "/dated";
 
 /// A server that remembers what it was asked, and answers as the test says.
 pub(crate) struct App {
@@ -113,9 +116,14 @@ impl Drop for App {
 
 async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let body = String::from_utf8(body.to_vec()).unwrap();
-    let known = headers.get(IF_NONE_MATCH).cloned();
-    shared.calls.lock().unwrap().push(Call { method, path: uri.path().to_owned(), headers, body });
+    let (known, is_dated) = (headers.get(IF_NONE_MATCH).cloned(), headers.contains_key(IF_MODIFIED_SINCE));
+    let path = uri.path().to_owned();
+    shared.calls.lock().unwrap().push(Call { method, path: path.clone(), headers, body });
     let (status, body) = shared.answer.lock().unwrap().clone();
+    if status == StatusCode::OK && path == DATED {
+        let dated = [(LAST_MODIFIED, "Thu, 01 Jan 2026 00:00:00 GMT")];
+        return if is_dated { StatusCode::NOT_MODIFIED.into_response() } else { (dated, body).into_response() };
+    }
     let version = format!("\"{body}\"");
     if status == StatusCode::OK && known.is_some_and(|known| known.as_bytes() == version.as_bytes()) {
         return StatusCode::NOT_MODIFIED.into_response();

@@ -10,10 +10,11 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use outrigger::sidecars::file_sync::plan::{RESERVED_PREFIX, digest, hexadecimal};
 use outrigger_bed::ControlPlane;
 
 use crate::{
-    app::App,
+    app::{App, DATED},
     sidecar::{Site, config_map, put, secret},
     until::until,
 };
@@ -215,4 +216,38 @@ async fn an_address_is_asked_again_from_time_to_time_on_request() {
     site.until_files(&[("page", "newest")]).await;
     site.put("a", &[("page", "value")]).await;
     site.until_files(&[("page", "value")]).await;
+}
+
+#[tokio::test]
+async fn what_an_address_answered_is_fetched_again_if_it_could_not_be_written() {
+    let site = Site::new(ControlPlane::shared().await, "unwritten").await;
+    let web = App::start().await;
+    web.answer(200, "old");
+    site.put("a", &[("page.url", &web.url("/page"))]).await;
+    let sidecar = site.ready(&[("URL_REFRESH", "100ms")]).await;
+    // A folder stands where the file is prepared.
+    let prepared = site.path().join(format!("{RESERVED_PREFIX}{}", &hexadecimal(&digest(b"page"))[..16]));
+    fs::create_dir(&prepared).unwrap();
+    web.answer(200, "new");
+    sidecar.until_log("page can't be written").await;
+    web.until_calls(web.calls().len() + 3).await;
+    fs::remove_dir(&prepared).unwrap();
+    site.until_files(&[("page", "new")]).await;
+}
+
+#[tokio::test]
+async fn an_address_whose_server_names_no_version_is_fetched_whole_each_time() {
+    let site = Site::new(ControlPlane::shared().await, "dated").await;
+    let web = App::start().await;
+    web.answer(304, "nothing was there before");
+    site.put("a", &[("page.url", &web.url(DATED))]).await;
+    let sidecar = site.start(&[("URL_REFRESH", "100ms")]);
+    sidecar.until_log("answers 304 Not Modified").await;
+    web.answer(200, "new");
+    site.until_files(&[("page", "new")]).await;
+    web.until_calls(web.calls().len() + 3).await;
+    assert_eq!(sidecar.metric("outrigger_file_sync_written_total").await, 1);
+    // Whoever goes back to an older file shows its older date.
+    web.answer(200, "older");
+    site.until_files(&[("page", "older")]).await;
 }

@@ -232,10 +232,10 @@ impl Folder {
         Ok(())
     }
 
-    /// What an address answers is what the file holds already.
-    pub(super) fn confirm_link(&mut self, target: &Target, link: Digest) {
+    /// The file holds what this address answers, or what none does any more.
+    pub(super) fn note_link(&mut self, target: &Target, link: Option<Digest>) {
         if let Some(known) = self.files.get_mut(target) {
-            known.present.link = Some(link);
+            known.present.link = link;
         }
     }
 

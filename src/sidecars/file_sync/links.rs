@@ -55,7 +55,7 @@ enum Progress {
     NotAsked,
     /// It has not answered yet.
     Failing,
-    /// The file holds what it answered.
+    /// It has answered.
     Fetched,
 }
 
@@ -92,7 +92,7 @@ impl Links {
         let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         self.begun.get_or_insert_with(Instant::now);
         let (abort, _) = AbortHandle::new_pair();
-        let (progress, version) = (Progress::NotAsked, Version::default());
+        let (progress, version) = (Progress::NotAsked, None);
         self.wanted.insert(target.clone(), Wanted { link, address, backoff, progress, version, abort });
         self.fetch(target, Duration::ZERO);
     }
@@ -117,7 +117,8 @@ impl Links {
         self.wanted.values().filter(|wanted| wanted.progress != Progress::Fetched).count()
     }
 
-    /// The next answer to what is still wanted. Waits for ever if nothing is. An address that failed is asked again.
+    /// The next answer to what is still wanted. Waits for ever if nothing is. An address that failed is asked again; one that gave contents is
+    /// once [`Self::refresh`] has heard what became of them.
     pub(super) async fn next(&mut self) -> Fetched {
         loop {
             if self.running.is_empty() {
@@ -126,24 +127,32 @@ impl Links {
             // One that is no longer wanted was ended.
             let Some(Ok(fetched)) = self.running.next().await else { continue };
             let Some(wanted) = self.wanted.get_mut(&fetched.target).filter(|wanted| wanted.link == fetched.link) else { continue };
-            let pause = if let Ok(answer) = &fetched.answer {
-                if let Answer::Contents(_, version) = answer {
-                    wanted.version = version.clone();
-                }
+            if let Ok(answer) = &fetched.answer {
                 wanted.progress = Progress::Fetched;
                 wanted.backoff.reset();
-                self.web.refresh.map(jittered)
+                if matches!(answer, Answer::Unchanged) {
+                    let version = wanted.version.clone();
+                    self.refresh(&fetched.target, version);
+                }
             } else {
                 if wanted.progress == Progress::NotAsked {
                     wanted.progress = Progress::Failing;
                 }
-                Some(wanted.backoff.pause())
-            };
-            match pause {
-                Some(pause) => self.fetch(&fetched.target, pause),
-                None => drop(self.wanted.remove(&fetched.target)),
+                let pause = wanted.backoff.pause();
+                self.fetch(&fetched.target, pause);
             }
             return fetched;
+        }
+    }
+
+    /// A file holds this version of what its address answered, or, if that could not be written, none that is known. On request the address is
+    /// asked again when it is time.
+    pub(super) fn refresh(&mut self, target: &Target, version: Version) {
+        let Some(wanted) = self.wanted.get_mut(target) else { return };
+        wanted.version = version;
+        match self.web.refresh.map(jittered) {
+            Some(pause) => self.fetch(target, pause),
+            None => drop(self.wanted.remove(target)),
         }
     }
 

@@ -281,10 +281,12 @@ impl Mirror {
         }
     }
 
-    fn write(&mut self, target: &Target, bytes: &[u8], mode: u32, link: Option<Digest>) {
+    /// Returns whether the file holds them.
+    fn write(&mut self, target: &Target, bytes: &[u8], mode: u32, link: Option<Digest>) -> bool {
         self.changes.expect();
         let done = self.folder.write(target, bytes, mode, link);
-        if done.is_ok() {
+        let is_written = done.is_ok();
+        if is_written {
             tracing::debug!(file = self.name(target), bytes = bytes.len(), "written");
             self.metrics.written();
             self.changed(target);
@@ -292,6 +294,7 @@ impl Mirror {
             self.unchanged();
         }
         self.tried(target, done);
+        is_written
     }
 
     fn remove(&mut self, target: &Target) {
@@ -395,19 +398,21 @@ impl Mirror {
         }
     }
 
-    fn fetched(&mut self, fetched: Fetched) {
-        let Fetched { target, link, answer } = fetched;
+    fn fetched(&mut self, Fetched { target, link, answer }: Fetched) {
         let wanted = self.claims.winner(&target).map(|(_, wanted)| wanted);
         let Some(wanted) = wanted.filter(|wanted| wanted.source == Source::Link(link)) else { return };
         match answer {
             Ok(Answer::Unchanged) if self.folder.present(&target).is_some_and(|present| present.link == Some(link)) => self.done(&target),
             // Somebody changed the file, which is about to be fetched anew.
             Ok(Answer::Unchanged) => {}
-            Ok(Answer::Contents(bytes, _)) if self.folder.present(&target).is_some_and(|present| present.digest == digest(&bytes)) => {
-                self.folder.confirm_link(&target, link);
+            Ok(Answer::Contents(bytes, version)) => {
+                let is_there = self.folder.present(&target).is_some_and(|present| present.digest == digest(&bytes));
+                let is_there = is_there || self.write(&target, &bytes, wanted.mode, Some(link));
+                // What could not be written is fetched again.
+                self.folder.note_link(&target, Some(link).filter(|_| is_there));
+                self.links.refresh(&target, version.filter(|_| is_there));
                 self.settle(BTreeSet::from([target]), None);
             }
-            Ok(Answer::Contents(bytes, _)) => self.write(&target, &bytes, wanted.mode, Some(link)),
             Err(error) => {
                 self.metrics.failed_download();
                 self.complain(

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use reqwest::{
     Certificate, Client, RequestBuilder, Response, StatusCode, Url,
-    header::{ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED},
+    header::{ETAG, HeaderValue, IF_NONE_MATCH},
     redirect,
 };
 
@@ -91,27 +91,9 @@ pub(super) async fn answer(request: RequestBuilder, url: &Url) -> Result<Respons
     if status.is_success() { Ok(response) } else { Err(WebError::Refused { host: host(url), status }) }
 }
 
-/// Which version of its contents an address gave, in the words of its server (RFC 9110, 8.8).
-#[derive(Debug, Clone, Default)]
-pub(super) struct Version {
-    etag: Option<HeaderValue>,
-    modified: Option<HeaderValue>,
-}
-
-impl Version {
-    fn of(headers: &HeaderMap) -> Self {
-        Self { etag: headers.get(ETAG).cloned(), modified: headers.get(LAST_MODIFIED).cloned() }
-    }
-
-    /// Asks for contents only if they are of another version.
-    fn unless(self, request: RequestBuilder) -> RequestBuilder {
-        let conditions = [(IF_NONE_MATCH, self.etag), (IF_MODIFIED_SINCE, self.modified)];
-        conditions.into_iter().fold(request, |request, (name, value)| match value {
-            Some(value) => request.header(name, value),
-            None => request,
-        })
-    }
-}
+/// Which version of its contents an address gave, in the words of its server, if it has any (RFC 9110, 8.8.3). A date would not do: it names all
+/// versions of one second, and whoever goes back to an older one shows its older date.
+pub(super) type Version = Option<HeaderValue>;
 
 /// What an address holds.
 #[derive(Debug)]
@@ -125,11 +107,13 @@ pub(super) enum Answer {
 /// Asks an address for its contents, unless they are of a version that is known.
 pub(super) async fn fetch(client: &Client, address: &str, known: Version) -> Result<Answer, WebError> {
     let url = Url::parse(address.trim()).ok().filter(|url| ["http", "https"].contains(&url.scheme())).ok_or(WebError::Address)?;
-    let mut response = match answer(known.unless(client.get(url.clone())), &url).await {
-        Err(WebError::Refused { status: StatusCode::NOT_MODIFIED, .. }) => return Ok(Answer::Unchanged),
+    let (request, is_conditional) = (client.get(url.clone()), known.is_some());
+    let request = known.into_iter().fold(request, |request, version| request.header(IF_NONE_MATCH, version));
+    let mut response = match answer(request, &url).await {
+        Err(WebError::Refused { status: StatusCode::NOT_MODIFIED, .. }) if is_conditional => return Ok(Answer::Unchanged),
         answered => answered?,
     };
-    let version = Version::of(response.headers());
+    let version = response.headers().get(ETAG).cloned();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|source| WebError::Silent { host: host(&url), source: source.without_url() })? {
         body.extend_from_slice(&chunk);
