@@ -1,4 +1,5 @@
-//! `PgBouncer`'s RELOAD: users that were added to its mirrored list may sign in from then on.
+//! `PgBouncer`'s RELOAD: users that were added to its mirrored list may sign in from then on, and those whose password changed with the new one.
+//! It does not lock out those whose line was taken out: for that, the line stays with a random verifier, or `PgBouncer` is restarted.
 
 use std::time::Duration;
 
