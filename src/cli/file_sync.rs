@@ -7,6 +7,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use crate::{
     runtime::{
+        orphans::Orphans,
         pulse::Pulses,
         readiness::Readiness,
         server,
@@ -138,8 +139,9 @@ impl FileSync {
         let namespace = config.default_namespace.clone();
         let (readiness, pulses, mut registry) = (Readiness::default(), Pulses::default(), telemetry::registry());
         readiness.register(&mut registry);
+        let (orphans, starts_programs) = (Orphans::default(), starts_programs(&config));
         let client = connection::connect(config)?;
-        let sidecar = Sidecar::new(settings, client, &namespace, &readiness, &pulses, &mut registry)?;
+        let sidecar = Sidecar::new(settings, client, &namespace, &orphans, &readiness, &pulses, &mut registry)?;
         if settings.method == Method::Once {
             // Nobody probes what ends by itself.
             return Ok(sidecar.run().await?);
@@ -149,8 +151,14 @@ impl FileSync {
         tokio::select! {
             done = sidecar.run() => Ok(done?),
             () = server::serve_plain(listener, router, Shutdown::default()) => Ok(()),
+            () = orphans.reap(), if !starts_programs => Ok(()),
         }
     }
+}
+
+/// Whether programs are run for credentials: the client waits for these itself, and would not learn how one ended that we have reaped.
+const fn starts_programs(config: &kube::Config) -> bool {
+    config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some()
 }
 
 /// The first lines of the log: whose meaning the words have, and which change nothing.

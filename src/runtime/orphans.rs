@@ -26,7 +26,8 @@ impl Orphans {
         OwnChild(self.children.clone().read_owned().await)
     }
 
-    /// Asks for the end of each, for as long as this runs.
+    /// Asks for the end of each, for as long as this runs. Not for a process some of whose children nobody announces with
+    /// [`Self::own_child`]: it would be asked for theirs, too.
     pub async fn reap(self) {
         if !getpid().is_init() {
             return pending().await;

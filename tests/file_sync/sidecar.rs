@@ -19,6 +19,7 @@ use kube::{
 };
 use outrigger_bed::{ControlPlane, Namespace, free_port};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
@@ -69,6 +70,17 @@ impl<'cluster> Site<'cluster> {
         let config = fs::read_to_string(&self.kubeconfig).unwrap();
         let path = self.logs.path().join("kubeconfig");
         fs::write(&path, config.replace(&cluster.address().to_string(), address)).unwrap();
+        self.kubeconfig = path;
+        self
+    }
+
+    /// With a program that is asked for the credential.
+    pub(crate) fn with_program(mut self, program: &Path) -> Self {
+        let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&self.kubeconfig).unwrap()).unwrap();
+        config["users"][0]["user"]["exec"] =
+            json!({"apiVersion": "client.authentication.k8s.io/v1", "command": program, "interactiveMode": "Never"});
+        let path = self.logs.path().join("kubeconfig");
+        fs::write(&path, config.to_string()).unwrap();
         self.kubeconfig = path;
         self
     }

@@ -62,14 +62,13 @@ pub struct FileSync {
     method: Method,
     mirror: Mirror,
     notifier: Notifier,
-    orphans: Orphans,
     streams: Vec<Stream>,
     client: Client,
     events: mpsc::Receiver<observe::Event>,
 }
 
 impl FileSync {
-    /// Opens the folders and gets ready. `namespace` is the pod's own.
+    /// Opens the folders and gets ready. `namespace` is the pod's own; `orphans` is told of the scripts that run.
     ///
     /// # Errors
     /// A folder or the script can't be used.
@@ -77,6 +76,7 @@ impl FileSync {
         settings: &Settings,
         client: Client,
         namespace: &str,
+        orphans: &Orphans,
         readiness: &Readiness,
         pulses: &Pulses,
         registry: &mut Registry,
@@ -98,10 +98,9 @@ impl FileSync {
             metrics: metrics.clone(),
         };
         let streams = scopes.iter().enumerate().map(stream).collect();
-        let orphans = Orphans::default();
-        let notifier = Notifier::new(settings.notify.clone(), &settings.web, changes.clone(), &orphans, metrics.clone());
+        let notifier = Notifier::new(settings.notify.clone(), &settings.web, changes.clone(), orphans, metrics.clone());
         let mirror = Mirror::new(settings, client.clone(), scopes, folder, changes, metrics, readiness);
-        Ok(Self { method: settings.method, mirror, notifier, orphans, streams, client, events })
+        Ok(Self { method: settings.method, mirror, notifier, streams, client, events })
     }
 
     /// Mirrors until this is dropped; in mode once, until that is done.
@@ -109,7 +108,7 @@ impl FileSync {
     /// # Errors
     /// In mode once, files are missing.
     pub async fn run(self) -> Result<(), FileSyncError> {
-        let Self { method, mirror, notifier, orphans, streams, client, events } = self;
+        let Self { method, mirror, notifier, streams, client, events } = self;
         let streams = join_all(streams.into_iter().map(|stream| stream.run(client.clone())));
         let mirror = mirror.run(events);
         if method == Method::Once {
@@ -124,7 +123,6 @@ impl FileSync {
             mirrored = mirror => mirrored?,
             _ = streams => return Err(MirrorError::Deaf.into()),
             () = notifier.run() => {}
-            () = orphans.reap() => {}
         }
         Ok(())
     }
