@@ -7,6 +7,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::TcpStream,
+    ops::Range,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -23,6 +24,8 @@ use tokio_postgres::{Client, NoTls};
 /// Connections when measuring, and when `cargo test` only sees whether all this works.
 const MANY: usize = 5000;
 const FEW: usize = 20;
+/// As many as fit into a Secret, which holds 1 MiB.
+const IN_A_FILE: usize = 1000;
 /// Parameters of each connection besides host and port, and users who may see it.
 const FURTHER_PARAMETERS: [&str; 13] = [
     "username",
@@ -129,10 +132,17 @@ impl Bench {
         bench
     }
 
-    /// Writes the file of connections. The last one has this word in it.
+    /// Writes the files of connections. The last connection has this word in it.
     fn write(&self, count: usize, word: &str) {
+        for first in (0..count).step_by(IN_A_FILE) {
+            let text = Self::file(first..count.min(first + IN_A_FILE), count, word);
+            fs::write(self.folder.path().join(format!("connections/{first}.yaml")), text).unwrap();
+        }
+    }
+
+    fn file(numbers: Range<usize>, count: usize, word: &str) -> String {
         let mut text = String::new();
-        for number in 0..count {
+        for number in numbers {
             let word = if number + 1 == count { word } else { "same" };
             writeln!(text, "- name: connection {number}\n  protocol: rdp\n  parameters:\n    hostname: host-{number}\n    port: 3389")
                 .unwrap();
@@ -141,7 +151,7 @@ impl Bench {
             }
             writeln!(text, "  users: [{}]", users(number).join(", ")).unwrap();
         }
-        fs::write(self.folder.path().join("connections/all.yaml"), text).unwrap();
+        text
     }
 
     /// One pass, which is to write so many connections.

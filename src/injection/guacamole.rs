@@ -2,20 +2,22 @@
 
 use crate::api::annotations::{
     GUACAMOLE_CONFIGURATION, GUACAMOLE_CONFIGURATION_FOLDER, GUACAMOLE_CONFIGURATION_VOLUME, GUACAMOLE_CONNECTIONS,
-    GUACAMOLE_CONNECTIONS_FOLDER, SidecarKind, items,
+    GUACAMOLE_CONNECTIONS_FOLDER, GUACAMOLE_PASSWORDS_VOLUME, SidecarKind, items,
 };
 
 use super::{
     Denial,
     build::{Builder, Parts, no_token},
     file_sync::missing,
-    sidecar::{BorrowedVolume, Mount, Rig, Volume},
+    sidecar::{BorrowedVolume, Mount, Rig, Variable, Volume},
 };
 
 const KIND: SidecarKind = SidecarKind::Guacamole;
 
 const CONFIGURATION_VOLUME: &str = "outrigger-guacamole";
 const CONNECTION_VOLUMES: &str = "outrigger-connection";
+/// Where generated passwords are kept.
+const PASSWORDS_FOLDER: &str = "/run/outrigger/passwords";
 
 /// The process alone must be up: the database may be the app, which starts after us.
 const STARTUP_SECONDS: u16 = 30;
@@ -43,6 +45,13 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
     }
     mounts.push(Mount::read_only(configuration.volume_name(), configuration_folder));
     volumes.extend(configuration.volume());
+    let mut env = builder.written_variables(KIND);
+    let mut borrowed_volumes: Vec<_> = configuration.borrowed().into_iter().collect();
+    if let Some(name) = builder.annotations.written(&GUACAMOLE_PASSWORDS_VOLUME) {
+        mounts.push(Mount::writable(name, PASSWORDS_FOLDER));
+        env.push(Variable::new("PASSWORDS_DIR", PASSWORDS_FOLDER));
+        borrowed_volumes.push(BorrowedVolume { name, key: GUACAMOLE_PASSWORDS_VOLUME.name, written: true });
+    }
     let (no_token, at_token_folder) = no_token();
     mounts.push(at_token_folder);
     volumes.push(no_token);
@@ -51,7 +60,7 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         command: "guacamole-provisioner",
         user: builder.user(KIND),
         ports: Vec::new(),
-        env: builder.written_variables(KIND),
+        env,
         mounts,
         startup_seconds: STARTUP_SECONDS,
         tells_what_is_missing: false,
@@ -62,7 +71,7 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         container: builder.container(KIND, parts),
         placement: builder.placement(false, false),
         volumes,
-        borrowed_volumes: configuration.borrowed().into_iter().collect(),
+        borrowed_volumes,
         grants: Vec::new(),
     })
 }

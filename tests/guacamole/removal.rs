@@ -48,6 +48,23 @@ async fn an_empty_folder_removes_nothing_until_that_is_allowed() {
 }
 
 #[tokio::test]
+async fn groups_stay_while_there_is_no_file_at_all() {
+    let world = World::new().await;
+    world.file("groups.yaml", "connectionGroups: [{group: Lab, users: [alice]}]");
+    world.pass();
+    let groups = || {
+        world.sql("SELECT count(*) FROM guacamole_connection_group JOIN guacamole_connection_group_permission USING (connection_group_id)")
+    };
+    world.remove("groups.yaml");
+    let run = world.once(&["--prune-limit", "100"]);
+    assert_eq!((run.code, &*groups()), (Some(1), "1"), "{}", run.said);
+    assert!(run.said.contains("put a file with [] in it"), "{}", run.said);
+    world.file("none.yaml", "[]");
+    world.pass();
+    assert_eq!(groups(), "0");
+}
+
+#[tokio::test]
 async fn a_folder_that_is_not_there_removes_nothing_at_all() {
     let world = world().await;
     fs::rename(world.connections(), world.connections().with_extension("gone")).unwrap();

@@ -314,3 +314,18 @@ fn guacamole_reads_its_configuration_from_a_volume_of_the_pod_instead() {
     pod["metadata"]["annotations"]["guacamole.outrigger.dev/configuration"] = json!("secret");
     assert!(denial(&pod).contains("exclude each other"));
 }
+
+#[test]
+fn guacamole_keeps_generated_passwords_in_a_volume_of_the_pod() {
+    let mut pod = with(&GUACAMOLE, ("guacamole.outrigger.dev/passwords-volume", "kept"));
+    assert!(denial(&pod).contains("names the volume \"kept\", which the pod does not have: it has none"));
+    pod["spec"]["volumes"] = json!([{"name": "kept", "secret": {"secretName": "s"}}]);
+    assert!(denial(&pod).contains("which nobody can write to"));
+    pod["spec"]["volumes"] = json!([{"name": "kept", "persistentVolumeClaim": {"claimName": "passwords"}}]);
+    let done = injected(&pod);
+    let sidecar = container(&done, "outrigger-guacamole");
+    assert_eq!(variable(sidecar, "PASSWORDS_DIR"), Some("/run/outrigger/passwords"));
+    let mounts = sidecar["volumeMounts"].as_array().unwrap();
+    assert!(mounts.contains(&json!({"name": "kept", "mountPath": "/run/outrigger/passwords"})), "{mounts:?}");
+    assert!(!container(&done, "app")["volumeMounts"].to_string().contains("kept"), "nobody else sees them");
+}

@@ -167,6 +167,8 @@ table! {
         "Whether a connection that somebody else made becomes ours where a file wants one of its name.";
     GUACAMOLE_CREATE_USERS: "guacamole.outrigger.dev/create-users", ValueKind::Boolean, default Some("true"), variable Some("CREATE_USERS"),
         "Whether users and user groups are made that a file names and the database lacks.";
+    GUACAMOLE_PASSWORDS_VOLUME: "guacamole.outrigger.dev/passwords-volume", ValueKind::Name, default None, variable None,
+        "Volume of the pod where generated passwords are kept, a file for each user; it must outlive the pod. Needed by generatePassword.";
     GUACAMOLE_IMAGE: "guacamole.outrigger.dev/image", ValueKind::Image, default None, variable None,
         "Image of the sidecar; without it, the installation's.";
     GUACAMOLE_USER_ID: "guacamole.outrigger.dev/user-id", ValueKind::Integer(1, 2_147_483_647), default None, variable None,

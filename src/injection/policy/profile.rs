@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::api::annotations::{
-    Annotations, FILE_SYNC_CONTAINERS, FILE_SYNC_VOLUME, GUACAMOLE_CONFIGURATION_VOLUME, Key, STATUS, SidecarKind, VNC_CONTAINERS,
-    VNC_MODE, items, under_our_prefixes,
+    Annotations, FILE_SYNC_CONTAINERS, FILE_SYNC_VOLUME, GUACAMOLE_CONFIGURATION_VOLUME, GUACAMOLE_PASSWORDS_VOLUME, Key, STATUS,
+    SidecarKind, VNC_CONTAINERS, VNC_MODE, items, under_our_prefixes,
 };
 
 use super::super::{
@@ -126,8 +126,11 @@ fn stand_in(annotations: &BTreeMap<String, String>, user: Option<i64>) -> String
     }
     // Not among the containers, of which there may be no more than one to attach to.
     let init_containers = files.difference(&containers);
-    let volumes: BTreeSet<&str> =
-        [&FILE_SYNC_VOLUME, &GUACAMOLE_CONFIGURATION_VOLUME].into_iter().filter_map(written).map(str::trim).collect();
+    let volumes: BTreeSet<&str> = [&FILE_SYNC_VOLUME, &GUACAMOLE_CONFIGURATION_VOLUME, &GUACAMOLE_PASSWORDS_VOLUME]
+        .into_iter()
+        .filter_map(written)
+        .map(str::trim)
+        .collect();
     let security = user.map_or_else(|| json!({}), |user| json!({"runAsUser": user}));
     let container = |name: &&str| json!({"name": name, "securityContext": security});
     json!({

@@ -1,7 +1,7 @@
 //! Files of other provisioners, as a file of ours: the one-connection files of the provisioner this one grew from, and the files that
 //! Guacamole's own batch import takes, in YAML, JSON or CSV.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use secrecy::ExposeSecret;
 
@@ -27,7 +27,7 @@ pub struct Converted {
 /// Converts the files of a folder, as the provisioner would read it.
 #[must_use]
 pub fn folder(path: &Path) -> Converted {
-    let desired = folder::read_connections(path, Reading::whole());
+    let desired = folder::read_connections(path, &mut Reading::whole());
     converted(&desired.connections, desired.groups.values(), desired.users.values(), desired.findings)
 }
 
@@ -98,13 +98,13 @@ fn items(cell: &str) -> Vec<String> {
 }
 
 fn converted<'a>(
-    connections: &[Connection],
+    connections: &[Arc<Connection>],
     groups: impl IntoIterator<Item = &'a Group>,
     users: impl IntoIterator<Item = &'a User>,
     findings: Vec<Finding>,
 ) -> Converted {
-    let ids: Vec<String> = connections.iter().map(id).collect();
-    let entry = |(connection, id): (&Connection, &String)| {
+    let ids: Vec<String> = connections.iter().map(|connection| id(connection)).collect();
+    let entry = |(connection, id): (&Arc<Connection>, &String)| {
         let is_unique = ids.iter().filter(|other| *other == id).count() == 1;
         if is_unique || id.is_empty() { entry(connection, id) } else { entry(connection, &connection.origin.to_string()) }
     };

@@ -13,14 +13,14 @@ use super::{
 /// What the database should hold.
 #[derive(Debug, Default)]
 pub(crate) struct Desired {
-    pub(crate) connections: Vec<Connection>,
+    pub(crate) connections: Vec<Arc<Connection>>,
     pub(crate) groups: BTreeMap<GroupPath, Group>,
     pub(crate) users: BTreeMap<Arc<str>, User>,
     /// Files in which something can't be used: nothing that came from them is removed.
     pub(crate) kept_files: BTreeSet<Arc<str>>,
     /// The origins of entries whose place another file's entry has: they make room for it.
     pub(crate) outdone: BTreeSet<Origin>,
-    /// Folders in which there is nothing, not even what is hidden: a volume may not be mounted there.
+    /// Folders in which there is nothing, not even what is hidden: a volume may not be mounted there. The one of all connections has no name.
     pub(crate) empty_folders: BTreeSet<String>,
     /// Whether a whole folder could not be read: nothing at all is removed.
     pub(crate) is_incomplete: bool,

@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use crate::api::nearest::nearest;
 
 use super::{
+    known::{self, KnownFiles},
     model::{ConnectionColumns, Finding, Grantee, GranteeKind, Grants, GroupPath, GroupSettings, Origin, Parent, Permission, Shared},
     packed::Parameters,
     parameters,
@@ -29,9 +30,9 @@ const LONGEST_PROTOCOL: usize = 32;
 const LONGEST_HOSTNAME: usize = 512;
 
 /// All that a file declares.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Document {
-    pub(crate) connections: Vec<Connection>,
+    pub(crate) connections: Vec<Arc<Connection>>,
     pub(crate) groups: Vec<Group>,
     pub(crate) users: Vec<User>,
     pub(crate) findings: Vec<Finding>,
@@ -115,6 +116,8 @@ const CONNECTIONS: &str = "connections";
 pub(crate) struct Reading<'k> {
     /// Whether the parameters of a connection are kept. Most are in the database already.
     is_kept: &'k (dyn Fn(&Origin, &Parameters) -> bool + Sync),
+    before: KnownFiles,
+    known: KnownFiles,
     texts: Shared<Arc<str>>,
     paths: Shared<GroupPath>,
     grants: Shared<Grants>,
@@ -122,7 +125,13 @@ pub(crate) struct Reading<'k> {
 
 impl<'k> Reading<'k> {
     pub(crate) fn new(is_kept: &'k (dyn Fn(&Origin, &Parameters) -> bool + Sync)) -> Self {
-        Self { is_kept, texts: Shared::default(), paths: Shared::default(), grants: Shared::default() }
+        Self::after(is_kept, KnownFiles::default())
+    }
+
+    /// Reads only what is not known already: `is_kept` must say of that what it said before.
+    pub(crate) fn after(is_kept: &'k (dyn Fn(&Origin, &Parameters) -> bool + Sync), before: KnownFiles) -> Self {
+        let (texts, paths, grants) = (Shared::default(), Shared::default(), Shared::default());
+        Self { is_kept, before, known: KnownFiles::default(), texts, paths, grants }
     }
 
     /// Keeps everything.
@@ -132,6 +141,18 @@ impl<'k> Reading<'k> {
 
     /// Reads a file. What can't be used is a finding; the rest stands.
     pub(crate) fn file(&mut self, file: &str, text: &str) -> Document {
+        let bytes = known::digest_of(text);
+        let document = self.before.take(file, &bytes).unwrap_or_else(|| self.text(file, text));
+        self.known.note(file, bytes, &document);
+        document
+    }
+
+    /// What need not be read again.
+    pub(crate) fn into_known(self) -> KnownFiles {
+        self.known
+    }
+
+    fn text(&mut self, file: &str, text: &str) -> Document {
         let mut reader = Reader::new(file, self);
         for piece in yaml::pieces(text, CONNECTIONS) {
             match piece {
@@ -233,7 +254,7 @@ impl<'r, 'k> Reader<'r, 'k> {
     fn connection(&mut self, value: Value, is_only_one: bool) {
         let subject = subject(&self.file, "connection", &shown_name(&value, "name"));
         match self.read_connection(value, is_only_one, &subject) {
-            Ok(connection) => self.document.connections.push(connection),
+            Ok(connection) => self.document.connections.push(connection.into()),
             Err(problem) => self.document.findings.push(Finding::error(subject, problem.0)),
         }
     }

@@ -33,7 +33,7 @@ const PROPERTIES: [&str; 2] = ["guacamole/guacamole.properties", "guacamole.prop
 
 /// Reads all connection files: those in the folder itself, and those in its folders. Hidden ones are left out, which the kubelet's own
 /// `..data` is.
-pub(crate) fn read_connections(folder: &Path, mut reading: Reading<'_>) -> Desired {
+pub(crate) fn read_connections(folder: &Path, reading: &mut Reading<'_>) -> Desired {
     let mut desired = Desired::default();
     let Found { files, empty_folders, problems, .. } = find(folder);
     desired.empty_folders = empty_folders;
@@ -115,7 +115,7 @@ struct Found {
     files: Vec<(String, PathBuf)>,
     /// The folders in it, sorted.
     folders: Vec<PathBuf>,
-    /// The names of those in which there is nothing at all.
+    /// The names of those in which there is nothing at all; that of the folder itself is empty.
     empty_folders: BTreeSet<String>,
     /// What can't be looked at, so that it isn't known which files there are.
     problems: Vec<(PathBuf, io::Error)>,
@@ -139,7 +139,7 @@ impl Found {
     fn list(&mut self, folder: &Path, prefix: &str) {
         let listed = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
         match listed {
-            Ok(paths) if paths.is_empty() && !prefix.is_empty() => drop(self.empty_folders.insert(prefix.trim_end_matches('/').to_owned())),
+            Ok(paths) if paths.is_empty() => drop(self.empty_folders.insert(prefix.trim_end_matches('/').to_owned())),
             Ok(paths) => paths.into_iter().for_each(|path| self.entry(path, prefix)),
             Err(error) => self.problems.push((folder.to_owned(), error)),
         }
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     fn read(folder: &Path) -> Desired {
-        read_connections(folder, Reading::whole())
+        read_connections(folder, &mut Reading::whole())
     }
 
     const CONNECTION: &str = "name: n\nprotocol: ssh\nparameters: {hostname: h}\n";

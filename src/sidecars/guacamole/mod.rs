@@ -9,6 +9,7 @@ mod desired;
 mod document;
 mod folder;
 mod generated;
+mod known;
 mod marks;
 mod metrics;
 mod model;

@@ -19,6 +19,7 @@ use super::{
     folder,
     folder::ConfigurationError,
     generated,
+    known::KnownFiles,
     metrics::Metrics,
     model::{Digest, Finding, Origin, Severity},
     observe,
@@ -26,7 +27,7 @@ use super::{
     packed::Parameters,
     plan::{self, Policy, Removals},
     properties::{DatabaseSettings, Properties, PropertyError},
-    settled::{self, Settled},
+    settled::{self, Known, Settled},
     turn::{Holder, Turn, WAIT_LIMIT},
     unwanted::Unwanted,
     watch::Watch,
@@ -308,7 +309,7 @@ impl Provisioner {
             return Vec::new();
         }
         let folder = self.settings.connections.clone();
-        let read = blocking::within(READ_LIMIT, move || folder::read_connections(&folder, Reading::new(&|_, _| false))).await;
+        let read = blocking::within(READ_LIMIT, move || folder::read_connections(&folder, &mut Reading::new(&|_, _| false))).await;
         read.map(|desired| desired.findings).unwrap_or_default()
     }
 
@@ -353,7 +354,10 @@ impl Provisioner {
         client.batch_execute(if mode == Mode::Write { BEGIN } else { BEGIN_TO_LOOK }).await.map_err(Failure::from)?;
         let report = match mode {
             Mode::Write => self.write_unless_settled(client, policy, files, attempt).await?,
-            Mode::Look => self.decide(client, policy, observe::observe(client).await?, mode, attempt).await?.0,
+            Mode::Look => {
+                let observed = observe::observe(client).await?;
+                self.decide(client, policy, Known { observed, files: KnownFiles::default() }, mode, attempt).await?.0
+            }
         };
         client.batch_execute("COMMIT").await.map_err(Failure::from)?;
         Ok(report)
@@ -370,20 +374,20 @@ impl Provisioner {
     ) -> Result<Report, PassError> {
         let database = settled::row_versions(client).await?;
         let known = lock(&self.settled).take().filter(|known| known.database == database);
-        let observed = match known {
+        let known = match known {
             Some(known) if files.is_some() && files == known.files => {
                 let report = known.report.clone();
                 *lock(&self.settled) = Some(known);
                 return Ok(report);
             }
-            Some(known) => known.observed,
-            None => observe::observe(client).await?,
+            Some(known) => known.known,
+            None => Known { observed: observe::observe(client).await?, files: KnownFiles::default() },
         };
-        let (report, observed) = self.decide(client, policy, observed, Mode::Write, attempt).await?;
+        let (report, known) = self.decide(client, policy, known, Mode::Write, attempt).await?;
         if report.was_alike {
             let is_done = report.unwanted == 0 && !report.has_failed;
             let files = if is_done { self.unless_changed(files).await? } else { None };
-            *lock(&self.settled) = Some(Settled { files, database, observed, report: report.clone() });
+            *lock(&self.settled) = Some(Settled { files, database, known, report: report.clone() });
         }
         Ok(report)
     }
@@ -397,16 +401,19 @@ impl Provisioner {
     }
 
     /// Reads the files, and of parameters only what the database doesn't have.
-    async fn read_files(&self, observed: Observed, owner: &str) -> Result<(Desired, Observed), PassError> {
+    async fn read_files(&self, known: Known, owner: &str) -> Result<(Desired, Known), PassError> {
         let (folder, owner) = (self.settings.connections.clone(), owner.to_owned());
         let read = move || {
+            let Known { observed, files } = known;
             let digests = observed.digests(&owner);
             let is_new = |origin: &Origin, parameters: &Parameters| {
                 digests.get(origin.to_string().as_str()).is_none_or(|known| **known != parameters.digest())
             };
-            let desired = folder::read_connections(&folder, Reading::new(&is_new));
+            let mut reading = Reading::after(&is_new, files);
+            let desired = folder::read_connections(&folder, &mut reading);
+            let files = reading.into_known();
             drop(digests);
-            (desired, observed)
+            (desired, Known { observed, files })
         };
         blocking::within(READ_LIMIT, read).await.ok_or(PassError::NoAnswer)
     }
@@ -419,10 +426,12 @@ impl Provisioner {
             return Ok(true);
         }
         let folder = self.settings.passwords.clone();
-        let obtain = move |user: &str| match &folder {
-            None => Err("its password is to be generated, and there is no folder to keep it in: set PASSWORDS_DIR".to_owned()),
+        let obtain = move |user: &str| {
+            match &folder {
+            None => Err("its password is to be generated, and there is no folder to keep it in: set PASSWORDS_DIR, or guacamole.outrigger.dev/passwords-volume where we are a sidecar".to_owned()),
             Some(_) if mode == Mode::Look => generated::generate().map_err(|error| error.to_string()),
             Some(folder) => generated::obtain(folder, user).map_err(|error| with_causes(&error)),
+        }
         };
         let obtain_all = move || users.into_iter().map(|user| (obtain(&user), user)).collect::<Vec<_>>();
         let mut have_all = true;
@@ -445,18 +454,19 @@ impl Provisioner {
         &self,
         client: &Client,
         policy: &Policy,
-        observed: Observed,
+        known: Known,
         mode: Mode,
         attempt: Attempt,
-    ) -> Result<(Report, Observed), PassError> {
-        let (mut desired, mut observed) = self.read_files(observed, &policy.owner).await?;
-        observe::observe_case(client, policy.case, &desired, &mut observed).await?;
-        let have_passwords = self.generate_passwords(&mut desired, &observed, policy, mode).await?;
-        observe::observe_passwords(client, &desired, &mut observed).await?;
-        let stale = plan::stale(&desired, &observed, policy);
-        observe::observe_parameters(client, &mut observed, &stale).await?;
+    ) -> Result<(Report, Known), PassError> {
+        let (mut desired, mut known) = self.read_files(known, &policy.owner).await?;
+        let observed = &mut known.observed;
+        observe::observe_case(client, policy.case, &desired, observed).await?;
+        let have_passwords = self.generate_passwords(&mut desired, observed, policy, mode).await?;
+        observe::observe_passwords(client, &desired, observed).await?;
+        let stale = plan::stale(&desired, observed, policy);
+        observe::observe_parameters(client, observed, &stale).await?;
         let findings = desired.findings.clone();
-        let mut plan = plan::plan(&desired, &observed, policy);
+        let mut plan = plan::plan(&desired, observed, policy);
         let (changes, was_alike) = (plan.changes.len(), plan.is_empty());
         let (unwanted, has_failed) = (plan.unwanted.len(), !have_passwords);
         let mut report = Report { findings, changes, was_alike, has_failed, unwanted, ..Report::default() };
@@ -476,7 +486,7 @@ impl Provisioner {
             lock(&self.unwanted).note(Instant::now(), &plan.unwanted, removed);
         }
         drop(plan);
-        Ok((report, observed))
+        Ok((report, known))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use tokio_postgres::Client;
 
-use super::{model::Digest, observed::Observed, provisioner::Report};
+use super::{known::KnownFiles, model::Digest, observed::Observed, provisioner::Report};
 use crate::postgres::failure::Failure;
 
 /// How things were when a pass had nothing to write.
@@ -12,10 +12,18 @@ pub(crate) struct Settled {
     /// Of the configuration and all connection files, if there is nothing to do for as long as they are the same.
     pub(crate) files: Option<Digest>,
     pub(crate) database: RowVersions,
-    /// What the database holds then.
-    pub(crate) observed: Observed,
+    pub(crate) known: Known,
     /// What there was to look at, which then is so still.
     pub(crate) report: Report,
+}
+
+/// What is known while the database's row versions are the same.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// What the database holds.
+    pub(crate) observed: Observed,
+    /// What files said.
+    pub(crate) files: KnownFiles,
 }
 
 /// For each table how many rows it has, and the sum of their versions' hashes, which may be longer than any integer.

@@ -115,7 +115,7 @@ impl<'a, 'p> Planner<'a, 'p> {
         for connection in &self.desired.connections {
             let parent = self.tree.resolve(&connection.parent);
             let parent = parent.map_err(|message| self.findings.push(Finding::error(connection.subject(), message))).ok();
-            placed.push((connection, parent));
+            placed.push((&**connection, parent));
         }
         placed
     }

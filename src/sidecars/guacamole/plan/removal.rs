@@ -73,9 +73,15 @@ pub(super) fn of_empty_folders(matches: &Matches<'_>, desired: &Desired, policy:
 /// What there is to say of groups and grants on them that stay because of folders in which there is nothing.
 pub(super) fn of_empty_folders_and_groups(desired: &Desired) -> impl Iterator<Item = Finding> {
     desired.empty_folders.iter().map(|folder| {
-        let message = "there is nothing in this folder, so connection groups and grants on them stay that no other file wants, since a volume \
-                       may not be mounted; mount it, or remove the folder, too";
-        Finding::error(format!("{folder}/"), message)
+        let (subject, way_out) = match folder.as_str() {
+            "" => ("the folder of connections".to_owned(), "put a file with [] in it"),
+            folder => (format!("{folder}/"), "remove the folder, too"),
+        };
+        let message = format!(
+            "there is nothing in this folder, so connection groups and grants on them stay that no other file wants, since a volume may not be \
+             mounted; mount it, or {way_out}"
+        );
+        Finding::error(subject, message)
     })
 }
 
