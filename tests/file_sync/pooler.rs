@@ -24,6 +24,16 @@ struct Mirrored<'cluster> {
 
 impl<'cluster> Mirrored<'cluster> {
     async fn start(cluster: &'cluster ControlPlane, name: &str, server: &Postgres, is_by_socket: bool) -> Self {
+        Self::start_with(cluster, name, server, is_by_socket, &|_| Vec::new()).await
+    }
+
+    async fn start_with(
+        cluster: &'cluster ControlPlane,
+        name: &str,
+        server: &Postgres,
+        is_by_socket: bool,
+        tls: &dyn Fn(&PgBouncer) -> Vec<(&'static str, String)>,
+    ) -> Self {
         let site = Site::new(cluster, name).await;
         put_list(&site, ADMIN).await;
         let pooler = {
@@ -36,14 +46,16 @@ impl<'cluster> Mirrored<'cluster> {
         let file = password.path().join("password");
         fs::write(&file, "of-the-pooler\n").unwrap();
         let host = if is_by_socket { pooler.socket_folder().display().to_string() } else { "127.0.0.1".to_owned() };
-        let variables = [
+        let (port, file, tls) = (pooler.port().to_string(), file.display().to_string(), tls(&pooler));
+        let mut variables = vec![
             ("RESOURCE", "secret"),
             ("PGBOUNCER_HOST", &host),
-            ("PGBOUNCER_PORT", &pooler.port().to_string()),
+            ("PGBOUNCER_PORT", &port),
             ("PGBOUNCER_USERNAME", "admin"),
-            ("PGBOUNCER_PASSWORD_FILE", &file.display().to_string()),
+            ("PGBOUNCER_PASSWORD_FILE", &file),
             ("REQ_RETRY_BACKOFF_FACTOR", "100ms"),
         ];
+        variables.extend(tls.iter().map(|(name, value)| (*name, value.as_str())));
         let sidecar = site.ready(&variables).await;
         Self { site, sidecar, pooler, password }
     }
@@ -116,4 +128,26 @@ async fn a_password_that_the_pooler_refuses_is_named_and_tried_again_as_its_file
     mirrored.set_password("of-the-pooler");
     mirrored.until_welcome(&user).await;
     mirrored.sidecar.until_told().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_poolers_certificate_is_verified_as_asked() {
+    let (cluster, server) = (ControlPlane::shared().await, Postgres::shared().await);
+    let authority = |pooler: &PgBouncer| {
+        vec![("PGBOUNCER_TLS_MODE", "verify-full".to_owned()), ("PGBOUNCER_CA_FILE", pooler.authority_file().display().to_string())]
+    };
+    let trusted = Mirrored::start_with(cluster, "pooler-trusted", server, false, &authority).await;
+    let user = server.database("added");
+    put_list(&trusted.site, &list(&[&user])).await;
+    trusted.until_welcome(&user).await;
+    trusted.sidecar.until_told().await;
+
+    let stranger = |_: &PgBouncer| {
+        vec![("PGBOUNCER_TLS_MODE", "verify-full".to_owned()), ("PGBOUNCER_CA_FILE", server.authority_file().display().to_string())]
+    };
+    let strange = Mirrored::start_with(cluster, "pooler-strange", server, false, &stranger).await;
+    put_list(&strange.site, &list(&[&user])).await;
+    strange.sidecar.until_log("certificate").await;
+    let log = strange.sidecar.log();
+    assert!(log.contains(UNTOLD) && strange.is_welcome(&user).is_err(), "{log}");
 }

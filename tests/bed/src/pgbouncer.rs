@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use crate::control_plane::free_port;
 use crate::obtain::{self, command};
+use crate::pki::{self, Authority};
 use crate::postgres::{Postgres, as_nobody_special};
 use crate::progress;
 use crate::supervise::Run;
@@ -19,7 +20,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A running pooler. It ends when this is dropped or when the process ends, however that happens.
 ///
 /// It asks for passwords, by the list of users that it is given, and signs in to PostgreSQL as the same users. Whoever is called `admin`
-/// in that list may use its admin console.
+/// in that list may use its admin console. TLS is offered.
 pub struct PgBouncer {
     run: Run,
     program: PathBuf,
@@ -42,13 +43,20 @@ impl PgBouncer {
         let (program, psql) = (obtain::pgbouncer()?, obtain::postgres()?.psql);
         let pooler = Self { run: Run::create()?, program, psql, port: free_port()? };
         std::fs::create_dir_all(pooler.socket_folder())?;
+        let authority = Authority::create()?;
+        authority.write(&pooler.run)?;
+        let identity =
+            authority.issue(&pooler.run, "pgbouncer", "localhost", None, vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         let settings = format!(
             "[databases]\n* = host={} port={server_port}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir = {}\n\
-             auth_type = scram-sha-256\nauth_file = {}\nadmin_users = admin\n",
+             auth_type = scram-sha-256\nauth_file = {}\nadmin_users = admin\n\
+             client_tls_sslmode = allow\nclient_tls_cert_file = {}\nclient_tls_key_file = {}\n",
             server_folder.display(),
             pooler.port,
             pooler.socket_folder().display(),
             auth_file.display(),
+            identity.certificate_file.display(),
+            identity.key_file.display(),
         );
         pooler.run.write("pgbouncer.ini", settings)?;
         pooler.launch()?;
@@ -65,6 +73,12 @@ impl PgBouncer {
     #[must_use]
     pub fn socket_folder(&self) -> PathBuf {
         self.run.path("socket")
+    }
+
+    /// The file with the authority that signed its certificate, which is for localhost and 127.0.0.1.
+    #[must_use]
+    pub fn authority_file(&self) -> PathBuf {
+        self.run.path(pki::CA_CERTIFICATE)
     }
 
     /// Runs SQL through it, or a command if the database is `pgbouncer`, and returns what that prints.
