@@ -202,7 +202,9 @@ impl Origin {
     /// Reads what [`fmt::Display`] writes.
     pub(crate) fn read(text: &str) -> Self {
         let (file, key) = text.split_once('#').unwrap_or((text, ""));
-        Self { file: file.replace("%23", "#").replace("%25", "%").into(), key: key.into() }
+        let is_plain = !file.contains('%');
+        let file = if is_plain { file.into() } else { file.replace("%23", "#").replace("%25", "%").into() };
+        Self { file, key: key.into() }
     }
 }
 

@@ -4,7 +4,10 @@
 //! wanted place whose own origin is gone is taken over: its file was renamed. What else stands there is somebody else's, copies of ours
 //! included.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cell::OnceCell,
+    collections::{HashMap, HashSet},
+};
 
 use super::{Id, Policy};
 use crate::sidecars::guacamole::{
@@ -25,12 +28,15 @@ pub(super) enum Match<'a> {
     Blocked,
 }
 
+/// One of ours, and where it comes from.
+pub(super) type Ours<'a> = (&'a observed::Connection, Origin);
+
 /// All matches.
 pub(super) struct Matches<'a> {
     /// In the order of the wanted connections.
     pub(super) of_desired: Vec<Match<'a>>,
     /// Ours, with nothing in the files to stand for.
-    pub(super) orphans: Vec<(&'a observed::Connection, Origin)>,
+    pub(super) orphans: Vec<Ours<'a>>,
     /// How many bear our mark.
     pub(super) ours: usize,
     pub(super) findings: Vec<Finding>,
@@ -42,25 +48,31 @@ pub(super) type Container = Option<Id>;
 type Place<'a> = (Container, &'a str);
 
 /// The connections of the database, by what they can be known by.
-struct Index<'a> {
-    by_origin: HashMap<Origin, &'a observed::Connection>,
-    by_place: HashMap<Place<'a>, Vec<&'a observed::Connection>>,
+struct Index<'a, 'o> {
+    observed: &'a [observed::Connection],
+    by_origin: HashMap<&'o Origin, &'a observed::Connection>,
+    /// Most are known by their origin, so this is made when one isn't.
+    by_place: OnceCell<HashMap<Place<'a>, Vec<&'a observed::Connection>>>,
 }
 
-impl<'a> Index<'a> {
-    fn new(observed: &'a [observed::Connection], policy: &Policy) -> Self {
-        let (mut by_origin, mut by_place): (HashMap<_, _>, HashMap<_, Vec<_>>) = (HashMap::new(), HashMap::new());
-        for connection in observed {
-            by_place.entry(place_of(connection)).or_default().push(connection);
-            if let Some(origin) = origin_of(connection, policy) {
-                by_origin.entry(origin).or_insert(connection);
-            }
+impl<'a, 'o> Index<'a, 'o> {
+    fn new(observed: &'a [observed::Connection], ours: &'o [Ours<'a>]) -> Self {
+        let mut by_origin = HashMap::with_capacity(ours.len());
+        for (connection, origin) in ours {
+            by_origin.entry(origin).or_insert(*connection);
         }
-        Self { by_origin, by_place }
+        Self { observed, by_origin, by_place: OnceCell::new() }
     }
 
     fn at<'s>(&'s self, place: Place<'s>) -> &'s [&'a observed::Connection] {
-        self.by_place.get(&place).map(Vec::as_slice).unwrap_or_default()
+        let by_place = self.by_place.get_or_init(|| {
+            let mut by_place: HashMap<_, Vec<_>> = HashMap::with_capacity(self.observed.len());
+            for connection in self.observed {
+                by_place.entry(place_of(connection)).or_default().push(connection);
+            }
+            by_place
+        });
+        by_place.get(&place).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -81,7 +93,8 @@ pub(super) fn matches<'a>(
     observed: &'a [observed::Connection],
     policy: &Policy,
 ) -> Matches<'a> {
-    let index = Index::new(observed, policy);
+    let ours: Vec<Ours<'a>> = observed.iter().filter_map(|connection| Some((connection, origin_of(connection, policy)?))).collect();
+    let index = Index::new(observed, &ours);
     let wanted: HashSet<&Origin> = placed.iter().map(|(connection, _)| &connection.origin).collect();
     let mut findings = Vec::new();
     let mut taken: HashSet<i32> = HashSet::new();
@@ -104,9 +117,8 @@ pub(super) fn matches<'a>(
         }
         of_desired.push(found);
     }
-    let ours: Vec<_> = observed.iter().filter_map(|connection| Some((connection, origin_of(connection, policy)?))).collect();
     let count = ours.len();
-    let is_orphan = |(connection, origin): &(&observed::Connection, Origin)| !taken.contains(&connection.id) && !wanted.contains(origin);
+    let is_orphan = |(connection, origin): &Ours<'a>| !taken.contains(&connection.id) && !wanted.contains(origin);
     Matches { of_desired, orphans: ours.into_iter().filter(is_orphan).collect(), ours: count, findings }
 }
 
@@ -117,7 +129,7 @@ pub(super) fn in_the_way() -> String {
         .to_owned()
 }
 
-fn by_place<'a>(index: &Index<'a>, place: Place<'_>, is_abandoned: &dyn Fn(&Origin) -> bool, policy: &Policy) -> Match<'a> {
+fn by_place<'a>(index: &Index<'a, '_>, place: Place<'_>, is_abandoned: &dyn Fn(&Origin) -> bool, policy: &Policy) -> Match<'a> {
     let there = index.at(place);
     let Some(first) = there.iter().copied().min_by_key(|known| known.id) else { return Match::New };
     let is_free = |known: &&observed::Connection| origin_of(known, policy).is_some_and(|origin| is_abandoned(&origin));
