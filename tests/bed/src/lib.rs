@@ -16,6 +16,7 @@
 //! | `pki`, `control_plane`, `namespace`, `kubectl` | the first level: a control plane, without root |
 //! | `node/`, `image/` | the second level: a whole node, as root, and images for it, the product's among them |
 //! | `postgres`, `pgbouncer` | a PostgreSQL with a database for each test, and a pooler before it |
+//! | `display`, `x_server` | numbers of displays that nobody else has, and a running X server that speaks RFB |
 //! | `demo/` | the product shown on a control plane, each step checked |
 //! | `gaps` | what could not be had: skipped by name, or a failure |
 //! | `progress` | what a person sees meanwhile |
@@ -24,6 +25,7 @@
 mod control_plane;
 pub mod demo;
 mod digest;
+mod display;
 pub mod gaps;
 pub mod image;
 mod kubectl;
@@ -36,13 +38,16 @@ mod postgres;
 mod progress;
 mod supervise;
 pub mod versions;
+mod x_server;
 
 pub use control_plane::{ControlPlane, free_port};
+pub use display::Display;
 pub use kubectl::KubectlOutput;
 pub use namespace::Namespace;
 pub use node::Node;
 pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
+pub use x_server::XServer;
 
 /// The value, or the end of the test that needs it: a harness fails by panicking, in this one place.
 #[track_caller]

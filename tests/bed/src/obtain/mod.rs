@@ -115,13 +115,45 @@ pub fn postgres() -> Result<PostgresPrograms> {
 /// Obtains PgBouncer.
 pub fn pgbouncer() -> Result<PathBuf> {
     debian::install(&[Need { program: "pgbouncer", packages: &["pgbouncer"] }])?;
-    find("pgbouncer").context("the Debian package pgbouncer was installed, and there is no pgbouncer on PATH")
+    installed("pgbouncer")
 }
 
 /// Obtains strace, which stops a program at a system call.
 pub fn strace() -> Result<PathBuf> {
     debian::install(&[Need { program: "strace", packages: &["strace"] }])?;
-    find("strace").context("the Debian package strace was installed, and there is no strace on PATH")
+    installed("strace")
+}
+
+/// Obtains an X server that speaks RFB, and what its tests ask of it.
+pub fn desktop() -> Result<DesktopPrograms> {
+    debian::install(&DESKTOP_NEEDS)?;
+    Ok(DesktopPrograms { xtigervnc: installed("Xtigervnc")?, xdpyinfo: installed("xdpyinfo")? })
+}
+
+/// What a desktop consists of. X clients go by their names, on `PATH`.
+pub struct DesktopPrograms {
+    /// The X server.
+    pub xtigervnc: PathBuf,
+    pub(crate) xdpyinfo: PathBuf,
+}
+
+const DESKTOP_NEEDS: [Need; 6] = [
+    Need { program: "Xtigervnc", packages: &["tigervnc-standalone-server"] },
+    Need { program: "xdpyinfo", packages: &["x11-utils"] },
+    Need { program: "xterm", packages: &["xterm"] },
+    Need { program: "xdotool", packages: &["xdotool"] },
+    Need { program: "openbox", packages: &["openbox"] },
+    Need { program: "x11vnc", packages: &["x11vnc"] },
+];
+
+/// Obtains Chromium.
+pub fn chromium() -> Result<PathBuf> {
+    debian::install(&[Need { program: "chromium", packages: &["chromium"] }])?;
+    installed("chromium")
+}
+
+fn installed(program: &str) -> Result<PathBuf> {
+    find(program).with_context(|| format!("its Debian package was installed, and there is no {program} on PATH"))
 }
 
 /// Obtains Helm.

@@ -127,9 +127,23 @@ impl Run {
         Ok(())
     }
 
+    /// The process id of a program that was started.
+    pub(crate) fn process_id(&self, name: &str) -> Option<u32> {
+        self.processes().iter().find(|(known, _)| known == name).map(|(_, child)| child.id())
+    }
+
     /// Fails if a program ended although the run has not, with the end of its log.
     pub(crate) fn check(&self) -> Result<()> {
-        for (name, child) in self.processes().iter_mut() {
+        self.check_those(|_| true)
+    }
+
+    /// The same for the programs of one name: others may end as they like.
+    pub(crate) fn check_program(&self, name: &str) -> Result<()> {
+        self.check_those(|known| known == name)
+    }
+
+    fn check_those(&self, is_one: impl Fn(&str) -> bool) -> Result<()> {
+        for (name, child) in self.processes().iter_mut().filter(|(name, _)| is_one(name)) {
             if let Some(status) = child.try_wait().with_context(|| format!("cannot ask for the state of {name}"))? {
                 bail!("{name} ended early ({status}); its log says:\n{}", self.end_of_log(name)?);
             }
@@ -191,6 +205,14 @@ fn ends_within(child: &mut Child, deadline: Duration) -> bool {
             _ => return false,
         }
     }
+}
+
+/// Claims something that only one process on this machine may have at a time, by a name for it; `None` if somebody has it. The kernel
+/// gives it back when the process has gone.
+pub(crate) fn claim(name: &str) -> Result<Option<File>> {
+    let directory = base_directory()?.join("claims").join(name);
+    private_directory(&directory)?;
+    try_lock(&directory)
 }
 
 /// Where runs live: the temporary directory, since a node's images do not belong into a runtime directory held in memory.
