@@ -17,7 +17,7 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 FUZZ_SECONDS ?= 30
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help test demo image matrix soak figures fuzz rust compiler format lint documentation bed licences suites gaps forget-gaps
+.PHONY: help test demo image web matrix soak figures fuzz rust compiler format lint documentation bed licences suites gaps forget-gaps
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -30,10 +30,15 @@ demo: rust compiler ## Show the product on a real control plane until Ctrl-C, or
 	@$(TARGET)/release/outrigger-bed demo --outrigger $(TARGET)/release/outrigger \
 		--examples examples --crds charts/outrigger/crds $(if $(DEMO_ONCE),--once)
 
-image: rust compiler ## Make the image localhost/outrigger:<version> as a tar, without Docker
-	$(call say,the image)
+image: rust compiler ## Make the images localhost/outrigger and localhost/outrigger-desktop as tars, without Docker
+	$(call say,the images)
 	@cargo build --release --package outrigger --package outrigger-bed
 	@$(TARGET)/release/outrigger-bed image --outrigger $(TARGET)/release/outrigger --destination $(TARGET)/outrigger-image.tar
+	@$(TARGET)/release/outrigger-bed desktop-image --outrigger $(TARGET)/release/outrigger --destination $(TARGET)/outrigger-desktop-image.tar
+
+web: rust compiler ## Fetch what the pages need of others, and put it beside the program
+	$(call say,the page)
+	@$(BED) web --destination $(TARGET)/release/novnc
 
 matrix: export OUTRIGGER_K8S_VERSION := oldest
 matrix: forget-gaps bed ## Run the integration suites on the oldest supported Kubernetes

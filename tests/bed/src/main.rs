@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use outrigger_bed::demo::Demo;
-use outrigger_bed::image::product;
+use outrigger_bed::image::{desktop, product};
 use outrigger_bed::{ControlPlane, Node, gaps, obtain};
 use tokio::signal;
 
@@ -16,6 +16,8 @@ usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny | openssl 
        outrigger-bed path PROGRAM                                           print where helm, kubectl or cargo-deny is; obtain it first
        outrigger-bed up [node]                                              start a control plane, or a whole node, until Ctrl-C
        outrigger-bed image --outrigger PATH --destination FILE              write the product's image, for `ctr -n k8s.io images import FILE`
+       outrigger-bed desktop-image --outrigger PATH --destination FILE      write the desktop sidecar's image
+       outrigger-bed web --destination DIR                                  write what the product's pages need of others
        outrigger-bed demo --outrigger PATH --examples DIR --crds DIR [--once]
                                                                             show the product, until Ctrl-C or once";
 
@@ -32,7 +34,15 @@ async fn main() -> ExitCode {
         ["path", program] => print_path(program),
         ["up"] => up().await,
         ["up", "node"] => up_node().await,
-        ["image", "--outrigger", program, "--destination", destination] => write_image(Path::new(program), Path::new(destination)),
+        ["image", "--outrigger", program, "--destination", destination] => {
+            product::write(Path::new(program), Path::new(destination)).map(|()| println!("{} {destination}", product::REFERENCE))
+        }
+        ["desktop-image", "--outrigger", program, "--destination", destination] => {
+            desktop::write(Path::new(program), Path::new(destination)).map(|()| println!("{} {destination}", desktop::REFERENCE))
+        }
+        ["web", "--destination", destination] => {
+            obtain::web::novnc().and_then(|novnc| novnc.copy_to(Path::new(destination))).map(|()| println!("{destination}"))
+        }
         ["demo", flags @ ..] => demo(flags).await,
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
@@ -100,12 +110,6 @@ async fn up_node() -> Result<()> {
     let start = Instant::now();
     let node = Node::try_start().await?;
     keep(node.cluster(), "node", start.elapsed()).await
-}
-
-fn write_image(program: &Path, destination: &Path) -> Result<()> {
-    product::write(program, destination)?;
-    println!("{} {}", product::REFERENCE, destination.display());
-    Ok(())
 }
 
 async fn demo(flags: &[&str]) -> Result<()> {

@@ -1,7 +1,9 @@
 //! Container images made here, without a registry: a tar with the image's configuration, one layer and a manifest, as
 //! `ctr images import` reads it.
 
+pub mod desktop;
 mod layer;
+mod package;
 pub mod postgres;
 pub mod product;
 

@@ -2,21 +2,19 @@
 //! library it is linked with, and certificates. No shell, no package manager.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::layer::Layer;
-use super::{Image, ImageConfig};
-use crate::obtain::command::output;
+use super::{Image, ImageConfig, package};
 use crate::obtain::debian;
 
 /// The image's name; the chart and the sidecars call it by this one unless told otherwise.
 pub const REFERENCE: &str = concat!("localhost/outrigger:", env!("CARGO_PKG_VERSION"));
 
 /// Whom the program runs as. By number: a kubelet can't tell that a name is not root's.
-const USER: &str = "65532:65532";
-const ENTRYPOINT: [&str; 1] = ["/usr/bin/outrigger"];
+pub(super) const USER: &str = "65532:65532";
+pub(super) const ENTRYPOINT: [&str; 1] = ["/usr/bin/outrigger"];
 
 /// The packages whose files are in the image, and no others: not even those they depend on to be installed.
 const PACKAGES: [&str; 4] = ["base-files", "ca-certificates", "libc6", "libgcc-s1"];
@@ -29,16 +27,19 @@ const CERTIFICATE_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 /// bytes.
 pub fn write(program: &Path, destination: &Path) -> Result<()> {
     let mut layer = Layer::default();
-    for package in debian::download(&PACKAGES)? {
-        add_package(&mut layer, &package).with_context(|| format!("cannot unpack {}", package.display()))?;
-    }
+    package::add_all(&mut layer, &debian::download(&PACKAGES)?)?;
     let bundle: Vec<u8> = layer.contents(|path| path.starts_with(CERTIFICATES)).flatten().copied().collect();
     ensure!(!bundle.is_empty(), "the package ca-certificates holds no certificates in {CERTIFICATES}");
     layer.add_bytes(CERTIFICATE_BUNDLE, 0o644, bundle);
+    add_program(&mut layer, program);
+    Image { reference: REFERENCE, config: config() }.write_layer(&layer, destination)
+}
+
+/// Adds the program, and whom it runs as.
+pub(super) fn add_program(layer: &mut Layer, program: &Path) {
     layer.add_bytes("etc/passwd", 0o644, "root:x:0:0:root:/root:/sbin/nologin\noutrigger:x:65532:65532::/nonexistent:/sbin/nologin\n");
     layer.add_bytes("etc/group", 0o644, "root:x:0:\noutrigger:x:65532:\n");
     layer.add_file("usr/bin/outrigger", 0o755, program);
-    Image { reference: REFERENCE, config: config() }.write_layer(&layer, destination)
 }
 
 fn config() -> ImageConfig<'static> {
@@ -53,29 +54,6 @@ fn config() -> ImageConfig<'static> {
         ],
         ..ImageConfig::default()
     }
-}
-
-/// Adds a package's files, and its control record where scanners for vulnerable packages look for it.
-fn add_package(layer: &mut Layer, package: &Path) -> Result<()> {
-    let mut unpacking = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn()?;
-    let mut files = unpacking.stdout.take().context("dpkg-deb has no standard output")?;
-    layer.add_archive(&mut files, is_wanted)?;
-    // Behind the archive's end there is padding: whoever writes it must not find the pipe closed.
-    std::io::copy(&mut files, &mut std::io::sink())?;
-    let status = unpacking.wait()?;
-    ensure!(status.success(), "dpkg-deb failed ({status})");
-    let control = output(Command::new("dpkg-deb").arg("--field").arg(package))?;
-    let name = control.lines().find_map(|line| line.strip_prefix("Package: ")).context("the package has no name")?;
-    layer.add_bytes(Path::new("var/lib/dpkg/status.d").join(name), 0o644, control.as_bytes());
-    Ok(())
-}
-
-/// Of documentation the licences alone; no programs that need a shell; no tables for converting character sets, which Rust doesn't use.
-fn is_wanted(path: &Path) -> bool {
-    let unwanted = ["usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/info", "usr/sbin", "etc/update-motd.d"];
-    let is_documentation = path.starts_with("usr/share/doc") && !path.ends_with("copyright");
-    let is_conversion = path.components().any(|part| part.as_os_str() == "gconv");
-    !is_documentation && !is_conversion && !unwanted.iter().any(|folder| path.starts_with(folder))
 }
 
 #[cfg(test)]
@@ -107,20 +85,6 @@ mod tests {
         match made("one", 1000) {
             Ok(digest) => assert_eq!(digest, made("other", 2000).unwrap()),
             Err(why) => gaps::skip("the_same_program_makes_the_same_image", &why).unwrap(),
-        }
-    }
-
-    #[test]
-    fn licences_stay_and_manuals_go() {
-        for (path, wanted) in [
-            ("usr/share/doc/libc6/copyright", true),
-            ("usr/share/doc/libc6/changelog.gz", false),
-            ("usr/share/common-licenses/GPL-2", true),
-            ("usr/lib/x86_64-linux-gnu/gconv/UTF-7.so", false),
-            ("lib/x86_64-linux-gnu/libc.so.6", true),
-            ("usr/sbin/update-ca-certificates", false),
-        ] {
-            assert_eq!(is_wanted(Path::new(path)), wanted, "{path}");
         }
     }
 }

@@ -8,6 +8,7 @@ mod download;
 mod go;
 mod node_modules;
 mod packages;
+pub mod web;
 mod wheel;
 
 use std::path::{Path, PathBuf};
