@@ -10,6 +10,7 @@ pub mod lease;
 pub mod orphans;
 pub mod own_thread;
 pub mod patience;
+pub mod process_group;
 pub mod pulse;
 pub mod readiness;
 pub mod request;

@@ -8,15 +8,11 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{
-    process::{Child, Command},
-    time::timeout,
-};
+use tokio::{process::Command, time::timeout};
 
 use super::Batch;
 use crate::{
-    runtime::orphans::Orphans,
+    runtime::{orphans::Orphans, process_group::ProcessGroup},
     sidecars::file_sync::settings::{Script, TABLE},
 };
 
@@ -110,29 +106,6 @@ fn command(path: &Path) -> Command {
     command
 }
 
-/// All processes that a program has started, itself among them. They are killed when this is dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(leader: &Child) -> Self {
-        Self(leader.id().and_then(|id| Pid::from_raw(id.cast_signed())))
-    }
-
-    /// The program has ended by itself: what it left running is to go on.
-    const fn release(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Those that can't be killed have ended.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
 /// Runs the program, and waits for its end. It learns what changed from `CHANGED_FILES`, a path a line, and `CHANGED_COUNT`.
 ///
 /// # Errors
@@ -144,9 +117,8 @@ pub(super) async fn run(script: &Script, batch: &Batch, orphans: &Orphans) -> Re
     command.env("CHANGED_FILES", batch.files.join("\n")).env("CHANGED_COUNT", batch.count.to_string()).env("FOLDER", &batch.folder);
     // A group of its own, so that what it has started ends with it.
     command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
-    let _own_child = orphans.own_child().await;
-    let mut child = command.spawn().map_err(|source| ScriptError::Start { path: path.clone(), source })?;
-    let mut group = Group::of(&child);
+    let (mut child, _own_child) = orphans.spawn(&mut command).map_err(|source| ScriptError::Start { path: path.clone(), source })?;
+    let mut group = ProcessGroup::of(&child);
     let ended = timeout(script.timeout, child.wait()).await;
     if ended.is_ok() {
         group.release();
