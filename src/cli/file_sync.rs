@@ -1,9 +1,9 @@
 //! `outrigger file-sync`: the file mirror.
 
-use std::{collections::BTreeMap, env, path::PathBuf, process::ExitCode, time::Duration};
+use std::{env, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use clap::{Args, Subcommand};
 
 use crate::{
     runtime::{
@@ -17,16 +17,17 @@ use crate::{
     sidecars::{
         file_sync::{
             FileSync as Sidecar,
-            settings::{self, Compat, Method, Row, Settings, TABLE, WITHOUT_EFFECT},
+            settings::{self, Compat, Method, Row, Settings, WITHOUT_EFFECT},
         },
-        health::{self, Answer, Health},
+        health::{self, Health},
     },
 };
 
-use super::{FOUND, NOTHING_FOUND, connection, console};
-
-/// As long as the kubelet waits for a native sidecar.
-const WAIT_LIMIT: Duration = Duration::from_secs(300);
+use super::{
+    NOTHING_FOUND, connection,
+    flags::Flags,
+    probe::{WAIT_LIMIT, tell},
+};
 
 /// Mirror ConfigMaps and Secrets into a folder, and tell the app of changes.
 #[derive(Debug, Args)]
@@ -47,7 +48,7 @@ pub(super) struct FileSync {
     kubeconfig: Option<PathBuf>,
 
     #[command(flatten)]
-    flags: Flags,
+    flags: Flags<Row>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
@@ -56,44 +57,6 @@ enum Action {
     Probe,
     /// Wait until the first sync is complete, at most five minutes.
     Wait,
-}
-
-/// What flags say, by the rows of the table of settings.
-#[derive(Debug, Default)]
-struct Flags(BTreeMap<&'static str, String>);
-
-impl Args for Flags {
-    fn augment_args(command: Command) -> Command {
-        let rows = TABLE.iter().filter(|row| !row.is_secret());
-        rows.fold(command, |command, row| {
-            let help = row.default.map_or_else(|| row.meaning.to_owned(), |default| format!("{} [default: {default}]", row.meaning));
-            command.arg(Arg::new(row.name).long(row.flag()).value_name("VALUE").help(help))
-        })
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for Flags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = |row: &&Row| matches.try_get_one::<String>(row.name).ok().flatten().cloned();
-        Ok(Self(TABLE.iter().filter_map(|row| Some((row.name, given(row)?))).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-impl Flags {
-    /// A flag counts for more than a variable, and a variable for more than its other name.
-    fn given(&self, row: &Row) -> Option<String> {
-        let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        self.0.get(row.name).cloned().or_else(|| set(row.name)).or_else(|| set(row.also?))
-    }
 }
 
 impl FileSync {
@@ -107,11 +70,11 @@ impl FileSync {
     }
 
     fn port(&self) -> Result<u16> {
-        Ok(settings::health_port(|row| self.flags.given(row))?)
+        Ok(settings::health_port(|row| self.flags.or_environment(row))?)
     }
 
     fn mirror(self) -> Result<()> {
-        let settings = settings::read(|row| self.flags.given(row))?;
+        let settings = settings::read(|row| self.flags.or_environment(row))?;
         telemetry::start_logging(&settings.log_level, settings.log_format)?;
         say_what_holds(&settings);
         // One thread: there is little to do at a time, and each further one takes memory.
@@ -176,15 +139,4 @@ fn say_what_holds(settings: &Settings) {
             tracing::warn!("{name} changes nothing: {why}");
         }
     }
-}
-
-/// What the sidecar says is missing, for the kubelet's Event and for people.
-fn tell(port: u16, answer: std::io::Result<Answer>) -> Result<ExitCode> {
-    let Answer { is_good, report } = answer.with_context(|| format!("the sidecar does not answer at port {port}"))?;
-    // What is well, or only waits for the others, would push what is to be done out of sight.
-    let is_telling = |line: &&str| is_good || !(line.ends_with(": ok") || line.ends_with(": waiting"));
-    let telling: Vec<&str> = report.lines().filter(is_telling).collect();
-    let said = if telling.is_empty() { report } else { telling.join("\n") + "\n" };
-    console::print(&said)?;
-    Ok(if is_good { NOTHING_FOUND } else { FOUND })
 }

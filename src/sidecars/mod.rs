@@ -3,3 +3,4 @@
 pub mod file_sync;
 pub mod guacamole;
 pub mod health;
+pub mod setting;

@@ -20,11 +20,15 @@ fn the_page_of_the_command_line_is_generated() {
 
 #[test]
 fn the_settings_of_the_file_mirror_are_generated() {
-    let page = fs::read_to_string("docs/file-sync.md").expect("the page");
+    with_table("docs/file-sync.md", &outrigger::sidecars::file_sync::settings::reference());
+}
+
+/// Holds the table between two marks of a page against this one.
+fn with_table(path: &str, table: &str) {
+    let page = fs::read_to_string(path).expect("the page");
     let (before, rest) = page.split_once("generated`. -->\n").expect("where the table begins");
     let (_, after) = rest.split_once("<!-- end of settings -->").expect("where it ends");
-    let table = outrigger::sidecars::file_sync::settings::reference();
-    committed::check("docs/file-sync.md", format!("{before}generated`. -->\n\n{table}\n<!-- end of settings -->{after}"), "cli");
+    committed::check(path, format!("{before}generated`. -->\n\n{table}\n<!-- end of settings -->{after}"), "cli");
 }
 
 #[test]

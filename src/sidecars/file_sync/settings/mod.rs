@@ -7,31 +7,19 @@ mod table;
 mod tests;
 mod value;
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 pub use notify::{Call, Credential, Mail, MailServer, Notify, Payload, PgBouncer, Script, Security};
 pub use reference::reference;
 pub use table::{Row, TABLE, WITHOUT_EFFECT};
 
 use super::plan::{Kind, Rules};
-use crate::runtime::telemetry::LogFormat;
+use crate::{
+    runtime::telemetry::LogFormat,
+    sidecars::setting::{LOG_LEVELS, Read, boolean, folder, ip, port, word},
+};
 use table as t;
-use value::{Read, boolean, count, folder, list, mode, some_time, time, word};
-
-/// Levels in the words of Rust's, Go's and Python's libraries.
-const LOG_LEVELS: [(&str, &str); 7] = [
-    ("error", "error"),
-    ("warn", "warn"),
-    ("info", "info"),
-    ("debug", "debug"),
-    ("trace", "trace"),
-    ("warning", "warn"),
-    ("critical", "error"),
-];
+use value::{count, list, mode, some_time, time};
 
 /// Why a setting can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -398,14 +386,6 @@ fn names(text: &str) -> Read<Vec<Named>> {
 fn readers(text: &str) -> Read<Vec<(u32, u32)>> {
     let pair = |item: &String| item.split_once(':').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
     list(text).iter().map(|item| pair(item).ok_or_else(|| "use pairs of numbers such as 1000:1000".to_owned())).collect()
-}
-
-fn ip(text: &str) -> Read<IpAddr> {
-    text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| "use an IP address such as 0.0.0.0".to_owned())
-}
-
-fn port(text: &str) -> Read<u16> {
-    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| "use a port from 1 to 65535".to_owned())
 }
 
 impl fmt::Display for Method {

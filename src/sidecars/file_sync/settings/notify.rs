@@ -7,12 +7,13 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::{
-    Compat, Given, Method, Row, SettingsError, port, table as t,
-    value::{Read, address, boolean, folder, list, mail_server, mailbox, number, some_time, time, word},
+    Compat, Given, Method, Row, SettingsError, table as t,
+    value::{address, list, mail_server, mailbox, some_time, time},
 };
 use crate::{
     postgres::tls::{Tls, TlsMode},
     sidecars::file_sync::plan::Rules,
+    sidecars::setting::{Read, boolean, folder, number, port, word},
 };
 
 /// How often a call is tried again in mode once: the app that is called may be the one that waits for the sidecar to end.

@@ -1,5 +1,7 @@
 //! Every setting there is. Add a row here, and the command line, the environment and the reference know it.
 
+use crate::sidecars::setting::Setting;
+
 /// One setting: a variable of the environment and, but for secrets, a flag of the same name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
@@ -17,19 +19,36 @@ pub struct Row {
     pub meaning: &'static str,
 }
 
-impl Row {
-    /// The flag, without its dashes: `REQ_URL` is `--req-url`.
-    #[must_use]
-    pub fn flag(&self) -> String {
+impl Setting for Row {
+    const TABLE: &'static [&'static Self] = TABLE;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn also(&self) -> Option<&'static str> {
+        self.also
+    }
+
+    fn default(&self) -> Option<&'static str> {
+        self.default
+    }
+
+    fn meaning(&self) -> &'static str {
+        self.meaning
+    }
+
+    /// `REQ_URL` is `--req-url`.
+    fn flag(&self) -> String {
         self.name.to_ascii_lowercase().replace('_', "-")
     }
 
-    /// Whether its value must not be seen in a list of processes.
-    #[must_use]
-    pub fn is_secret(&self) -> bool {
+    fn is_secret(&self) -> bool {
         self.name.ends_with("_PASSWORD")
     }
+}
 
+impl Row {
     /// Whether it is for one server alone: programs that are run don't learn it.
     #[must_use]
     pub fn is_credential(&self) -> bool {

@@ -5,24 +5,10 @@ use std::time::Duration;
 use lettre::message::Mailbox;
 
 use super::{MailServer, Security};
-use crate::api::duration;
-
-/// The result of a reader; the error is what may be written instead.
-pub(super) type Read<T> = Result<T, String>;
-
-/// One of a few words, in any case.
-pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
-    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, meaning)| *meaning);
-    found.ok_or_else(|| {
-        let allowed: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        format!("use one of {}", allowed.join(", "))
-    })
-}
-
-/// `true` or `false`, in any case.
-pub(super) fn boolean(text: &str) -> Read<bool> {
-    word(text, &[("true", true), ("false", false)])
-}
+use crate::{
+    api::duration,
+    sidecars::setting::{Read, number},
+};
 
 /// The items between commas, without the spaces around them. Nothing is no item.
 pub(super) fn list(text: &str) -> Vec<String> {
@@ -43,11 +29,6 @@ pub(super) fn some_time(text: &str) -> Read<Duration> {
     time(text).and_then(|time| if time.is_zero() { Err("use more than no time at all".to_owned()) } else { Ok(time) })
 }
 
-/// A whole number.
-pub(super) fn number(text: &str) -> Read<u32> {
-    text.parse().map_err(|_| "use a whole number".to_owned())
-}
-
 /// A whole number above zero.
 pub(super) fn count(text: &str) -> Read<u32> {
     number(text).and_then(|number| if number == 0 { Err("use at least 1".to_owned()) } else { Ok(number) })
@@ -58,15 +39,6 @@ pub(super) fn mode(text: &str) -> Read<u32> {
     let allowed = || "use an octal mode that lets its owner read, such as 0640".to_owned();
     let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).map_err(|_| allowed())?;
     if mode & 0o400 == 0 || mode > 0o777 { Err(allowed()) } else { Ok(mode) }
-}
-
-/// An absolute path without `..`, cleaned of doubled slashes and of one at its end.
-pub(super) fn folder(text: &str) -> Read<String> {
-    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if !text.starts_with('/') || parts.contains(&"..") || text.contains('\0') {
-        return Err("use an absolute path without \"..\", such as /srv/files".to_owned());
-    }
-    Ok(format!("/{}", parts.join("/")))
 }
 
 /// An address of the web, in full.
@@ -120,15 +92,6 @@ mod tests {
         }
         for text in ["", "888", "0044", "1777", "-1"] {
             assert!(mode(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn folders_are_absolute_and_go_nowhere_else() {
-        assert_eq!(folder("/srv//files/./").unwrap(), "/srv/files");
-        assert_eq!(folder("/").unwrap(), "/");
-        for text in ["", "srv", "/srv/../etc", "/srv\0"] {
-            assert!(folder(text).is_err(), "{text:?}");
         }
     }
 

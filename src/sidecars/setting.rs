@@ -1,0 +1,95 @@
+//! What the settings of all sidecars have in common: a table with a row for each, and how the text of one is read.
+
+use std::net::IpAddr;
+
+/// A row of a sidecar's table of settings: a variable of the environment and, but for secrets, a flag.
+pub trait Setting: 'static + Sized {
+    /// All of them.
+    const TABLE: &'static [&'static Self];
+
+    /// The variable.
+    fn name(&self) -> &'static str;
+
+    /// Another name of it, which counts where the first is not set.
+    fn also(&self) -> Option<&'static str>;
+
+    /// What holds when nobody says; `None` where that is nothing.
+    fn default(&self) -> Option<&'static str>;
+
+    /// What it means.
+    fn meaning(&self) -> &'static str;
+
+    /// The flag, without its dashes.
+    fn flag(&self) -> String;
+
+    /// Whether its value must not be seen in a list of processes.
+    fn is_secret(&self) -> bool {
+        false
+    }
+}
+
+/// Levels of the log in the words of Rust's, Go's and Python's libraries.
+pub(super) const LOG_LEVELS: [(&str, &str); 7] = [
+    ("error", "error"),
+    ("warn", "warn"),
+    ("info", "info"),
+    ("debug", "debug"),
+    ("trace", "trace"),
+    ("warning", "warn"),
+    ("critical", "error"),
+];
+
+/// The result of a reader; the error is what may be written instead.
+pub(super) type Read<T> = Result<T, String>;
+
+/// One of a few words, in any case.
+pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
+    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, meaning)| *meaning);
+    found.ok_or_else(|| {
+        let allowed: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        format!("use one of {}", allowed.join(", "))
+    })
+}
+
+/// `true` or `false`, in any case.
+pub(super) fn boolean(text: &str) -> Read<bool> {
+    word(text, &[("true", true), ("false", false)])
+}
+
+/// A whole number.
+pub(super) fn number(text: &str) -> Read<u32> {
+    text.parse().map_err(|_| "use a whole number".to_owned())
+}
+
+/// An absolute path without `..`, cleaned of doubled slashes and of one at its end.
+pub(super) fn folder(text: &str) -> Read<String> {
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if !text.starts_with('/') || parts.contains(&"..") || text.contains('\0') {
+        return Err("use an absolute path without \"..\", such as /srv/files".to_owned());
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
+
+/// A port that can be listened at by its number.
+pub(super) fn port(text: &str) -> Read<u16> {
+    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| "use a port from 1 to 65535".to_owned())
+}
+
+/// An address to listen at, in brackets or not.
+pub(super) fn ip(text: &str) -> Read<IpAddr> {
+    text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| "use an IP address such as 0.0.0.0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_absolute_and_go_nowhere_else() {
+        assert_eq!(folder("/srv//files/./").unwrap(), "/srv/files");
+        assert_eq!(folder("/").unwrap(), "/");
+        for text in ["", "srv", "/srv/../etc", "/srv\0"] {
+            assert!(folder(text).is_err(), "{text:?}");
+        }
+    }
+}
