@@ -28,6 +28,7 @@ mod surroundings;
 mod tasks;
 mod uninject;
 mod validate;
+mod vnc;
 mod workloads;
 
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ enum Command {
     FileSync(file_sync::FileSync),
     Convert(convert::Convert),
     GuacamoleProvisioner(Box<guacamole_provisioner::GuacamoleProvisioner>),
+    Vnc(vnc::Vnc),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -93,6 +95,7 @@ impl Arguments {
             Command::FileSync(file_sync) => file_sync.run(),
             Command::Convert(convert) => convert.run(&console),
             Command::GuacamoleProvisioner(provisioner) => provisioner.run(&console),
+            Command::Vnc(vnc) => vnc.run(),
             Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(&console),
         };

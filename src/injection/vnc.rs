@@ -51,7 +51,7 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         env: environment(builder, display, identity, attach),
         mounts: own_mounts(attach),
         startup_seconds: STARTUP_SECONDS,
-        tells_what_is_missing: false,
+        tells_what_is_missing: true,
         ends: false,
     };
     let shared_memory = builder.annotations.written(&VNC_SHARED_MEMORY);

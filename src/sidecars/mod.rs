@@ -4,3 +4,4 @@ pub mod file_sync;
 pub mod guacamole;
 pub mod health;
 pub mod setting;
+pub mod vnc;

@@ -23,6 +23,11 @@ fn the_settings_of_the_file_mirror_are_generated() {
     with_table("docs/file-sync.md", &outrigger::sidecars::file_sync::settings::reference());
 }
 
+#[test]
+fn the_settings_of_the_desktop_are_generated() {
+    with_table("docs/desktop.md", &outrigger::sidecars::vnc::settings::reference());
+}
+
 /// Holds the table between two marks of a page against this one.
 fn with_table(path: &str, table: &str) {
     let page = fs::read_to_string(path).expect("the page");

@@ -25,6 +25,7 @@ fn vnc_shares_socket_and_cookie_read_only_with_chosen_containers_alone() {
     let vnc = container(&pod, "outrigger-vnc");
     assert_eq!(vnc["ports"], json!([{"name": "vnc-ws", "containerPort": 6080, "protocol": "TCP"}]));
     assert_eq!(vnc["command"], json!(["outrigger", "vnc"]));
+    assert_eq!(vnc["startupProbe"]["exec"]["command"], json!(["outrigger", "vnc", "probe"]));
 }
 
 /// Which user the X server runs as, whether clients may share memory, and the cookie's mode.

@@ -1,0 +1,302 @@
+//! `outrigger vnc`: the desktop.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, DirBuilder, File},
+    future::pending,
+    net::SocketAddr,
+    os::unix::{
+        fs::{DirBuilderExt, MetadataExt},
+        process::ExitStatusExt,
+    },
+    path::{Path, PathBuf},
+    process::{ExitCode, ExitStatus},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Subcommand, ValueEnum};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    runtime::{
+        complaint::with_causes,
+        orphans::Orphans,
+        pulse::Pulses,
+        readiness::Readiness,
+        server,
+        shutdown::{Shutdown, Signals},
+        telemetry,
+    },
+    sidecars::{
+        health::{self, Health},
+        vnc::{
+            App, Desktop, End, OnEnd, probe,
+            settings::{self, Mode, Row, Settings, WITHOUT_EFFECT},
+            x_server::display::Display,
+        },
+    },
+};
+
+use super::{
+    FOUND, NOTHING_FOUND, console,
+    flags::Flags,
+    probe::{WAIT_LIMIT, tell},
+};
+
+/// Run an X server whose screen can be shown in a browser, or attach to the app's own.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Each flag can be set as a variable of the environment instead, such as VNC_GEOMETRY for --geometry, unless a command is given. \
+docs/desktop.md tells all.
+
+Examples:
+  outrigger vnc                                       # in a pod: serves the display :99 for the app
+  outrigger vnc probe                                 # inside the sidecar: says what the app waits for
+  outrigger vnc --geometry 1280x800 -- xterm -fa mono # on a developer's machine: a desktop for one command"
+)]
+pub(super) struct Vnc {
+    #[command(subcommand)]
+    action: Option<Action>,
+
+    #[command(flatten)]
+    flags: Flags<Row>,
+
+    /// What becomes of the desktop when the command ends.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "end", requires = "command")]
+    on_end: OnEndWord,
+
+    /// Command to run on a desktop of its own, on a display that is free; variables of the environment then set nothing.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+enum Action {
+    /// Ask the X server to let a client in; fails with the reason while it does not.
+    Probe,
+    /// Wait until the app may start, at most five minutes.
+    Wait,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnEndWord {
+    /// It ends with the command's status.
+    End,
+    /// The command is started again.
+    Restart,
+    /// It stays until it is interrupted.
+    Keep,
+}
+
+impl From<OnEndWord> for OnEnd {
+    fn from(word: OnEndWord) -> Self {
+        match word {
+            OnEndWord::End => Self::End,
+            OnEndWord::Restart => Self::Restart,
+            OnEndWord::Keep => Self::Keep,
+        }
+    }
+}
+
+impl Vnc {
+    /// Runs the desktop until a signal or its command ends it, or asks one that runs.
+    pub(super) fn run(self) -> Result<ExitCode> {
+        match self.action {
+            Some(Action::Probe) => self.probe(),
+            Some(Action::Wait) => tell(self.health_port()?, health::wait_until_started(self.health_port()?, WAIT_LIMIT)),
+            None if self.command.is_empty() => self.serve_pod(),
+            None => self.serve_command(),
+        }
+    }
+
+    fn health_port(&self) -> Result<u16> {
+        Ok(settings::health_port(|row| self.flags.or_environment(row))?)
+    }
+
+    /// The kubelet shows the one line of this in an Event.
+    fn probe(&self) -> Result<ExitCode> {
+        let settings = settings::read(|row| self.flags.or_environment(row))?;
+        let port = settings.health.port();
+        let Mode::Serve { authority, .. } = &settings.mode else {
+            return tell(port, health::ask_whether_started(port));
+        };
+        let Err(error) = runtime()?.block_on(probe(settings.display, authority)) else { return Ok(NOTHING_FOUND) };
+        // The supervisor may know more, if it is there.
+        let known = health::ask_whether_started(port).map(|answer| answer.report).unwrap_or_default();
+        console::print(&format!(
+            "{}\n",
+            [with_causes(&error), known.lines().collect::<Vec<_>>().join("; ")].join("; ").trim_end_matches("; ")
+        ))?;
+        Ok(FOUND)
+    }
+
+    fn serve_pod(self) -> Result<ExitCode> {
+        let settings = settings::read(|row| self.flags.or_environment(row))?;
+        telemetry::start_logging(&settings.log_level, settings.log_format)?;
+        say_what_holds(&settings);
+        let health = Some(settings.health);
+        serve(settings, None, health)
+    }
+
+    fn serve_command(mut self) -> Result<ExitCode> {
+        let wanted = settings::TABLE.iter().find(|row| row.name == "DISPLAY").and_then(|row| self.flags.given(row));
+        let folder = OwnFolder::create(wanted.map(|display| display.parse()).transpose()?)?;
+        // The display and the cookie in the environment are those of whoever types the command.
+        let own = |row: &Row| match row.name {
+            "DISPLAY" => Some(folder.display.to_string()),
+            "XAUTHORITY" => Some(folder.path.join("cookie").display().to_string()),
+            "VNC_FOLDER" => Some(folder.path.display().to_string()),
+            "LOG_LEVEL" => Some("warn".to_owned()),
+            _ => None,
+        };
+        let settings = settings::read(|row| self.flags.given(row).or_else(|| own(row)))?;
+        telemetry::start_logging(&settings.log_level, settings.log_format)?;
+        // Two desktops of one machine would want the same port, so there is none unless it is named.
+        let names_port = settings::TABLE.iter().any(|row| row.name == "HEALTH_PORT" && self.flags.given(row).is_some());
+        let health = names_port.then_some(settings.health);
+        let program = self.command.remove(0);
+        let app = App { program, arguments: self.command, on_end: self.on_end.into() };
+        serve(settings, Some(app), health)
+    }
+}
+
+/// Runs a desktop to its end.
+fn serve(settings: Settings, app: Option<App>, health: Option<SocketAddr>) -> Result<ExitCode> {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(until_ended(settings, app, health));
+    runtime.shutdown_background();
+    Ok(match ended? {
+        End::Told => NOTHING_FOUND,
+        End::App(status) => exit_code(status),
+    })
+}
+
+/// One thread: there is little to do at a time, and each further one takes memory.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime can't start")
+}
+
+async fn until_ended(settings: Settings, app: Option<App>, health: Option<SocketAddr>) -> Result<End> {
+    let mut signals = Signals::listen().context("signals can't be listened to")?;
+    let (started, readiness, pulses, mut registry) = (Readiness::default(), Readiness::default(), Pulses::default(), telemetry::registry());
+    readiness.register(&mut registry);
+    let (orphans, stop) = (Orphans::default(), CancellationToken::new());
+    let desktop = Desktop::new(settings, app, &orphans, &started, &readiness, &pulses, &mut registry);
+    let listener = match health {
+        Some(address) => Some(server::bind(address).await.with_context(|| format!("HEALTH_PORT {address} can't be listened on"))?),
+        None => None,
+    };
+    let router = health::router(Health { started, readiness, pulses, registry });
+    let answering = async {
+        match listener {
+            Some(listener) => server::serve_plain(listener, router, Shutdown::default()).await,
+            None => pending().await,
+        }
+    };
+    let signalled = async {
+        signals.next().await;
+        tracing::info!("shutting down");
+        stop.cancel();
+        pending::<()>().await;
+    };
+    // None of the others ends: the desktop does, in order, when it is told to stop.
+    tokio::select! {
+        end = desktop.run(&stop) => Ok(end?),
+        () = answering => Ok(End::Told),
+        () = orphans.reap() => Ok(End::Told),
+        () = signalled => Ok(End::Told),
+    }
+}
+
+/// As shells tell the end of a command: its own code, or that of the signal that ended it.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// The first lines of the log.
+fn say_what_holds(settings: &Settings) {
+    let mode = if matches!(settings.mode, Mode::Serve { .. }) { "serving a display" } else { "attaching to the app's display" };
+    tracing::info!(display = %settings.display, version = env!("CARGO_PKG_VERSION"), "{mode}");
+    for (name, why) in WITHOUT_EFFECT {
+        if env::var_os(name).is_some_and(|value| !value.is_empty()) {
+            tracing::warn!("{name} changes nothing: {why}");
+        }
+    }
+}
+
+/// The folder of a desktop that has no pod. It goes when this is dropped; what a killed process has left is used again, so that what
+/// it has left running is known by its cookie.
+struct OwnFolder {
+    display: Display,
+    path: PathBuf,
+    _lock: File,
+}
+
+impl OwnFolder {
+    /// For this display, or for one that is free.
+    fn create(wanted: Option<Display>) -> Result<Self> {
+        let base = runtime_folder()?;
+        if let Some(display) = wanted {
+            return Self::of(&base, display)?
+                .with_context(|| format!("another outrigger vnc has the display {display}: choose another one"));
+        }
+        for display in Display::all() {
+            let is_known = base.join(folder_name(display)).exists();
+            if (is_known || !display.seems_taken())
+                && let Some(folder) = Self::of(&base, display)?
+            {
+                return Ok(folder);
+            }
+        }
+        bail!("all displays are taken: name one with --display")
+    }
+
+    /// The folder of a display, unless another process has it.
+    fn of(base: &Path, display: Display) -> Result<Option<Self>> {
+        let path = base.join(folder_name(display));
+        private_folder(&path)?;
+        let lock = File::open(&path).with_context(|| format!("{} can't be opened", path.display()))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { display, path, _lock: lock })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{} can't be locked", path.display())),
+        }
+    }
+}
+
+impl Drop for OwnFolder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "a folder is left behind");
+        }
+    }
+}
+
+fn folder_name(display: Display) -> String {
+    format!("desktop-{}", display.number())
+}
+
+/// Where this user's programs keep sockets ("XDG Base Directory Specification"), or a folder among the temporary files.
+fn runtime_folder() -> Result<PathBuf> {
+    let own = rustix::process::geteuid().as_raw();
+    let given = env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(|folder| PathBuf::from(folder).join("outrigger"));
+    let folder = given.unwrap_or_else(|| env::temp_dir().join(format!("outrigger-desktops-{own}")));
+    private_folder(&folder)?;
+    let owner = fs::symlink_metadata(&folder)?;
+    ensure!(
+        owner.is_dir() && owner.uid() == own,
+        "{} belongs to somebody else: set XDG_RUNTIME_DIR to a folder of your own",
+        folder.display()
+    );
+    Ok(folder)
+}
+
+fn private_folder(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("{} can't be made", path.display()))
+}

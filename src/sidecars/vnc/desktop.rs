@@ -1,0 +1,357 @@
+//! Keeps a desktop running, and ends it in order.
+
+use std::{
+    convert::Infallible,
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
+
+use prometheus_client::registry::Registry;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    app::{self, App, AppError},
+    attach::{self, AttachError},
+    attempts::Attempts,
+    health::Health,
+    program::ProgramError,
+    settings::{Mode, Settings},
+    window_manager::{self, Desk},
+    x_server::{
+        self, Plan, XServer, XServerError,
+        authority::Cookie,
+        client::{self, Answer, ConnectError},
+        cookie::{self, CookieError},
+        display::Display,
+    },
+};
+use crate::runtime::{
+    complaint::Complaint,
+    orphans::Orphans,
+    pulse::{Pulse, Pulses},
+    readiness::{Gate, Readiness},
+};
+
+/// Between two looks at an X server that is there, and at one that is not there yet.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+const WAIT_INTERVAL: Duration = Duration::from_millis(200);
+/// Nothing that is waited for here takes as long.
+const SILENCE_LIMIT: Duration = Duration::from_secs(120);
+
+/// Why the desktop ends before it is told to.
+#[derive(Debug, thiserror::Error)]
+pub enum DesktopError {
+    /// The folder of its socket can't be used.
+    #[error("VNC_FOLDER {folder} can't be used: mount a volume there that user {user} may write to")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Who we are.
+        user: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no X server.
+    #[error(transparent)]
+    XServer(#[from] XServerError),
+    /// The app's X server can't be shown.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A program is missing.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// What shows the desktop keeps ending.
+    #[error("the desktop was started {attempts} times in a row, and ended each time: see why below, or allow more with VNC_X_RESTARTS")]
+    TooOften {
+        /// How often.
+        attempts: u32,
+        /// The last time.
+        #[source]
+        source: Box<Self>,
+    },
+    /// There is no window manager.
+    #[error("there is no window manager, and VNC_WINDOW_MANAGER is not none")]
+    WindowManager(#[source] ProgramError),
+    /// The command does not run.
+    #[error(transparent)]
+    App(#[from] AppError),
+}
+
+impl DesktopError {
+    /// Whether another attempt would meet the same.
+    const fn is_lasting(&self) -> bool {
+        match self {
+            Self::XServer(error) => error.is_lasting(),
+            Self::Attach(AttachError::Program(error)) | Self::Program(error) => matches!(error, ProgramError::Missing { .. }),
+            Self::Attach(AttachError::Left { .. })
+            | Self::Folder { .. }
+            | Self::TooOften { .. }
+            | Self::WindowManager(_)
+            | Self::App(_) => true,
+            Self::Attach(AttachError::Unready) => false,
+        }
+    }
+}
+
+/// Why an X server can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// There is no cookie for it.
+    #[error(transparent)]
+    Cookie(#[from] CookieError),
+    /// It does not let us in.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// How a desktop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// As it was told to.
+    Told,
+    /// With its command.
+    App(ExitStatus),
+}
+
+/// A desktop that is ready to run.
+#[derive(Debug)]
+pub struct Desktop {
+    settings: Settings,
+    app: Option<App>,
+    orphans: Orphans,
+    health: Health,
+    started: Option<Gate>,
+    pulse: Pulse,
+}
+
+impl Desktop {
+    /// Gets ready. `started` is opened when the app may start; to an X server that it brings itself there is nothing to wait for.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        app: Option<App>,
+        orphans: &Orphans,
+        started: &Readiness,
+        readiness: &Readiness,
+        pulses: &Pulses,
+        registry: &mut Registry,
+    ) -> Self {
+        let serves = matches!(settings.mode, Mode::Serve { .. });
+        let display = if serves { "Xtigervnc" } else { "x11vnc" };
+        Self {
+            health: Health::new(display, settings.window_manager.is_some(), readiness, registry),
+            started: serves.then(|| started.gate("desktop")),
+            pulse: pulses.pulse("desktop", SILENCE_LIMIT),
+            orphans: orphans.clone(),
+            settings,
+            app,
+        }
+    }
+
+    /// The Unix socket by which viewers reach the screen, in RFB and without a password. It comes and goes with the program behind it.
+    #[must_use]
+    pub fn rfb_socket(&self) -> PathBuf {
+        self.settings.folder.join("rfb.sock")
+    }
+
+    /// Runs until `stop`, or until the end of its command is its own.
+    ///
+    /// # Errors
+    /// It can't be shown, or not for long.
+    pub async fn run(&self, stop: &CancellationToken) -> Result<End, DesktopError> {
+        self.check_folder()?;
+        match &self.settings.mode {
+            Mode::Serve { authority, cookie_mode } => self.serve(authority, *cookie_mode, stop).await,
+            Mode::Attach { authority } => self.attach(authority.as_deref(), stop).await,
+        }
+    }
+
+    fn check_folder(&self) -> Result<(), DesktopError> {
+        let folder = &self.settings.folder;
+        let failed = |source| DesktopError::Folder { folder: folder.clone(), user: rustix::process::geteuid().as_raw(), source };
+        fs::create_dir_all(folder).map_err(failed)?;
+        rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).map_err(|error| failed(error.into()))
+    }
+
+    async fn serve(&self, authority: &Path, cookie_mode: u32, stop: &CancellationToken) -> Result<End, DesktopError> {
+        let plan = Plan {
+            settings: &self.settings,
+            authority,
+            cookie_mode,
+            rfb_socket: self.rfb_socket(),
+            features: x_server::features(&self.orphans).await?,
+        };
+        let mut attempts = Attempts::new(self.settings.restarts);
+        loop {
+            let begun = Instant::now();
+            match self.serve_once(&plan, stop).await {
+                Ok(end) => return Ok(end),
+                Err(error) => self.pause_or_give_up(error, begun.elapsed(), &mut attempts, stop).await?,
+            }
+            if stop.is_cancelled() {
+                return Ok(End::Told);
+            }
+        }
+    }
+
+    /// Runs one X server with its clients, until it dies or all is to end.
+    async fn serve_once(&self, plan: &Plan<'_>, stop: &CancellationToken) -> Result<End, DesktopError> {
+        let Some(mut server) = XServer::start(plan, stop, &self.orphans).await? else { return Ok(End::Told) };
+        self.health.display.up();
+        if let Some(started) = &self.started {
+            started.open();
+        }
+        let desk = Desk { display: self.settings.display, authority: plan.authority, home: &self.settings.folder };
+        let (clients_end, client_ended) = (CancellationToken::new(), CancellationToken::new());
+        let watch = async {
+            let end = tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                () = client_ended.cancelled() => Ok(()),
+                error = server.program.ended() => Err(XServerError::from(error)),
+                never = self.watch(&server.cookie) => match never {},
+            };
+            clients_end.cancel();
+            end
+        };
+        let window_manager = async {
+            let Some(kind) = self.settings.window_manager else { return Ok(()) };
+            let kept = window_manager::keep(kind, &desk, &clients_end, &self.orphans, &self.health.window_manager).await;
+            client_ended.cancel();
+            kept.map_err(DesktopError::WindowManager)
+        };
+        let app = async {
+            let Some(app) = &self.app else { return Ok(None) };
+            let ended = app::run(app, &desk, &clients_end, &self.orphans).await;
+            client_ended.cancel();
+            ended
+        };
+        let (watched, window_manager, app) = tokio::join!(watch, window_manager, app);
+        watched?;
+        server.program.stop().await;
+        window_manager?;
+        Ok(app?.map_or(End::Told, End::App))
+    }
+
+    /// Asks the X server from time to time whether it still lets clients in. One that does not may just be busy, so it goes on.
+    async fn watch(&self, cookie: &Cookie) -> Infallible {
+        let mut complaint = Complaint::default();
+        loop {
+            match self.ask(Some(cookie)).await {
+                Ok(_) if complaint.is_open() => {
+                    complaint.settle();
+                    tracing::info!("the X server lets clients in again");
+                    self.health.display.up();
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if complaint.is_new(&error) {
+                        tracing::warn!("{error}");
+                        self.health.display.wait(&error);
+                    }
+                }
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    async fn attach(&self, authority: Option<&Path>, stop: &CancellationToken) -> Result<End, DesktopError> {
+        let mut attempts = Attempts::new(self.settings.restarts);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(End::Told),
+                () = self.app_server(authority) => {}
+            }
+            let begun = Instant::now();
+            let Err(error) = self.attach_once(authority, stop).await else { return Ok(End::Told) };
+            // Without the X server it can't live, and is not to blame.
+            if self.ask_app_server(authority).await.is_ok() {
+                self.pause_or_give_up(error, begun.elapsed(), &mut attempts, stop).await?;
+            }
+        }
+    }
+
+    /// Waits until the app's X server lets us in.
+    async fn app_server(&self, authority: Option<&Path>) {
+        let mut complaint = Complaint::default();
+        while let Err(error) = self.ask_app_server(authority).await {
+            if complaint.is_new(&error) {
+                tracing::info!("waiting for the app: {error}");
+                self.health.display.wait(&error);
+            }
+            sleep(WAIT_INTERVAL).await;
+        }
+    }
+
+    /// Shows the app's X server for as long as it is there.
+    async fn attach_once(&self, authority: Option<&Path>, stop: &CancellationToken) -> Result<(), DesktopError> {
+        let socket = self.rfb_socket();
+        let mut program = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            program = attach::start(&self.settings, authority, &socket, &self.orphans) => program?,
+        };
+        self.health.display.up();
+        let gone = async {
+            while self.ask_app_server(authority).await.is_ok() {
+                sleep(LOOK_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            error = program.ended() => return Err(AttachError::from(error).into()),
+            () = gone => {}
+        }
+        program.stop().await;
+        // It leaves its socket behind.
+        let _ = fs::remove_file(&socket);
+        Ok(())
+    }
+
+    async fn ask_app_server(&self, authority: Option<&Path>) -> Result<Answer, ProbeError> {
+        let cookie = authority.map(|path| cookie::read(path, self.settings.display)).transpose()?;
+        Ok(self.ask(cookie.as_ref()).await?)
+    }
+
+    async fn ask(&self, cookie: Option<&Cookie>) -> Result<Answer, ConnectError> {
+        self.pulse.beat();
+        let begun = Instant::now();
+        let answer = client::ask(self.settings.display, cookie).await?;
+        self.health.handshakes.observe(begun.elapsed().as_secs_f64());
+        Ok(answer)
+    }
+
+    /// After a failure: waits for the next attempt, or says that there is none.
+    async fn pause_or_give_up(
+        &self,
+        error: DesktopError,
+        life: Duration,
+        attempts: &mut Attempts,
+        stop: &CancellationToken,
+    ) -> Result<(), DesktopError> {
+        let pause = if error.is_lasting() { None } else { attempts.pause_after(life) };
+        self.health.display.down(&error, pause);
+        let Some(pause) = pause else {
+            let is_lasting = error.is_lasting();
+            let too_often = |error| DesktopError::TooOften { attempts: self.settings.restarts + 1, source: Box::new(error) };
+            return Err(if is_lasting { error } else { too_often(error) });
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(pause) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Asks the X server of a display to let a client in, as the app will: with the cookie of this file.
+///
+/// # Errors
+/// It does not, or there is no cookie.
+pub async fn probe(display: Display, authority: &Path) -> Result<(), ProbeError> {
+    let cookie = cookie::read(authority, display)?;
+    client::ask(display, Some(&cookie)).await?;
+    Ok(())
+}

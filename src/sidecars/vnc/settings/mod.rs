@@ -1,0 +1,221 @@
+//! What the sidecar is told: by variables of the environment or flags.
+
+mod reference;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+pub use reference::reference;
+pub use table::{Row, TABLE, WITHOUT_EFFECT};
+
+use super::x_server::display::{Display, NoDisplay};
+use crate::{
+    api::annotations::{Geometry, ValueKind},
+    runtime::telemetry::LogFormat,
+    sidecars::setting::{LOG_LEVELS, Read, boolean, folder, ip, number, port, word},
+};
+use table as t;
+
+/// Where the webhook has the cookie's file mounted.
+const COOKIE_FILE: &str = "/run/outrigger/xauth/cookie";
+
+/// Why a setting can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is {value:?}: {way_out}")]
+pub struct SettingsError {
+    name: &'static str,
+    value: String,
+    /// What to write instead.
+    way_out: String,
+}
+
+/// All settings, read.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whose X server is shown.
+    pub mode: Mode,
+    /// Its display.
+    pub display: Display,
+    /// The size it begins with.
+    pub geometry: Geometry,
+    /// Whether viewers may resize it.
+    pub resize: bool,
+    /// The smallest and the largest it may be.
+    pub bounds: (Geometry, Geometry),
+    /// Whether viewers may only look.
+    pub view_only: bool,
+    /// Which way text may be copied.
+    pub clipboard: Clipboard,
+    /// Whether X clients share memory with the server.
+    pub shares_memory: bool,
+    /// Which window manager runs.
+    pub window_manager: Option<WindowManager>,
+    /// How often what shows the desktop is started again before we give up.
+    pub restarts: u32,
+    /// The folder of the RFB socket.
+    pub folder: PathBuf,
+    /// Port of the WebSocket bridge.
+    pub port: u16,
+    /// Where the health port is.
+    pub health: SocketAddr,
+    /// The filter of the log.
+    pub log_level: String,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+/// Whose X server is shown, and where its cookie is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// Our own.
+    Serve {
+        /// The cookie's file, which we write.
+        authority: PathBuf,
+        /// Its mode.
+        cookie_mode: u32,
+    },
+    /// The app's own.
+    Attach {
+        /// The cookie's file, if there is one.
+        authority: Option<PathBuf>,
+    },
+}
+
+/// Which way text may be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clipboard {
+    /// Both ways.
+    Both,
+    /// From viewers to the desktop.
+    In,
+    /// From the desktop to viewers.
+    Out,
+    /// Not at all.
+    Off,
+}
+
+impl Clipboard {
+    /// Whether text may be copied from viewers to the desktop.
+    #[must_use]
+    pub const fn comes_in(self) -> bool {
+        matches!(self, Self::Both | Self::In)
+    }
+
+    /// Whether text may be copied from the desktop to viewers.
+    #[must_use]
+    pub const fn goes_out(self) -> bool {
+        matches!(self, Self::Both | Self::Out)
+    }
+}
+
+/// A window manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowManager {
+    /// <http://openbox.org>.
+    Openbox,
+}
+
+/// Reads all settings. `set` is what a row was set to, if it was.
+///
+/// # Errors
+/// One can't be read.
+pub fn read(set: impl Fn(&Row) -> Option<String>) -> Result<Settings, SettingsError> {
+    Given(&set).settings()
+}
+
+/// Reads where the health port is, for those who only ask there.
+///
+/// # Errors
+/// It can't be read.
+pub fn health_port(set: impl Fn(&Row) -> Option<String>) -> Result<u16, SettingsError> {
+    Given(&set).read(&t::HEALTH_PORT, port)
+}
+
+/// What was set, with the defaults that hold otherwise.
+struct Given<'a>(&'a dyn Fn(&Row) -> Option<String>);
+
+impl Given<'_> {
+    fn settings(&self) -> Result<Settings, SettingsError> {
+        let bounds = (self.read(&t::VNC_SMALLEST, geometry)?, self.read(&t::VNC_LARGEST, geometry)?);
+        let mode = self.mode()?;
+        let window_manager =
+            self.read(&t::VNC_WINDOW_MANAGER, |text| word(text, &[("openbox", Some(WindowManager::Openbox)), ("none", None)]))?;
+        let (host, port) = (self.read(&t::HEALTH_HOST, ip)?, self.read(&t::HEALTH_PORT, port)?);
+        Ok(Settings {
+            display: self.read(&t::DISPLAY, |text| text.parse().map_err(|error: NoDisplay| error.to_string()))?,
+            geometry: self.read(&t::VNC_GEOMETRY, |text| within(without_depth(text).and_then(geometry)?, bounds))?,
+            resize: self.read(&t::VNC_RESIZE, boolean)?,
+            bounds,
+            view_only: self.read(&t::VNC_VIEW_ONLY, boolean)?,
+            clipboard: self.read(&t::VNC_CLIPBOARD, |text| {
+                let words = [("both", Clipboard::Both), ("in", Clipboard::In), ("out", Clipboard::Out), ("off", Clipboard::Off)];
+                word(text, &words)
+            })?,
+            shares_memory: self.read(&t::VNC_MIT_SHM, boolean)?,
+            // An app that brings its X server brings what runs on it.
+            window_manager: window_manager.filter(|_| matches!(mode, Mode::Serve { .. })),
+            mode,
+            restarts: self.read(&t::VNC_X_RESTARTS, number)?,
+            folder: self.read(&t::VNC_FOLDER, folder)?.into(),
+            port: self.bridge_port()?,
+            health: SocketAddr::new(host, port),
+            log_level: self.read(&t::LOG_LEVEL, |text| word(text, &LOG_LEVELS))?.to_owned(),
+            log_format: self.read(&t::LOG_FORMAT, |text| word(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]))?,
+        })
+    }
+
+    fn mode(&self) -> Result<Mode, SettingsError> {
+        let authority = self.read_if_set(&t::XAUTHORITY, folder)?.map(PathBuf::from);
+        let cookie_mode = self.read(&t::VNC_COOKIE_MODE, |text| word(text, &[("0440", 0o440), ("0444", 0o444)]))?;
+        let attaches = self.read(&t::VNC_MODE, |text| word(text, &[("serve", false), ("attach", true)]))?;
+        Ok(if attaches {
+            Mode::Attach { authority }
+        } else {
+            Mode::Serve { authority: authority.unwrap_or_else(|| COOKIE_FILE.into()), cookie_mode }
+        })
+    }
+
+    fn bridge_port(&self) -> Result<u16, SettingsError> {
+        let by_other_name = self.read_if_set(&t::WEBSOCKET_PORT, port)?;
+        by_other_name.map_or_else(|| self.read(&t::VNC_PORT, port), Ok)
+    }
+
+    /// What a row is set to, or its default.
+    fn text(&self, row: &Row) -> Option<String> {
+        (self.0)(row).filter(|value| !value.is_empty()).or_else(|| row.default.map(str::to_owned))
+    }
+
+    fn read_if_set<T>(&self, row: &'static Row, read: impl FnOnce(&str) -> Read<T>) -> Result<Option<T>, SettingsError> {
+        let Some(value) = self.text(row) else { return Ok(None) };
+        read(&value).map(Some).map_err(|way_out| SettingsError { name: row.name, value, way_out })
+    }
+
+    /// Reads a row that has a default.
+    fn read<T>(&self, row: &'static Row, read: impl FnOnce(&str) -> Read<T>) -> Result<T, SettingsError> {
+        let missing = || SettingsError { name: row.name, value: String::new(), way_out: "give it a value".to_owned() };
+        self.read_if_set(row, read)?.ok_or_else(missing)
+    }
+}
+
+fn geometry(text: &str) -> Read<Geometry> {
+    Geometry::parse(text).ok_or_else(|| format!("use {}", ValueKind::Geometry.allowed()))
+}
+
+/// Some images name a depth, too, as Xvfb wants it.
+fn without_depth(text: &str) -> Read<&str> {
+    match text.rsplit_once('x') {
+        Some((size, "24")) if size.contains('x') => Ok(size),
+        Some((size, depth)) if size.contains('x') => Err(format!("the depth is always 24, and {depth:?} is not: use {size}")),
+        _ => Ok(text),
+    }
+}
+
+fn within(geometry: Geometry, (smallest, largest): (Geometry, Geometry)) -> Read<Geometry> {
+    let fits = |side: u16, least: u16, most: u16| (least..=most).contains(&side);
+    if fits(geometry.width, smallest.width, largest.width) && fits(geometry.height, smallest.height, largest.height) {
+        return Ok(geometry);
+    }
+    Err(format!("use a size from VNC_SMALLEST {}x{} to VNC_LARGEST {}x{}", smallest.width, smallest.height, largest.width, largest.height))
+}

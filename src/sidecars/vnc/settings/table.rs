@@ -1,0 +1,111 @@
+//! Every setting there is. Add a row here, and the command line, the environment and the reference know it.
+
+use crate::sidecars::setting::Setting;
+
+/// One setting: a variable of the environment, and a flag of the same name without `VNC_`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The variable.
+    pub name: &'static str,
+    /// Another name of it, which counts where the first is not set.
+    pub also: Option<&'static str>,
+    /// What holds when nobody says; `None` where that is nothing.
+    pub default: Option<&'static str>,
+    /// What may be written.
+    pub values: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+impl Setting for Row {
+    const TABLE: &'static [&'static Self] = TABLE;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn also(&self) -> Option<&'static str> {
+        self.also
+    }
+
+    fn default(&self) -> Option<&'static str> {
+        self.default
+    }
+
+    fn meaning(&self) -> &'static str {
+        self.meaning
+    }
+
+    /// `VNC_GEOMETRY` is `--geometry`.
+    fn flag(&self) -> String {
+        self.name.trim_start_matches("VNC_").to_ascii_lowercase().replace('_', "-")
+    }
+}
+
+/// Variables of images with Xvfb, x11vnc and websockify that change nothing here, and why: so that nobody waits for their effect.
+pub const WITHOUT_EFFECT: &[(&str, &str)] = &[("VNC_PASSWORD", "the X server has no port at which it could ask for one")];
+
+/// Turns each row into a constant and all of them into [`TABLE`], so that none can be left out.
+macro_rules! table {
+    ($($name:ident $(also $also:literal)?: $values:literal $(= $default:literal)?, $meaning:literal;)*) => {
+        $(
+            #[doc = concat!("The row `", stringify!($name), "`.")]
+            pub(super) const $name: Row = Row {
+                name: stringify!($name),
+                also: table!(@option $($also)?),
+                default: table!(@option $($default)?),
+                values: $values,
+                meaning: $meaning,
+            };
+        )*
+
+        /// The table, in the order the reference shows it.
+        pub const TABLE: &[&Row] = &[$(&$name),*];
+    };
+    (@option) => { None };
+    (@option $value:literal) => { Some($value) };
+}
+
+table! {
+    VNC_MODE: "serve, attach" = "serve",
+        "Run the X server, or attach to the one that the app brings.";
+    DISPLAY: "a display" = ":99",
+        "The display that is served, or attached to.";
+    XAUTHORITY: "a path",
+        "File with the cookie of the display. Serving writes it, to /run/outrigger/xauth/cookie if this is not set; attaching reads it, if this is set.";
+    VNC_COOKIE_MODE: "0440, 0444" = "0440",
+        "Mode of that file: X clients of the same user or group may read it, or everybody who sees it.";
+    VNC_MIT_SHM: "true, false" = "true",
+        "Whether X clients may share memory with the X server, which is faster. Those of another user would fail at it, and some end.";
+    VNC_GEOMETRY also "SCREEN_RESOLUTION": "WIDTHxHEIGHT, or WIDTHxHEIGHTx24" = "1280x800",
+        "Size of the desktop when it starts.";
+    VNC_RESIZE: "true, false" = "true",
+        "Whether a browser window may resize the desktop.";
+    VNC_SMALLEST: "WIDTHxHEIGHT" = "64x64",
+        "The smallest the desktop may be.";
+    VNC_LARGEST: "WIDTHxHEIGHT" = "7680x4320",
+        "The largest the desktop may be.";
+    VNC_VIEW_ONLY: "true, false" = "false",
+        "Whether keyboard, mouse and clipboard of every viewer are ignored.";
+    VNC_CLIPBOARD: "both, in, out, off" = "both",
+        "Which way text may be copied: in is from the browser to the desktop.";
+    VNC_WINDOW_MANAGER: "openbox, none" = "openbox",
+        "Which window manager runs on the desktop; none in VNC_MODE=attach.";
+    VNC_X_RESTARTS: "a number" = "5",
+        "How often in a row the X server is started again, or the program that attaches, before the sidecar ends with an error; a minute's life counts as success.";
+    VNC_FOLDER: "a path" = "/run/outrigger/desk",
+        "Folder of the socket by which viewers reach the X server, which has no password: only the sidecar may see it.";
+    VNC_PORT: "a port" = "6080",
+        "Port of the WebSocket bridge.";
+    WEBSOCKET_PORT: "a port",
+        "The same by its name in images where VNC_PORT was that of x11vnc; it counts for more.";
+
+    HEALTH_HOST: "an IP address" = "::",
+        "Address of the health port.";
+    HEALTH_PORT: "a port" = "15803",
+        "Port of /startupz, /livez, /readyz, /healthz and /metrics.";
+    LOG_LEVEL: "error, warn, info, debug" = "info",
+        "How much is logged.";
+    LOG_FORMAT: "text, json" = "text",
+        "How log lines are written.";
+}

@@ -1,0 +1,69 @@
+//! Each row of the table means what it says.
+
+use super::*;
+
+fn with(set: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    read(|row| set.iter().find(|(name, _)| *name == row.name).map(|(_, value)| (*value).to_owned()))
+}
+
+#[test]
+fn every_default_can_be_read() {
+    let settings = with(&[]).unwrap();
+    assert_eq!(settings.mode, Mode::Serve { authority: COOKIE_FILE.into(), cookie_mode: 0o440 });
+    assert_eq!((settings.display.to_string().as_str(), settings.geometry), (":99", Geometry { width: 1280, height: 800 }));
+    assert_eq!((settings.port, settings.health.port(), settings.restarts), (6080, 15803, 5));
+    assert_eq!(settings.window_manager, Some(WindowManager::Openbox));
+    let attached = with(&[("VNC_MODE", "attach")]).unwrap();
+    assert_eq!((attached.mode, attached.window_manager), (Mode::Attach { authority: None }, None));
+}
+
+/// Its own variable and value, and what to write instead.
+#[test]
+fn a_bad_value_is_refused_by_name_with_what_is_allowed() {
+    for (name, value, way_out) in [
+        ("VNC_MODE", "both", "serve, attach"),
+        ("DISPLAY", "host:1", "from :0 to :999"),
+        ("DISPLAY", ":1000", "from :0 to :999"),
+        ("XAUTHORITY", "cookie", "an absolute path"),
+        ("VNC_COOKIE_MODE", "0666", "0440, 0444"),
+        ("VNC_MIT_SHM", "maybe", "true, false"),
+        ("VNC_GEOMETRY", "flat", "WIDTHxHEIGHT in pixels"),
+        ("VNC_GEOMETRY", "0x0", "WIDTHxHEIGHT in pixels"),
+        ("VNC_GEOMETRY", "1280x800x16", "the depth is always 24, and \"16\" is not: use 1280x800"),
+        ("VNC_GEOMETRY", "16384x16384", "from VNC_SMALLEST 64x64 to VNC_LARGEST 7680x4320"),
+        ("VNC_SMALLEST", "1x1", "from 64 to 16384"),
+        ("VNC_CLIPBOARD", "yes", "both, in, out, off"),
+        ("VNC_WINDOW_MANAGER", "kwin", "openbox, none"),
+        ("VNC_X_RESTARTS", "-1", "a whole number"),
+        ("VNC_FOLDER", "../desk", "an absolute path"),
+        ("VNC_PORT", "0", "a port from 1 to 65535"),
+        ("WEBSOCKET_PORT", "65536", "a port from 1 to 65535"),
+        ("HEALTH_HOST", "localhost", "an IP address"),
+        ("LOG_LEVEL", "loud", "error, warn, info"),
+    ] {
+        let error = with(&[(name, value)]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{name} is {value:?}: ")) && error.contains(way_out), "{error}");
+    }
+}
+
+#[test]
+fn a_size_must_be_within_the_bounds_that_are_set() {
+    let bounds = [("VNC_SMALLEST", "800x600"), ("VNC_LARGEST", "1920x1080")];
+    for (size, fits) in [("800x600", true), ("1920x1080", true), ("799x600", false), ("1920x1081", false)] {
+        assert_eq!(with(&[&bounds[..], &[("VNC_GEOMETRY", size)]].concat()).is_ok(), fits, "{size}");
+    }
+}
+
+#[test]
+fn sizes_with_a_depth_and_the_other_name_of_the_port_are_understood() {
+    let settings = with(&[("VNC_GEOMETRY", "1920x1080x24"), ("VNC_PORT", "5900"), ("WEBSOCKET_PORT", "6080")]).unwrap();
+    assert_eq!(settings.geometry, Geometry { width: 1920, height: 1080 });
+    assert_eq!(settings.port, 6080);
+    assert_eq!(with(&[("VNC_PORT", "8000")]).unwrap().port, 8000);
+}
+
+#[test]
+fn nothing_is_no_value() {
+    assert_eq!(with(&[("VNC_GEOMETRY", "")]).unwrap().geometry, Geometry { width: 1280, height: 800 });
+    assert_eq!(health_port(|_| Some("1".to_owned())), Ok(1));
+}

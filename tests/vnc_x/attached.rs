@@ -1,0 +1,63 @@
+//! The X server of an app.
+
+use outrigger_bed::XServer;
+use rustix::process::{Signal, kill_process};
+
+use crate::{
+    sidecar::{Sidecar, Site},
+    until::until,
+};
+
+async fn attach(site: &Site, server: &XServer, variables: &[(&str, &str)]) -> Sidecar {
+    let (display, authority) = (server.display().name(), server.authority().display().to_string());
+    let own = [("VNC_MODE", "attach"), ("DISPLAY", &*display), ("XAUTHORITY", &*authority)];
+    site.ready(&[&own[..], variables].concat()).await
+}
+
+#[tokio::test]
+async fn sortie_s11_the_apps_server_is_shown_by_its_damage_reports_and_shared_memory() {
+    let (site, server) = (Site::new(), XServer::start().await);
+    let sidecar = attach(&site, &server, &[]).await;
+    assert_eq!(site.banner().unwrap(), "RFB 003.008\n");
+    assert!(sidecar.log().contains("X DAMAGE available on display, using it"), "{}", sidecar.log());
+    let process = site.process("x11vnc").await;
+    let arguments = std::fs::read_to_string(format!("/proc/{}/cmdline", process.as_raw_nonzero())).unwrap();
+    assert!(!arguments.contains("-noxdamage") && !arguments.contains("-noshm"), "{arguments}");
+}
+
+#[tokio::test]
+async fn a9_a_viewer_of_another_users_server_gets_on_without_its_memory() {
+    let site = Site::new();
+    let server = XServer::start_with(&["-extension", "MIT-SHM"]).await;
+    let _sidecar = attach(&site, &server, &[("VNC_MIT_SHM", "false")]).await;
+    assert_eq!(site.banner().unwrap(), "RFB 003.008\n");
+}
+
+#[tokio::test]
+async fn the_apps_server_may_go_and_come_back() {
+    let (site, server) = (Site::new(), XServer::start().await);
+    let mut sidecar = attach(&site, &server, &[("VNC_X_RESTARTS", "0")]).await;
+    server.kill();
+    let report = sidecar.until_status("/readyz", 503).await;
+    assert!(report.contains("no X server listens at"), "{report}");
+    server.restart();
+    sidecar.until_status("/readyz", 200).await;
+    until("viewers are let in", async || site.banner().map_err(|error| error.to_string())).await;
+
+    sidecar.signal(Signal::TERM);
+    assert!(sidecar.exit().await.success());
+    until("x11vnc is gone", async || if site.processes().is_empty() { Ok(()) } else { Err(format!("{:?}", site.processes())) }).await;
+    assert!(!site.rfb_socket().exists());
+    server.output("xdpyinfo", &[]);
+}
+
+#[tokio::test]
+async fn x11vnc_comes_back_by_itself() {
+    let (site, server) = (Site::new(), XServer::start().await);
+    let sidecar = attach(&site, &server, &[]).await;
+    let killed = site.process("x11vnc").await;
+    kill_process(killed, Signal::KILL).unwrap();
+    until("it is another one", async || if site.process("x11vnc").await == killed { Err("it is not".to_owned()) } else { Ok(()) }).await;
+    sidecar.until_status("/readyz", 200).await;
+    assert_eq!(site.banner().unwrap(), "RFB 003.008\n");
+}

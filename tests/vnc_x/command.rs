@@ -1,0 +1,124 @@
+//! A desktop for one command, on a developer's machine.
+
+use std::{fs, process::Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{
+    sidecar::{DEADLINE, Site, printed},
+    until::until,
+};
+
+/// `outrigger vnc` with a runtime folder that belongs to the site, and the display and cookie of somebody else in its environment.
+fn outrigger(site: &Site, flags: &[&str]) -> Command {
+    let runtime = site.path("runtime");
+    fs::create_dir_all(&runtime).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    command.args(["vnc", "--display", &site.display.name()]).args(flags);
+    command.env("XDG_RUNTIME_DIR", runtime).env("DISPLAY", ":0").env("XAUTHORITY", site.path("somebody-elses"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+async fn until_gone(site: &Site) {
+    site.until_nothing_is_left().await;
+    assert_eq!(fs::read_dir(site.path("runtime/outrigger")).unwrap().count(), 0, "no folder is left");
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id().unwrap().cast_signed()).unwrap(), signal).unwrap();
+}
+
+#[tokio::test]
+async fn a_command_gets_a_desktop_of_its_own_which_ends_with_it_and_its_status() {
+    let site = Site::new();
+    let script = "xdpyinfo | grep dimensions; echo $DISPLAY; test -r $XAUTHORITY && exit 7";
+    let output = timeout(DEADLINE, outrigger(&site, &["--geometry", "800x600", "--", "sh", "-c", script]).output()).await.unwrap().unwrap();
+    let said = printed(&output);
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(said.contains("800x600 pixels") && said.contains(&site.display.name()), "{said}");
+    assert!(!site.path("somebody-elses").exists());
+    until_gone(&site).await;
+}
+
+#[tokio::test]
+async fn a_real_window_is_shown_until_somebody_interrupts() {
+    let site = Site::new();
+    let mut child = outrigger(&site, &["--", "xterm", "-T", "shown"]).spawn().unwrap();
+    let authority = site.path("runtime/outrigger").join(format!("desktop-{}/cookie", site.display.number()));
+    until("the window is there", async || {
+        let output = site.client_with("xdotool", &["search", "--onlyvisible", "--name", "^shown$"], &authority).await;
+        if output.status.success() { Ok(()) } else { Err(printed(&output)) }
+    })
+    .await;
+    signal(&child, Signal::INT);
+    assert!(timeout(DEADLINE, child.wait()).await.unwrap().unwrap().success());
+    until_gone(&site).await;
+}
+
+#[tokio::test]
+async fn the_desktop_stays_or_the_command_comes_back_where_that_is_wanted() {
+    for (policy, runs) in [("keep", 1), ("restart", 2)] {
+        let site = Site::new();
+        let runs_file = site.path("runs");
+        let script = format!("echo run >> {}", runs_file.display());
+        let mut child = outrigger(&site, &["--on-end", policy, "--log-level", "info", "--", "sh", "-c", &script]).spawn().unwrap();
+        until("it has run", async || {
+            let count = fs::read_to_string(&runs_file).unwrap_or_default().lines().count();
+            if count >= runs { Ok(()) } else { Err(format!("{count} times")) }
+        })
+        .await;
+        site.process("Xtigervnc").await;
+        signal(&child, Signal::TERM);
+        assert!(timeout(DEADLINE, child.wait()).await.unwrap().unwrap().success());
+        assert_eq!(fs::read_to_string(&runs_file).unwrap().lines().count() >= 2, runs == 2, "{policy}");
+        until_gone(&site).await;
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_is_not_there_and_a_display_that_is_in_use_are_named() {
+    let site = Site::new();
+    let output = timeout(DEADLINE, outrigger(&site, &["--", "no-such-program"]).output()).await.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(printed(&output).contains("no-such-program can't be started on the desktop"), "{}", printed(&output));
+    until_gone(&site).await;
+
+    let mut first = outrigger(&site, &["--on-end", "keep", "--", "true"]).spawn().unwrap();
+    site.process("Xtigervnc").await;
+    let output = timeout(DEADLINE, outrigger(&site, &["--", "true"]).output()).await.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = printed(&output);
+    assert!(said.contains(&format!("another outrigger vnc has the display {}: choose another one", site.display.name())), "{said}");
+    signal(&first, Signal::TERM);
+    first.wait().await.unwrap();
+    until_gone(&site).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_desktop_has_left_is_ended_by_the_next_one() {
+    let site = Site::new();
+    let mut killed = outrigger(&site, &["--on-end", "keep", "--", "true"]).spawn().unwrap();
+    site.process("Xtigervnc").await;
+    let listens = || if site.display.socket().exists() { Ok(()) } else { Err("there is no socket".to_owned()) };
+    until("it listens", async || listens()).await;
+    signal(&killed, Signal::KILL);
+    killed.wait().await.unwrap();
+    let output = timeout(DEADLINE, outrigger(&site, &["--", "xdpyinfo"]).output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", printed(&output));
+    until_gone(&site).await;
+}
+
+#[tokio::test]
+async fn without_a_display_one_is_taken_that_is_free() {
+    let site = Site::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    command.args(["vnc", "--", "sh", "-c", "echo $DISPLAY; xdpyinfo > /dev/null"]).env("XDG_RUNTIME_DIR", site.path(""));
+    let output = timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+    assert!(output.status.success() && printed(&output).starts_with(':'), "{}", printed(&output));
+    assert_eq!(fs::read_dir(site.path("outrigger")).unwrap().count(), 0);
+}

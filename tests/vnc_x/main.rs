@@ -1,0 +1,15 @@
+//! The desktop as a program of its own, with a real X server and real X clients.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod attached;
+mod command;
+mod cookie;
+mod ends;
+mod listening;
+mod probe;
+mod restricted;
+mod sidecar;
+mod taken;
+#[path = "../common/until.rs"]
+mod until;

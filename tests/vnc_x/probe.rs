@@ -1,0 +1,76 @@
+//! What the kubelet's startup probe learns, and shows in an Event.
+
+use outrigger_bed::{XServer, free_port};
+use rustix::process::{Signal, kill_process};
+use tokio::{process::Command, time::timeout};
+
+use crate::sidecar::{DEADLINE, Sidecar, Site, printed};
+
+/// Runs `outrigger vnc probe` as in the sidecar's container: whether it succeeds, and what it prints.
+async fn probe(site: &Site, port: u16, variables: &[(&str, &str)]) -> (bool, String) {
+    let mut command: Command = site.command(variables);
+    command.arg("probe").env("HEALTH_PORT", port.to_string()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let output = timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+    (output.status.success(), printed(&output))
+}
+
+async fn fails_with(site: &Site, port: u16, reason: &str) {
+    let (is_good, said) = probe(site, port, &[]).await;
+    assert!(!is_good && said.contains(reason), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "one line: {said}");
+}
+
+#[tokio::test]
+async fn a3_the_probe_wants_a_real_answer_before_while_and_after_the_server_lives() {
+    let site = Site::new();
+    fails_with(&site, free_port().unwrap(), "can't be read: No such file").await;
+    let mut sidecar: Sidecar = site.ready(&[("VNC_X_RESTARTS", "0")]).await;
+    assert_eq!(probe(&site, sidecar.port, &[]).await, (true, String::new()));
+
+    // The server is there, and so is its socket.
+    let server = site.process("Xtigervnc").await;
+    kill_process(server, Signal::STOP).unwrap();
+    fails_with(&site, sidecar.port, "does not answer within 3 s").await;
+    kill_process(server, Signal::CONT).unwrap();
+
+    kill_process(server, Signal::KILL).unwrap();
+    sidecar.exit().await;
+    assert!(site.display.socket().exists(), "a dead server leaves its socket");
+    fails_with(&site, sidecar.port, "no X server listens at").await;
+}
+
+#[tokio::test]
+async fn a_probe_does_not_disturb_viewers_or_the_app() {
+    let site = Site::new();
+    let sidecar = site.ready(&[]).await;
+    for _ in 0..12 {
+        assert!(probe(&site, sidecar.port, &[]).await.0);
+    }
+    assert!(!sidecar.log().contains("Connections:"), "no viewer came: {}", sidecar.log());
+    assert_eq!(site.banner().unwrap(), "RFB 003.008\n");
+}
+
+#[tokio::test]
+async fn in_mode_attach_the_app_need_not_wait_for_the_server_that_it_brings() {
+    let (site, server) = (Site::new(), XServer::start().await);
+    server.kill();
+    let (display, authority) = (server.display().name(), server.authority().display().to_string());
+    let variables = [("VNC_MODE", "attach"), ("DISPLAY", &*display), ("XAUTHORITY", &*authority)];
+    assert!(!probe(&site, free_port().unwrap(), &variables).await.0, "no sidecar runs");
+    let sidecar = site.start(&variables);
+    sidecar.until_status("/startupz", 200).await;
+    assert!(probe(&site, sidecar.port, &variables).await.0);
+    let report = sidecar.until_status("/readyz", 503).await;
+    assert!(report.contains("no X server listens at"), "{report}");
+}
+
+#[tokio::test]
+async fn who_waits_for_the_sidecar_is_told_when_it_is_ready() {
+    let site = Site::new();
+    let sidecar = site.start(&[]);
+    sidecar.until_status("/livez", 200).await;
+    let mut command = site.command(&[]);
+    command.arg("wait").env("HEALTH_PORT", sidecar.port.to_string());
+    assert!(timeout(DEADLINE, command.status()).await.unwrap().unwrap().success());
+    assert!(site.client("xdpyinfo", &[]).await.status.success());
+}

@@ -1,0 +1,100 @@
+//! A display that another server has, or had.
+
+use std::{fs, os::unix::fs::symlink};
+
+use outrigger_bed::XServer;
+use rustix::process::{Signal, kill_process};
+
+use crate::sidecar::{Site, printed};
+
+#[tokio::test]
+async fn a13_a_lock_that_names_a_living_process_does_not_keep_a_dead_servers_display() {
+    let site = Site::new();
+    // As in a new container, where the same number is somebody else's.
+    fs::write(site.display.lock_file(), format!("{:>10}\n", std::process::id())).unwrap();
+    let sidecar = site.ready(&[]).await;
+    assert!(site.client("xdpyinfo", &[]).await.status.success());
+    assert!(sidecar.log().contains("removed what a dead X server had left"), "{}", sidecar.log());
+}
+
+#[tokio::test]
+async fn the_server_of_a_killed_sidecar_makes_room_for_the_next() {
+    let site = Site::new();
+    let mut first = site.ready(&[]).await;
+    let left = site.process("Xtigervnc").await;
+    let cookie = fs::read(site.cookie()).unwrap();
+    first.signal(Signal::KILL);
+    first.exit().await;
+    let second = site.ready(&[]).await;
+    assert_ne!(site.process("Xtigervnc").await, left);
+    assert!(second.log().contains("ending the X server that an earlier process of ours has left"), "{}", second.log());
+    assert_eq!(fs::read(site.cookie()).unwrap(), cookie);
+}
+
+#[tokio::test]
+async fn the_display_of_a_living_server_is_left_alone_and_the_error_names_the_way_out() {
+    let (site, server) = (Site::new(), XServer::start().await);
+    for authority in [site.cookie(), server.authority()] {
+        let authority = authority.display().to_string();
+        let (status, log) = site.failing(&[("DISPLAY", &server.display().name()), ("XAUTHORITY", &authority)]).await;
+        // The second one's cookie is good there, as the app's is good here.
+        let expected = format!("another X server has the display {}: set VNC_MODE to attach", server.display().name());
+        assert_eq!(status.code(), Some(2), "{log}");
+        assert!(log.contains(&expected), "{log}");
+        server.output("xdpyinfo", &[]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_with_its_package() {
+    let site = Site::new();
+    let programs = tempfile::tempdir().unwrap();
+    let path = programs.path().display().to_string();
+    let (status, log) = site.failing(&[("PATH", &path)]).await;
+    assert_eq!(status.code(), Some(2));
+    assert!(log.contains("Xtigervnc is not here: install it (in Debian, apt-get install tigervnc-standalone-server)"), "{log}");
+
+    symlink("/usr/bin/Xtigervnc", programs.path().join("Xtigervnc")).unwrap();
+    let (status, log) = site.failing(&[("PATH", &path)]).await;
+    assert_eq!(status.code(), Some(2));
+    assert!(
+        log.contains("openbox is not here: install it (in Debian, apt-get install openbox)") && log.contains("VNC_WINDOW_MANAGER"),
+        "{log}"
+    );
+    site.until_nothing_is_left().await;
+
+    let sidecar = site.ready(&[("PATH", &path), ("VNC_WINDOW_MANAGER", "none")]).await;
+    assert!(!sidecar.get("/readyz").unwrap().1.contains("window-manager"));
+}
+
+#[tokio::test]
+async fn a_server_that_can_not_start_is_tried_again_and_then_given_up_with_its_words() {
+    let site = Site::new();
+    // Longer than the path of a socket may be (unix(7)), so that the server refuses it.
+    let folder = site.path(&"long".repeat(30)).display().to_string();
+    let (status, log) = site.failing(&[("VNC_FOLDER", &folder), ("VNC_X_RESTARTS", "2")]).await;
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert_eq!(log.matches("Xtigervnc ended with").count(), 3 + 1, "three attempts, and the end: {log}");
+    assert!(log.contains("started 3 times in a row") && log.contains("it said: "), "{log}");
+    site.until_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn bad_values_are_refused_before_anything_is_started() {
+    let site = Site::new();
+    for (name, value) in [("VNC_GEOMETRY", "flat"), ("VNC_GEOMETRY", "0x0"), ("VNC_GEOMETRY", "99999x10"), ("DISPLAY", "elsewhere:0")] {
+        let (status, log) = site.failing(&[(name, value)]).await;
+        assert_eq!(status.code(), Some(2), "{log}");
+        assert!(log.contains(&format!("{name} is {value:?}: use ")), "{log}");
+    }
+    assert!(!site.cookie().exists());
+}
+
+#[tokio::test]
+async fn sizes_as_other_images_write_them_are_understood() {
+    let site = Site::new();
+    let sidecar = site.ready(&[("SCREEN_RESOLUTION", "1024x768x24"), ("VNC_PASSWORD", "secret")]).await;
+    assert!(printed(&site.client("xdpyinfo", &[]).await).contains("1024x768 pixels"));
+    assert!(sidecar.log().contains("VNC_PASSWORD changes nothing") && !sidecar.log().contains("secret"), "{}", sidecar.log());
+    kill_process(sidecar.pid(), Signal::TERM).unwrap();
+}
