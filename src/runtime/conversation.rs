@@ -2,8 +2,9 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -11,10 +12,16 @@ use std::{
 
 use axum::{
     Router,
-    http::{HeaderValue, Request, header},
+    extract::ConnectInfo,
+    http::{HeaderValue, Request, StatusCode, header},
     response::Response,
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::service_fn,
+    upgrade::{self, OnUpgrade},
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -27,6 +34,7 @@ use super::{
     complaint::with_causes,
     patience::{Limits, Patience},
     shutdown::Shutdown,
+    takeover::{Taken, Takeover},
 };
 
 /// Room for a head; bodies are read through it piece by piece.
@@ -81,12 +89,21 @@ impl Conversation {
         &self.tenancy
     }
 
-    /// Answers the requests of one connection.
-    pub(super) async fn hold(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+    /// Answers the requests of one connection, and then does what the last answer left to be done with it.
+    pub(super) async fn hold<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, stream: S, peer: SocketAddr) {
+        let leaving = Leaving::default();
+        self.converse(stream, peer, &leaving).await;
+        if let Some((takeover, upgrade)) = leaving.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            take_over::<S>(&takeover, upgrade).await;
+        }
+    }
+
+    async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, stream: S, peer: SocketAddr, leaving: &Leaving) {
         let must_go = AtomicBool::new(false);
-        let service = service_fn(|request| self.answer(request, &must_go));
+        let service = service_fn(|request| self.answer(request, peer, &must_go, leaving));
         let stream = TokioIo::new(Patience::new(stream, self.limits));
         let connection = http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(stream, service);
+        let connection = connection.with_upgrades();
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -102,8 +119,22 @@ impl Conversation {
 
     /// From the first signal on, and where others wait for the connection, each answer asks its client for a new one: that
     /// goes to another replica, or waits in its turn, where a kept one would be used until it is cut.
-    async fn answer(&self, request: Request<Incoming>, must_go: &AtomicBool) -> Result<Response, Infallible> {
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        must_go: &AtomicBool,
+        leaving: &Leaving,
+    ) -> Result<Response, Infallible> {
+        let upgrade = upgrade::on(&mut request);
+        request.extensions_mut().insert(ConnectInfo(peer));
         let mut response = self.router.clone().call(request).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(takeover) = response.extensions_mut().remove::<Takeover>()
+        {
+            *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some((takeover, upgrade));
+            return Ok(response);
+        }
         if must_go.load(Ordering::Relaxed) || self.shutdown.is_draining() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -129,6 +160,22 @@ impl Conversation {
     }
 }
 
+/// The answer by which a connection leaves HTTP, if there was one, and the connection when that was sent.
+type Leaving = Mutex<Option<(Takeover, OnUpgrade)>>;
+
+/// Hands the connection over as it was before HTTP: without the deadlines of requests, and with vectored writes that reach the socket.
+async fn take_over<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(takeover: &Takeover, upgrade: OnUpgrade) {
+    let Some(work) = takeover.work() else { return };
+    match upgrade.await.map(upgrade::Upgraded::downcast::<TokioIo<Patience<S>>>) {
+        Ok(Ok(parts)) => {
+            let stream = parts.io.into_inner().into_inner();
+            work(Taken { stream: Box::new(stream), read_ahead: parts.read_buf }).await;
+        }
+        Ok(Err(_)) => tracing::error!("a connection is not what it was when it began"),
+        Err(error) => tracing::debug!(error = with_causes(&error), "a connection ended before it could be taken over"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
@@ -149,7 +196,32 @@ mod tests {
 
     fn served(conversation: Conversation) -> (DuplexStream, JoinHandle<()>) {
         let (client, server) = duplex(4096);
-        (client, tokio::spawn(async move { conversation.hold(server).await }))
+        (client, tokio::spawn(async move { conversation.hold(server, SocketAddr::from(([127, 0, 0, 1], 1))).await }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_taken_over_knows_no_deadlines_and_loses_no_byte() {
+        let echo = async || {
+            Takeover::new(async |Taken { mut stream, read_ahead }| {
+                stream.write_all(&read_ahead).await.unwrap();
+                let mut byte = [0];
+                while stream.read(&mut byte).await.unwrap() > 0 {
+                    stream.write_all(&byte).await.unwrap();
+                }
+            })
+        };
+        let router = Router::new().route("/echo", get(echo));
+        let (mut client, serving) = served(Conversation::new(router, Limits::default(), Shutdown::default()));
+        let request = b"GET /echo HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly ";
+        client.write_all(request).await.unwrap();
+        sleep(Limits::default().idle * 2).await;
+        client.write_all(b"late").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\nearly late"), "{text}");
+        serving.await.unwrap();
     }
 
     /// The head and body of the next answer.

@@ -54,6 +54,11 @@ impl<S> Patience<S> {
         Self { stream, limits, phase: Phase::Reading, deadline: Box::pin(sleep_until(Instant::now() + limits.request)) }
     }
 
+    /// The connection without deadlines.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
     fn enter(&mut self, phase: Phase) {
         if self.phase != phase {
             self.phase = phase;

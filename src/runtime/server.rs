@@ -127,10 +127,10 @@ impl Server {
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, waiting)) => {
+                Ok((stream, peer, waiting)) => {
                     complaint.settle();
                     backoff.reset();
-                    self.spawn(stream, Some(waiting));
+                    self.spawn(stream, peer, Some(waiting));
                 }
                 Err(error) => {
                     if complaint.is_new(&error) {
@@ -144,15 +144,15 @@ impl Server {
     }
 
     /// The next connection, when there is room for it to wait in.
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         // The semaphore is never closed, so this only waits.
         let waiting = self.places.waiting.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
-        Ok((stream, waiting))
+        let (stream, peer) = listener.accept().await?;
+        Ok((stream, peer, waiting))
     }
 
     /// Serves one connection in a task of its own.
-    fn spawn(&self, stream: TcpStream, waiting: Option<OwnedSemaphorePermit>) {
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, waiting: Option<OwnedSemaphorePermit>) {
         // Answers are one write each; nothing is gained by holding one back. A socket that refuses is closed already.
         let _ = stream.set_nodelay(true);
         let (acceptor, conversation, places) = (self.acceptor.clone(), self.conversation.clone(), self.places.clone());
@@ -160,10 +160,10 @@ impl Server {
             let _place = places.take(conversation.tenancy()).await;
             drop(waiting);
             match acceptor {
-                None => conversation.hold(stream).await,
+                None => conversation.hold(stream, peer).await,
                 Some(acceptor) => {
                     if let Some(stream) = handshake(&acceptor, stream, conversation.tenancy()).await {
-                        conversation.hold(stream).await;
+                        conversation.hold(stream, peer).await;
                     }
                 }
             }
@@ -184,8 +184,8 @@ impl Server {
     /// Closes the port, and waits for all whose connection it took: for each the end of its handshake, and of its last request.
     async fn drain(&self, listener: TcpListener) {
         let drained = async {
-            for stream in queued(listener) {
-                self.spawn(stream, None);
+            for (stream, peer) in queued(listener) {
+                self.spawn(stream, peer, None);
             }
             self.connections.close();
             self.connections.wait().await;
@@ -222,13 +222,13 @@ impl Places {
 }
 
 /// Closes the port, and gives what the kernel has accepted for it: those clients count on an answer.
-fn queued(listener: TcpListener) -> Vec<TcpStream> {
+fn queued(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     // Not tokio's own accept: what arrived this moment, it may not have heard of.
     let Ok(listener) = listener.into_std() else { return Vec::new() };
     let accepted = std::iter::from_fn(|| listener.accept().ok());
-    let stream = |(stream, _): (std::net::TcpStream, _)| {
+    let stream = |(stream, peer): (std::net::TcpStream, SocketAddr)| {
         stream.set_nonblocking(true)?;
-        TcpStream::from_std(stream)
+        Ok::<_, io::Error>((TcpStream::from_std(stream)?, peer))
     };
     accepted.filter_map(|accepted| stream(accepted).ok()).collect()
 }
