@@ -1,16 +1,27 @@
-//! The desktop: an X server for the app's windows, and what runs on it; or the app's own X server, shown by another program.
+//! The desktop: an X server for the app's windows, or the app's own, shown in a browser.
 //!
 //! `x_server` starts and asks X servers, `attach` shows one that is not ours, `window_manager` and `app` are clients of ours, and
-//! `desktop` keeps all of them running. Viewers reach the screen at one Unix socket, whoever shows it.
+//! `desktop` keeps all of them running. The screen is then spoken for at one Unix socket, whoever shows it.
+//!
+//! `router` is what browsers meet there: `admittance` says who may come in, `viewers` who is there, and `bridge` carries RFB between a
+//! viewer's WebSocket and the X server. `websocket` and `rfb` are the two protocols, without I/O.
 
+pub mod admittance;
 mod app;
 mod attach;
 mod attempts;
+pub mod bridge;
 mod desktop;
+mod gather;
 mod health;
+pub mod metrics;
 mod output;
 mod program;
+pub mod rfb;
+pub mod router;
 pub mod settings;
+pub mod viewers;
+pub mod websocket;
 mod window_manager;
 pub mod x_server;
 

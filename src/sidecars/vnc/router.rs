@@ -1,0 +1,241 @@
+//! What the bridge answers over HTTP: the WebSocket itself, who is connected, and what an administrator may change.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /websockify`, `GET /websockify/NAME` | the WebSocket to the pod's desktop, or to another that is listed |
+//! | `GET /activity` | [`Activity`](super::viewers::Activity) as JSON |
+//! | `DELETE /viewers/ID` | ends a viewer's conversation; the body may have a reason: `{"reason":"…"}` |
+//! | `PUT /viewers/ID/role` | `{"role":"view"}` or `{"role":"control"}`, in force at once |
+//! | `POST /tickets` | a ticket for `{"user":"…","role":"…","seconds":30}` |
+//!
+//! All but the first need the administrator's token where there is one, and the last three need that there is one.
+
+mod administration;
+mod refusal;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State},
+    http::{HeaderMap, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{any, delete, get, post, put},
+};
+use secrecy::SecretString;
+
+use super::{
+    admittance::{Admittance, Admitted, origin::Origins},
+    bridge::{self, Buffers, Ends, Pace, target::Targets},
+    metrics::Metrics,
+    rfb::{filter::Filter, policy::Policy},
+    viewers::{Guest, Limits, Role, Seat, Viewers},
+    websocket::{
+        close::{Close, CloseCode},
+        handshake::{self, Accepted},
+    },
+};
+use crate::runtime::{
+    complaint::with_causes,
+    shutdown::Shutdown,
+    takeover::{Stream, Taken, Takeover},
+};
+use refusal::Refusal;
+
+/// More than any request to an administrator's address has.
+const LONGEST_BODY: usize = 4096;
+
+/// What a desktop speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFB 3.8, of which viewers' messages are read.
+    Rfb {
+        /// Whether the server knows extended mouse buttons, as `Xtigervnc` does from 1.15 on.
+        knows_more_buttons: bool,
+    },
+    /// Something else, of which nothing is understood: no viewer can be kept from anything.
+    Opaque,
+}
+
+/// How desktops are shown.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where they are.
+    pub targets: Targets,
+    /// What they speak.
+    pub protocol: Protocol,
+    /// What a viewer in control may do.
+    pub control: Policy,
+    /// Which pages may connect.
+    pub origins: Origins,
+    /// Who may connect.
+    pub admittance: Admittance,
+    /// How many may be connected.
+    pub limits: Limits,
+    /// Whether the last entry of `X-Forwarded-For` is a viewer's address. Only a proxy that adds it itself makes that true.
+    pub trusts_forwarded_address: bool,
+    /// The token of those who may see and change who is connected.
+    pub administrator: Option<SecretString>,
+    /// How long is waited for what.
+    pub pace: Pace,
+    /// The longest frame of a viewer, in bytes.
+    pub frame_limit: u64,
+}
+
+impl Settings {
+    /// Desktops that whoever reaches us may control.
+    #[must_use]
+    pub fn open(targets: Targets, protocol: Protocol) -> Self {
+        Self {
+            targets,
+            protocol,
+            control: Policy::control(),
+            origins: Origins::default(),
+            admittance: Admittance::default(),
+            limits: Limits::default(),
+            trusts_forwarded_address: false,
+            administrator: None,
+            pace: Pace::default(),
+            frame_limit: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// The desktops of a pod, as viewers meet them. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Desk(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    viewers: Viewers,
+    buffers: Buffers,
+    metrics: Metrics,
+    shutdown: Shutdown,
+}
+
+impl Desk {
+    /// Shows desktops until `shutdown` closes: then viewers are told to come back, and go.
+    #[must_use]
+    pub fn new(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> Self {
+        let viewers = Viewers::new(settings.limits, settings.control, metrics.clone());
+        Self(Arc::new(Shared { settings, viewers, buffers: Buffers::default(), metrics, shutdown }))
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn viewers(&self) -> &Viewers {
+        &self.0.viewers
+    }
+
+    /// All addresses; see [the module](self).
+    pub fn router(&self) -> Router {
+        let administration = Router::new()
+            .route("/activity", get(administration::activity))
+            .route("/viewers/{id}", delete(administration::revoke))
+            .route("/viewers/{id}/role", put(administration::change_role))
+            .route("/tickets", post(administration::issue_ticket))
+            .layer(DefaultBodyLimit::max(LONGEST_BODY));
+        let desktops = Router::new().route("/websockify", any(own_desktop)).route("/websockify/{name}", any(named_desktop));
+        desktops.merge(administration).with_state(self.clone())
+    }
+
+    /// Lets a viewer in, or says why not.
+    async fn meet(&self, name: Option<&str>, peer: SocketAddr, request: &Parts) -> Result<Response, Refusal> {
+        let Shared { settings, shutdown, .. } = &*self.0;
+        let target = settings.targets.find(name).ok_or(Refusal::NoDesktop)?;
+        let accepted = handshake::judge(&request.method, request.version, &request.headers)?;
+        if shutdown.is_closing() {
+            return Err(Refusal::GoingDown);
+        }
+        if !settings.origins.allow(&request.headers) {
+            return Err(Refusal::Origin);
+        }
+        let admitted = settings.admittance.admit(&request.headers, request.uri.query()).await?;
+        let address = self.address(&request.headers, peer);
+        match self.seat(&admitted, address) {
+            Ok(seat) => match target.connect(settings.pace.connect).await {
+                Ok(desktop) => Ok(self.begin(&accepted, seat, desktop)),
+                Err(error) => {
+                    settings.admittance.give_back(admitted);
+                    tracing::warn!(error = with_causes(&error), ?target, "the desktop can't be reached");
+                    Err(Refusal::DesktopAway)
+                }
+            },
+            Err(refusal) => {
+                settings.admittance.give_back(admitted);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn seat(&self, admitted: &Admitted, address: IpAddr) -> Result<Seat, Refusal> {
+        let grant = admitted.grant.clone();
+        if self.0.settings.protocol == Protocol::Opaque && grant.role == Role::View {
+            return Err(Refusal::NotFiltered);
+        }
+        Ok(self.0.viewers.seat(Guest { user: grant.user, address, role: grant.role })?)
+    }
+
+    /// Who a viewer is to the limits.
+    fn address(&self, headers: &HeaderMap, peer: SocketAddr) -> IpAddr {
+        let forwarded =
+            || headers.get_all("x-forwarded-for").into_iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok();
+        // IPv4 in the clothes of IPv6 is IPv4.
+        self.0.settings.trusts_forwarded_address.then(forwarded).flatten().unwrap_or_else(|| peer.ip()).to_canonical()
+    }
+
+    /// Answers with the upgrade, after which the connection is the bridge's.
+    fn begin(&self, accepted: &Accepted, seat: Seat, desktop: Box<dyn Stream>) -> Response {
+        let desk = self.clone();
+        let mut response = Takeover::new(move |taken| async move { desk.show(seat, taken, desktop).await }).into_response();
+        response.headers_mut().extend(accepted.headers());
+        response
+    }
+
+    async fn show(&self, mut seat: Seat, taken: Taken, desktop: Box<dyn Stream>) {
+        let Shared { settings, buffers, metrics, shutdown, .. } = &*self.0;
+        let viewer = seat.viewer.clone();
+        let guest = viewer.guest();
+        tracing::info!(viewer = viewer.id(), user = guest.user, address = %guest.address, role = ?viewer.role(), "a viewer came");
+        let filter = match settings.protocol {
+            Protocol::Rfb { knows_more_buttons } => Some(Filter::new(knows_more_buttons)),
+            Protocol::Opaque => None,
+        };
+        let (frame_limit, pace) = (settings.frame_limit, settings.pace);
+        let ends = Ends { viewer: &viewer, taken, desktop, buffers: buffers.clone(), filter, frame_limit, pace };
+        let order = async {
+            tokio::select! {
+                close = seat.order() => close,
+                () = shutdown.closing() => Close::new(CloseCode::ServiceRestart, "the desktop's server restarts or goes: connect again"),
+            }
+        };
+        let ended = bridge::run(ends, order).await;
+        metrics.ended(ended.code);
+        tracing::info!(viewer = viewer.id(), code = ended.code, reason = &*ended.reason, "a viewer left");
+    }
+}
+
+async fn own_desktop(State(desk): State<Desk>, ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request) -> Response {
+    answer(&desk, None, peer, request).await
+}
+
+async fn named_desktop(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    answer(&desk, Some(&name), peer, request).await
+}
+
+async fn answer(desk: &Desk, name: Option<&str>, peer: SocketAddr, request: Request) -> Response {
+    desk.meet(name, peer, &request.into_parts().0).await.unwrap_or_else(|refusal| {
+        desk.0.metrics.refused(refusal.status().as_u16());
+        tracing::info!(%peer, status = refusal.status().as_u16(), reason = with_causes(&refusal), "a viewer was refused");
+        refusal.into_response()
+    })
+}

@@ -1,0 +1,132 @@
+//! What those may see and change who look after the desktop, such as the controller of its session.
+
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::{
+    constant_time::verify_slices_are_equal,
+    digest::{SHA256, digest},
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{Desk, refusal::Refusal};
+use crate::sidecars::vnc::{
+    admittance::{Grant, bearer},
+    viewers::Role,
+    websocket::close::{Close, CloseCode},
+};
+
+/// The life of a ticket that says nothing of it, and the longest, in seconds.
+const USUAL_LIFE: u64 = 30;
+const LONGEST_LIFE: u64 = 3600;
+
+/// The ticket that is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TicketRequest {
+    user: Option<String>,
+    role: Role,
+    #[serde(default = "usual_life")]
+    seconds: u64,
+}
+
+const fn usual_life() -> u64 {
+    USUAL_LIFE
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TicketAnswer<'a> {
+    ticket: &'a str,
+    seconds: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoleRequest {
+    role: Role,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeRequest {
+    reason: String,
+}
+
+/// `GET /activity`
+pub(super) async fn activity(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, Refusal> {
+    if let Some(administrator) = &desk.0.settings.administrator {
+        check(administrator, &headers)?;
+    }
+    let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(([no_store], Json(desk.0.viewers.activity())).into_response())
+}
+
+/// `DELETE /viewers/{id}`
+pub(super) async fn revoke(State(desk): State<Desk>, Path(id): Path<u64>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refusal> {
+    check_administrator(&desk, &headers)?;
+    let reason = if body.is_empty() {
+        "an administrator ended the connection".to_owned()
+    } else {
+        parsed::<RevokeRequest>(&body, "empty, or {\"reason\":\"TEXT\"}")?.reason
+    };
+    if desk.0.viewers.revoke(id, Close::new(CloseCode::PolicyViolation, reason)) {
+        tracing::info!(viewer = id, "a viewer was revoked");
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(Refusal::NoViewer)
+}
+
+/// `PUT /viewers/{id}/role`
+pub(super) async fn change_role(
+    State(desk): State<Desk>,
+    Path(id): Path<u64>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    check_administrator(&desk, &headers)?;
+    let RoleRequest { role } = parsed(&body, "{\"role\":\"view\"} or {\"role\":\"control\"}")?;
+    if role == Role::View && desk.0.settings.protocol == super::Protocol::Opaque {
+        return Err(Refusal::NotFiltered);
+    }
+    if desk.0.viewers.change_role(id, role) {
+        tracing::info!(viewer = id, ?role, "a viewer has another role");
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(Refusal::NoViewer)
+}
+
+/// `POST /tickets`
+pub(super) async fn issue_ticket(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+    check_administrator(&desk, &headers)?;
+    let TicketRequest { user, role, seconds } =
+        parsed(&body, "{\"role\":\"view\" or \"control\",\"user\":\"NAME\",\"seconds\":1 to 3600}")?;
+    let tickets = desk.0.settings.admittance.tickets.as_ref().ok_or(Refusal::NoTickets)?;
+    let seconds = seconds.clamp(1, LONGEST_LIFE);
+    let ticket = tickets.issue(Grant { user, role }, Duration::from_secs(seconds), Instant::now())?;
+    let answer = Json(TicketAnswer { ticket: ticket.expose_secret(), seconds });
+    let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok((StatusCode::CREATED, [no_store], answer).into_response())
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8], expected: &'static str) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|_| Refusal::Body(expected))
+}
+
+fn check_administrator(desk: &Desk, headers: &HeaderMap) -> Result<(), Refusal> {
+    check(desk.0.settings.administrator.as_ref().ok_or(Refusal::NoAdministrator)?, headers)
+}
+
+/// Compares digests, so that not even the length of the token shows in the time it takes.
+fn check(administrator: &SecretString, headers: &HeaderMap) -> Result<(), Refusal> {
+    let given = bearer(headers).ok_or(Refusal::NotAdministrator)?;
+    let [given, expected] = [given, administrator.expose_secret()].map(|token| digest(&SHA256, token.as_bytes()));
+    verify_slices_are_equal(given.as_ref(), expected.as_ref()).map_err(|_| Refusal::NotAdministrator)
+}

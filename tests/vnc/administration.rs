@@ -1,0 +1,77 @@
+//! What an administrator sees and changes over HTTP.
+
+use outrigger::sidecars::vnc::viewers::Role;
+
+use crate::{
+    client::{Answer, BINARY, Client, request},
+    desk::{Bridge, scripted},
+};
+
+const TOKEN: &str = "a token of the administrator";
+
+async fn asked(bridge: &Bridge, request_line: &str, body: &str) -> Answer {
+    request(bridge.address, &format!("{request_line} HTTP/1.1\r\nAuthorization: Bearer {TOKEN}"), body).await
+}
+
+#[tokio::test]
+async fn activity_names_viewers_and_how_long_nobody_did_anything() {
+    let (bridge, _desktop) = scripted(|_| {}).await;
+    let nobody = request(bridge.address, "GET /activity HTTP/1.1", "").await;
+    let json: serde_json::Value = serde_json::from_str(&nobody.body).unwrap();
+    assert_eq!((nobody.status, &json["viewers"], &json["lastInput"]), (200, &serde_json::json!([]), &serde_json::Value::Null));
+    assert!(json["withoutViewersSince"].is_string() && json["idleSeconds"].is_u64(), "{json}");
+
+    let _client = Client::connect(bridge.address).await;
+    bridge.has_viewers(1).await;
+    let json: serde_json::Value = serde_json::from_str(&request(bridge.address, "GET /activity HTTP/1.1", "").await.body).unwrap();
+    let viewer = &json["viewers"][0];
+    assert_eq!((&viewer["address"], &viewer["role"], &viewer["user"]), (&"127.0.0.1".into(), &"control".into(), &serde_json::Value::Null));
+    assert!(json["withoutViewersSince"].is_null());
+}
+
+#[tokio::test]
+async fn an_administrators_token_is_needed_where_there_is_one() {
+    let (open, _desktop) = scripted(|_| {}).await;
+    for line in ["DELETE /viewers/1", "PUT /viewers/1/role", "POST /tickets"] {
+        let refused = asked(&open, line, "{}").await;
+        assert_eq!((refused.status, refused.body.contains("nobody is administrator")), (403, true), "{line}");
+    }
+    let (bridge, _desktop) = scripted(|settings| settings.administrator = Some(TOKEN.into())).await;
+    for line in ["GET /activity", "DELETE /viewers/1", "PUT /viewers/1/role", "POST /tickets"] {
+        for header in ["", "\r\nAuthorization: Bearer another", "\r\nAuthorization: Basic x"] {
+            let refused = request(bridge.address, &format!("{line} HTTP/1.1{header}"), "{}").await;
+            assert_eq!(refused.status, 401, "{line} {header}");
+        }
+    }
+    assert_eq!(asked(&bridge, "GET /activity", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_viewer_is_revoked_and_given_another_role_by_its_number() {
+    let (bridge, desktop) = scripted(|settings| settings.administrator = Some(TOKEN.into())).await;
+    let mut client = Client::connect(bridge.address).await;
+    let _desktop = desktop.accept().await;
+    bridge.has_viewers(1).await;
+    let id = bridge.desk.viewers().activity().viewers[0].id;
+
+    assert_eq!(asked(&bridge, &format!("PUT /viewers/{id}/role"), r#"{"role":"view"}"#).await.status, 204);
+    assert_eq!(bridge.desk.viewers().activity().viewers[0].role, Role::View);
+    assert_eq!(asked(&bridge, &format!("PUT /viewers/{id}/role"), r#"{"role":"owner"}"#).await.status, 400);
+    assert_eq!(asked(&bridge, "PUT /viewers/99/role", r#"{"role":"view"}"#).await.status, 404);
+
+    assert_eq!(asked(&bridge, "DELETE /viewers/99", "").await.status, 404);
+    assert_eq!(asked(&bridge, &format!("DELETE /viewers/{id}"), r#"{"reason":"someone else's turn"}"#).await.status, 204);
+    assert_eq!(client.end().await, (1008, "someone else's turn".to_owned()));
+    drop(client);
+    bridge.has_viewers(0).await;
+}
+
+#[tokio::test]
+async fn tickets_are_issued_only_where_they_are_used() {
+    let (bridge, _desktop) = scripted(|settings| settings.administrator = Some(TOKEN.into())).await;
+    let refused = asked(&bridge, "POST /tickets", r#"{"role":"view"}"#).await;
+    assert_eq!((refused.status, refused.body.contains("tickets are not used here")), (409, true));
+    assert_eq!(asked(&bridge, "POST /tickets", &format!(r#"{{"role":"view","user":"{}"}}"#, "x".repeat(5000))).await.status, 413);
+    let mut client = Client::connect(bridge.address).await;
+    client.send(BINARY, b"RFB").await;
+}

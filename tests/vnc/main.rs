@@ -1,0 +1,11 @@
+//! The bridge between browsers and desktops, over real sockets: against sockets that echo, and against a real Xtigervnc.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod administration;
+mod client;
+mod conformance;
+mod conversation;
+mod desk;
+mod upgrade;
+mod x_server;
