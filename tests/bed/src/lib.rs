@@ -17,11 +17,13 @@
 //! | `node/`, `image/` | the second level: a whole node, as root, and images for it, the product's among them |
 //! | `postgres`, `pgbouncer` | a PostgreSQL with a database for each test, and a pooler before it |
 //! | `display`, `x_server` | numbers of displays that nobody else has, and a running X server that speaks RFB |
+//! | `browser` | a Chromium that is told what to do |
 //! | `demo/` | the product shown on a control plane, each step checked |
 //! | `gaps` | what could not be had: skipped by name, or a failure |
 //! | `progress` | what a person sees meanwhile |
 //! | `main` | the program `outrigger-bed`, which the Makefile uses |
 
+mod browser;
 mod control_plane;
 pub mod demo;
 mod digest;
@@ -40,6 +42,7 @@ mod supervise;
 pub mod versions;
 mod x_server;
 
+pub use browser::{Browser, Page};
 pub use control_plane::{ControlPlane, free_port};
 pub use display::Display;
 pub use kubectl::KubectlOutput;
