@@ -7,5 +7,6 @@ mod client;
 mod conformance;
 mod conversation;
 mod desk;
+mod page;
 mod upgrade;
 mod x_server;

@@ -4,7 +4,8 @@
 //! `desktop` keeps all of them running. The screen is then spoken for at one Unix socket, whoever shows it.
 //!
 //! `router` is what browsers meet there: `admittance` says who may come in, `viewers` who is there, and `bridge` carries RFB between a
-//! viewer's WebSocket and the X server. `websocket` and `rfb` are the two protocols, without I/O.
+//! viewer's WebSocket and the X server. `websocket` and `rfb` are the two protocols, without I/O; `page` is what a browser
+//! loads first.
 
 pub mod admittance;
 mod app;
@@ -16,6 +17,7 @@ mod gather;
 mod health;
 pub mod metrics;
 mod output;
+pub mod page;
 mod program;
 pub mod rfb;
 pub mod router;

@@ -120,7 +120,7 @@ impl Page {
     ///
     /// # Panics
     /// When it throws.
-    #[must_use]
+    #[allow(clippy::must_use_candidate, reason = "many are run for what they do")]
     pub fn evaluate(&self, script: &str) -> Value {
         crate::expect(self.try_evaluate(script), "a script failed")
     }
@@ -129,6 +129,7 @@ impl Page {
     ///
     /// # Panics
     /// When that takes longer than a minute.
+    #[allow(clippy::must_use_candidate, reason = "most wait for it alone")]
     pub fn until(&self, script: &str) -> Value {
         crate::expect(self.try_until(script), "a page is not as expected")
     }

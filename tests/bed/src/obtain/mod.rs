@@ -138,13 +138,15 @@ pub struct DesktopPrograms {
     pub(crate) xdpyinfo: PathBuf,
 }
 
-const DESKTOP_NEEDS: [Need; 6] = [
+const DESKTOP_NEEDS: [Need; 8] = [
     Need { program: "Xtigervnc", packages: &["tigervnc-standalone-server"] },
     Need { program: "xdpyinfo", packages: &["x11-utils"] },
     Need { program: "xterm", packages: &["xterm"] },
     Need { program: "xdotool", packages: &["xdotool"] },
     Need { program: "openbox", packages: &["openbox"] },
     Need { program: "x11vnc", packages: &["x11vnc"] },
+    Need { program: "xsetroot", packages: &["x11-xserver-utils"] },
+    Need { program: "xclip", packages: &["xclip"] },
 ];
 
 /// Obtains Chromium.

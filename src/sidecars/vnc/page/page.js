@@ -1,0 +1,142 @@
+// The desktop's page: connects, says how things are, and comes back after an interruption.
+//
+// What may follow # in the address, joined by &: token=… (who may come in; it is removed from the address at once), view-only.
+
+/** WebSocket close codes after which the desktop may be back in a moment: lost, away, failed, restarting, not ready. */
+const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013]);
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 10_000;
+const TOKEN_PREFIX = "outrigger.token.";
+
+const element = (id) => document.getElementById(id);
+const options = takeOptions();
+let RFB;
+let rfb = null;
+let pause = FIRST_PAUSE;
+let retry = 0;
+
+function takeOptions() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  if (given.has("token")) {
+    const kept = new URLSearchParams(given);
+    kept.delete("token");
+    history.replaceState(null, "", kept.size > 0 ? `#${kept}` : location.pathname + location.search);
+  }
+  return { token: given.get("token"), viewOnly: given.has("view-only") };
+}
+
+function say(text, isProblem = false) {
+  element("status").textContent = text;
+  element("status").classList.toggle("problem", isProblem);
+}
+
+function address() {
+  const url = new URL("websockify", location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.hash = "";
+  return url;
+}
+
+function connect() {
+  clearTimeout(retry);
+  element("connect").hidden = true;
+  say("Connecting …");
+  const protocols = options.token ? ["binary", TOKEN_PREFIX + options.token] : ["binary"];
+  const socket = new WebSocket(address(), protocols);
+  // noVNC tells neither code nor reason.
+  let ended = { code: 1006, reason: "" };
+  socket.addEventListener("close", ({ code, reason }) => { ended = { code, reason }; });
+
+  rfb = new RFB(element("screen"), socket, { shared: true });
+  rfb.viewOnly = options.viewOnly;
+  rfb.background = "transparent";
+  fit();
+  rfb.addEventListener("connect", () => {
+    pause = FIRST_PAUSE;
+    say(options.viewOnly ? "Connected, view only" : "Connected");
+    rfb.focus();
+  });
+  rfb.addEventListener("desktopname", ({ detail }) => rename(detail.name));
+  rfb.addEventListener("clipboard", ({ detail }) => receive(detail.text));
+  rfb.addEventListener("securityfailure", ({ detail }) => say(`The desktop refuses: ${detail.reason ?? detail.status}`, true));
+  rfb.addEventListener("disconnect", () => queueMicrotask(() => disconnected(ended)));
+}
+
+function disconnected({ code, reason }) {
+  rfb = null;
+  if (PASSING.has(code)) {
+    const wait = pause * (0.75 + Math.random() / 2);
+    pause = Math.min(pause * 2, LONGEST_PAUSE);
+    say(`${reason || "The connection was lost"}; connecting again …`, true);
+    retry = setTimeout(connect, wait);
+  } else {
+    say(reason || "The session has ended", true);
+  }
+  element("connect").hidden = false;
+}
+
+function rename(name) {
+  element("name").textContent = name;
+  document.title = name;
+}
+
+// --- Clipboard: text in both directions, as far as the desktop and the browser allow.
+
+async function receive(text) {
+  element("clipboard-text").value = text;
+  // Only secure pages that have the focus may write it, and a browser may refuse even those.
+  if (navigator.clipboard && document.hasFocus()) {
+    await navigator.clipboard.writeText(text).catch(() => {});
+  }
+}
+
+function toggleClipboard() {
+  const isOpen = element("clipboard-panel").toggleAttribute("hidden") === false;
+  element("clipboard").setAttribute("aria-expanded", String(isOpen));
+  if (isOpen) element("clipboard-text").focus();
+  else rfb?.focus();
+}
+
+// --- Size: the desktop takes the window's size where it may, and is scaled where it may not.
+
+function fit() {
+  if (!rfb) return;
+  const isFitting = element("fit").getAttribute("aria-pressed") === "true";
+  rfb.resizeSession = isFitting;
+  rfb.scaleViewport = isFitting;
+  rfb.clipViewport = !isFitting;
+  rfb.dragViewport = false;
+}
+
+function toggleFit() {
+  const isFitting = element("fit").getAttribute("aria-pressed") === "true";
+  element("fit").setAttribute("aria-pressed", String(!isFitting));
+  fit();
+}
+
+function toggleFullscreen() {
+  const changed = document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen();
+  changed.catch((error) => say(`The browser refuses full screen: ${error.message}`, true));
+}
+
+async function start() {
+  element("connect").addEventListener("click", connect);
+  element("clipboard").addEventListener("click", toggleClipboard);
+  element("clipboard-text").addEventListener("input", ({ target }) => rfb?.clipboardPasteFrom(target.value));
+  element("attention").addEventListener("click", () => rfb?.sendCtrlAltDel());
+  element("fit").addEventListener("click", toggleFit);
+  element("fullscreen").addEventListener("click", toggleFullscreen);
+  document.addEventListener("fullscreenchange", () => {
+    element("fullscreen").setAttribute("aria-pressed", String(Boolean(document.fullscreenElement)));
+  });
+  try {
+    ({ default: RFB } = await import("./novnc/core/rfb.js"));
+  } catch (error) {
+    const answer = await fetch("novnc/core/rfb.js").catch(() => null);
+    say(answer?.status === 404 ? await answer.text() : `The page can't be loaded: ${error.message}`, true);
+    return;
+  }
+  connect();
+}
+
+await start();

@@ -1,0 +1,167 @@
+//! The page in a real browser, before a real desktop.
+
+use outrigger::{
+    runtime::{server, shutdown::Shutdown, telemetry},
+    sidecars::vnc::{
+        bridge::target::{Target, Targets},
+        metrics::Metrics,
+        page::Page,
+        router::{Desk, Protocol, Settings},
+        websocket::close::{Close, CloseCode},
+    },
+};
+use outrigger_bed::{Browser, XServer, obtain};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::desk::until;
+
+/// A desktop and its page, on a port of their own.
+struct Shown {
+    server: XServer,
+    address: String,
+    desk: Desk,
+    shutdown: Shutdown,
+    serving: Option<JoinHandle<()>>,
+    _novnc: TempDir,
+}
+
+impl Shown {
+    async fn start() -> Self {
+        let server = XServer::start().await;
+        let novnc = tempfile::tempdir().unwrap();
+        let files = tokio::task::spawn_blocking(obtain::web::novnc).await.unwrap().unwrap();
+        files.copy_to(novnc.path()).unwrap();
+        let (shutdown, mut registry) = (Shutdown::default(), telemetry::registry());
+        let settings = Settings::open(Targets::new(Target::Unix(server.rfb_socket())), Protocol::Rfb { knows_more_buttons: false });
+        let desk = Desk::new(settings, Metrics::new(&mut registry), shutdown.clone());
+        let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = format!("http://{}/", listener.local_addr().unwrap());
+        let router = desk.router().merge(Page::new(Some(novnc.path().to_owned())).router());
+        let serving = Some(tokio::spawn(server::serve_plain(listener, router, shutdown.clone())));
+        Self { server, address, desk, shutdown, serving, _novnc: novnc }
+    }
+
+    /// Makes the whole screen this colour.
+    fn paint(&self, colour: &str) {
+        self.server.output("xsetroot", &["-solid", colour]);
+    }
+
+    fn size(&self) -> String {
+        let info = self.server.output("xdpyinfo", &[]);
+        info.lines().find_map(|line| line.trim().strip_prefix("dimensions:")).unwrap().split_whitespace().next().unwrap().to_owned()
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.shutdown.close();
+        drop(self.serving.take());
+    }
+}
+
+/// What colour a point of the desktop has in the page.
+fn colour(x: u32, y: u32) -> String {
+    format!("Array.from(document.querySelector('canvas').getContext('2d').getImageData({x}, {y}, 1, 1).data).slice(0, 3).join()")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_the_desktop_and_types_into_it() {
+    let shown = Shown::start().await;
+    let typed = tempfile::tempdir().unwrap();
+    shown.paint("#3060c0");
+    let browser = Browser::start().await;
+    let page = browser.open(&shown.address);
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    page.until(&format!("{} === '48,96,192'", colour(20, 20)));
+    shown.paint("#20c040");
+    page.until(&format!("{} === '32,192,64'", colour(20, 20)));
+
+    // What is typed reaches the app that has the focus, and the app's own doing is seen.
+    let file = typed.path().join("typed");
+    shown
+        .server
+        .start_client("xterm", &["-geometry", "80x24+0+0", "-e", "sh", "-c", &format!("read line; echo \"$line\" > {}", file.display())]);
+    until(|| shown.server.output("xdotool", &["search", "--onlyvisible", "--class", "xterm"]).trim() != "").await;
+    page.until(&format!("{} !== '32,192,64'", colour(40, 40)));
+    page.click(300, 200);
+    page.type_text("ahoy 42\n");
+    until(|| std::fs::read_to_string(&file).is_ok_and(|text| text == "ahoy 42\n")).await;
+    assert!(page.screenshot().len() > 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_desktop_takes_the_size_of_the_window() {
+    let shown = Shown::start().await;
+    let browser = Browser::start().await;
+    let page = browser.open(&shown.address);
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    for (width, height) in [(1000, 700), (800, 640)] {
+        page.resize(width, height);
+        let screen = "((screen) => `${Math.floor(screen.width)}x${Math.floor(screen.height)}`)(document.getElementById('screen').getBoundingClientRect())";
+        until(|| page.evaluate(screen) == shown.size()).await;
+        assert!(shown.size().starts_with(&format!("{width}x")), "{}", shown.size());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_copied_on_one_side_can_be_pasted_on_the_other() {
+    let shown = Shown::start().await;
+    let browser = Browser::start().await;
+    let page = browser.open(&shown.address);
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    let text = "Grüße, 世界";
+    page.evaluate(&format!(
+        "((text) => {{ text.value = '{text}'; text.dispatchEvent(new Event('input')); }})(document.getElementById('clipboard-text'))"
+    ));
+    until(|| {
+        let pasted = shown.server.client("xclip").args(["-selection", "clipboard", "-out"]).output().unwrap();
+        String::from_utf8_lossy(&pasted.stdout) == text
+    })
+    .await;
+    let copied = typed_file("von drüben ✓");
+    shown.server.output("xclip", &["-selection", "clipboard", "-in", copied.path().to_str().unwrap()]);
+    page.until("document.getElementById('clipboard-text').value === 'von drüben ✓'");
+}
+
+fn typed_file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_why_it_ended_and_comes_back_where_that_helps() {
+    let shown = Shown::start().await;
+    let browser = Browser::start().await;
+    let page = browser.open(&shown.address);
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    // The server dies: its viewers come back when it does.
+    shown.server.kill();
+    page.until("document.getElementById('status').textContent.includes('connecting again')");
+    shown.server.restart();
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    // Somebody is sent away, and stays away.
+    let viewer = shown.desk.viewers().activity().viewers[0].id;
+    assert!(shown.desk.viewers().revoke(viewer, Close::new(CloseCode::PolicyViolation, "the lesson is over")));
+    page.until("document.getElementById('status').textContent === 'the lesson is over'");
+    assert_eq!(page.evaluate("document.getElementById('connect').hidden"), false);
+    page.evaluate("document.getElementById('connect').click()");
+    page.until("document.getElementById('status').textContent === 'Connected'");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_breaks_no_rule_of_its_own() {
+    let shown = Shown::start().await;
+    let browser = Browser::start().await;
+    let page = browser.open(&shown.address);
+    page.evaluate(
+        "window.broken = []; document.addEventListener('securitypolicyviolation', (event) => broken.push(event.violatedDirective)); 1",
+    );
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    assert_eq!(page.evaluate("broken.join()"), "");
+    // Every control has a name, and says how it is.
+    assert_eq!(page.evaluate("[...document.querySelectorAll('button')].filter((button) => !button.textContent.trim()).length"), 0);
+    page.evaluate("document.getElementById('clipboard').click()");
+    assert_eq!(page.evaluate("document.getElementById('clipboard').getAttribute('aria-expanded')"), "true");
+}
