@@ -5,21 +5,24 @@ use std::{
     ffi::OsString,
     fs::{self, DirBuilder, File},
     future::pending,
-    net::SocketAddr,
+    io::ErrorKind,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::{
         fs::{DirBuilderExt, MetadataExt},
         process::ExitStatusExt,
     },
     path::{Path, PathBuf},
+    pin::pin,
     process::{ExitCode, ExitStatus},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, Subcommand, ValueEnum};
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -35,7 +38,12 @@ use crate::{
     sidecars::{
         health::{self, Health},
         vnc::{
-            App, Desktop, End, OnEnd, probe,
+            App, Desktop, End, OnEnd,
+            bridge::target::{Target, Targets},
+            metrics::Metrics,
+            page::Page,
+            probe,
+            router::{self, Desk},
             settings::{self, Mode, Row, Settings, WITHOUT_EFFECT},
             x_server::display::Display,
         },
@@ -43,7 +51,8 @@ use crate::{
 };
 
 use super::{
-    FOUND, NOTHING_FOUND, console,
+    FOUND, NOTHING_FOUND,
+    console::{self, Console},
     flags::Flags,
     probe::{WAIT_LIMIT, tell},
 };
@@ -186,7 +195,14 @@ async fn until_ended(settings: Settings, app: Option<App>, health: Option<Socket
     let (started, readiness, pulses, mut registry) = (Readiness::default(), Readiness::default(), Pulses::default(), telemetry::registry());
     readiness.register(&mut registry);
     let (orphans, stop) = (Orphans::default(), CancellationToken::new());
+    let (place, control, page) = (place(&settings, app.is_some()), settings.policy(), Page::new(settings.web.clone()));
     let desktop = Desktop::new(settings, app, &orphans, &started, &readiness, &pulses, &mut registry);
+    let shown =
+        router::Settings { control, ..router::Settings::open(Targets::new(Target::Unix(desktop.rfb_socket())), desktop.protocol().await?) };
+    let shutdown = Shutdown::default();
+    let router = Desk::new(shown, Metrics::new(&mut registry), shutdown.clone()).router().merge(page.router());
+    let viewers = listen(place).await?;
+    let mut viewers = pin!(server::serve_plain(viewers, router, shutdown.clone()));
     let listener = match health {
         Some(address) => Some(server::bind(address).await.with_context(|| format!("HEALTH_PORT {address} can't be listened on"))?),
         None => None,
@@ -201,15 +217,62 @@ async fn until_ended(settings: Settings, app: Option<App>, health: Option<Socket
     let signalled = async {
         signals.next().await;
         tracing::info!("shutting down");
-        stop.cancel();
+        shutdown.close();
         pending::<()>().await;
     };
-    // None of the others ends: the desktop does, in order, when it is told to stop.
+    let running = async {
+        let mut running = pin!(desktop.run(&stop));
+        let end = tokio::select! {
+            end = &mut running => Some(end),
+            // They were told that the desktop goes; then it does.
+            () = &mut viewers => None,
+        };
+        if let Some(end) = end {
+            shutdown.close();
+            viewers.await;
+            return end;
+        }
+        stop.cancel();
+        running.await
+    };
+    // None of the others ends.
     tokio::select! {
-        end = desktop.run(&stop) => Ok(end?),
+        end = running => Ok(end?),
         () = answering => Ok(End::Told),
         () = orphans.reap() => Ok(End::Told),
         () = signalled => Ok(End::Told),
+    }
+}
+
+/// Where viewers connect: in a pod from everywhere, on a developer's machine from this machine alone.
+fn place(settings: &Settings, is_for_command: bool) -> Place {
+    if is_for_command { Place::Near(settings.port) } else { Place::Everywhere(settings.port) }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Everywhere(u16),
+    /// A desktop that was begun before may have the port; then any will do.
+    Near(u16),
+}
+
+async fn listen(place: Place) -> Result<TcpListener> {
+    let (Place::Everywhere(port) | Place::Near(port)) = place;
+    let refused = || format!("VNC_PORT {port} can't be listened on: choose another one");
+    match place {
+        Place::Everywhere(port) => server::bind((Ipv6Addr::UNSPECIFIED, port).into()).await.with_context(refused),
+        Place::Near(port) => {
+            let near = |port| server::bind((Ipv4Addr::LOCALHOST, port).into());
+            let listener = match near(port).await {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => near(0).await,
+                bound => bound,
+            };
+            let listener = listener.with_context(refused)?;
+            let said = format!("http://{}/ shows the desktop to everybody on this machine", listener.local_addr()?);
+            // What the command prints is the command's.
+            Console::new(ColorChoice::Auto).note(&said);
+            Ok(listener)
+        }
     }
 }
 

@@ -23,7 +23,7 @@ fn children(process: u32) -> Vec<(u32, char)> {
 /// Runs the program as the first process of a namespace, which ends when this is dropped.
 fn start_first(program: &Command, log: &Path) -> Child {
     let mut namespace = Command::new("unshare");
-    namespace.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child"]);
+    namespace.args(["--user", "--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child"]);
     namespace.arg(program.as_std().get_program()).args(program.as_std().get_args());
     namespace.envs(program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
     namespace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(log).unwrap()).kill_on_drop(true);

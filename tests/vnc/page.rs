@@ -82,7 +82,6 @@ async fn the_page_shows_the_desktop_and_types_into_it() {
     shown
         .server
         .start_client("xterm", &["-geometry", "80x24+0+0", "-e", "sh", "-c", &format!("read line; echo \"$line\" > {}", file.display())]);
-    until(|| shown.server.output("xdotool", &["search", "--onlyvisible", "--class", "xterm"]).trim() != "").await;
     page.until(&format!("{} !== '32,192,64'", colour(40, 40)));
     page.click(300, 200);
     page.type_text("ahoy 42\n");
@@ -120,7 +119,7 @@ async fn what_is_copied_on_one_side_can_be_pasted_on_the_other() {
     })
     .await;
     let copied = typed_file("von drüben ✓");
-    shown.server.output("xclip", &["-selection", "clipboard", "-in", copied.path().to_str().unwrap()]);
+    shown.server.start_client("xclip", &["-quiet", "-selection", "clipboard", "-in", copied.path().to_str().unwrap()]);
     page.until("document.getElementById('clipboard-text').value === 'von drüben ✓'");
 }
 

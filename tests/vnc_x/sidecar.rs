@@ -57,7 +57,11 @@ impl Site {
     pub(crate) fn command(&self, variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
         command.arg("vnc").env("DISPLAY", self.display.name()).env("XAUTHORITY", self.cookie()).env("VNC_FOLDER", self.path("desk"));
-        command.env("LOG_LEVEL", "debug").env("HEALTH_HOST", "127.0.0.1").envs(variables.iter().copied());
+        command
+            .env("LOG_LEVEL", "debug")
+            .env("HEALTH_HOST", "127.0.0.1")
+            .env("VNC_PORT", free_port().unwrap().to_string())
+            .envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command
     }

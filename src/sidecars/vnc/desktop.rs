@@ -9,7 +9,10 @@ use std::{
 };
 
 use prometheus_client::registry::Registry;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,6 +21,7 @@ use super::{
     attempts::Attempts,
     health::Health,
     program::ProgramError,
+    router::Protocol,
     settings::{Mode, Settings},
     window_manager::{self, Desk},
     x_server::{
@@ -26,6 +30,7 @@ use super::{
         client::{self, Answer, ConnectError},
         cookie::{self, CookieError},
         display::Display,
+        flags::Features,
     },
 };
 use crate::runtime::{
@@ -126,6 +131,7 @@ pub struct Desktop {
     health: Health,
     started: Option<Gate>,
     pulse: Pulse,
+    features: OnceCell<Features>,
 }
 
 impl Desktop {
@@ -147,6 +153,7 @@ impl Desktop {
             started: serves.then(|| started.gate("desktop")),
             pulse: pulses.pulse("desktop", SILENCE_LIMIT),
             orphans: orphans.clone(),
+            features: OnceCell::new(),
             settings,
             app,
         }
@@ -156,6 +163,23 @@ impl Desktop {
     #[must_use]
     pub fn rfb_socket(&self) -> PathBuf {
         self.settings.folder.join("rfb.sock")
+    }
+
+    /// What viewers are to speak at that socket.
+    ///
+    /// # Errors
+    /// The X server can't be asked.
+    pub async fn protocol(&self) -> Result<Protocol, DesktopError> {
+        let knows_more_buttons = match self.settings.mode {
+            Mode::Serve { .. } => self.features().await?.knows_more_buttons,
+            Mode::Attach { .. } => false,
+        };
+        Ok(Protocol::Rfb { knows_more_buttons })
+    }
+
+    /// What the X server can do, which is asked once.
+    async fn features(&self) -> Result<Features, DesktopError> {
+        Ok(*self.features.get_or_try_init(|| x_server::features(&self.orphans)).await?)
     }
 
     /// Runs until `stop`, or until the end of its command is its own.
@@ -178,13 +202,8 @@ impl Desktop {
     }
 
     async fn serve(&self, authority: &Path, cookie_mode: u32, stop: &CancellationToken) -> Result<End, DesktopError> {
-        let plan = Plan {
-            settings: &self.settings,
-            authority,
-            cookie_mode,
-            rfb_socket: self.rfb_socket(),
-            features: x_server::features(&self.orphans).await?,
-        };
+        let plan =
+            Plan { settings: &self.settings, authority, cookie_mode, rfb_socket: self.rfb_socket(), features: self.features().await? };
         let mut attempts = Attempts::new(self.settings.restarts);
         loop {
             let begun = Instant::now();

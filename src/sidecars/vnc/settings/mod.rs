@@ -10,7 +10,10 @@ use std::{net::SocketAddr, path::PathBuf};
 pub use reference::reference;
 pub use table::{Row, TABLE, WITHOUT_EFFECT};
 
-use super::x_server::display::{Display, NoDisplay};
+use super::{
+    rfb::policy::{Bounds, Policy},
+    x_server::display::{Display, NoDisplay},
+};
 use crate::{
     api::annotations::{Geometry, ValueKind},
     runtime::telemetry::LogFormat,
@@ -56,8 +59,10 @@ pub struct Settings {
     pub restarts: u32,
     /// The folder of the RFB socket.
     pub folder: PathBuf,
-    /// Port of the WebSocket bridge.
+    /// Port of the page and its WebSocket.
     pub port: u16,
+    /// The folder of noVNC, if it is not where it usually is.
+    pub web: Option<PathBuf>,
     /// Where the health port is.
     pub health: SocketAddr,
     /// The filter of the log.
@@ -94,6 +99,20 @@ pub enum Clipboard {
     Out,
     /// Not at all.
     Off,
+}
+
+impl Settings {
+    /// What a viewer who is in control may do.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        if self.view_only {
+            return Policy::VIEW_ONLY;
+        }
+        let (smallest, largest) = self.bounds;
+        let bounds = Bounds { least: (smallest.width, smallest.height), most: (largest.width, largest.height) };
+        let control = Policy::control();
+        Policy { clipboard: control.clipboard.filter(|_| self.clipboard.comes_in()), resize: self.resize.then_some(bounds), ..control }
+    }
 }
 
 impl Clipboard {
@@ -160,6 +179,7 @@ impl Given<'_> {
             restarts: self.read(&t::VNC_X_RESTARTS, number)?,
             folder: self.read(&t::VNC_FOLDER, folder)?.into(),
             port: self.bridge_port()?,
+            web: self.read_if_set(&t::VNC_WEB_FOLDER, folder)?.map(PathBuf::from),
             health: SocketAddr::new(host, port),
             log_level: self.read(&t::LOG_LEVEL, |text| word(text, &LOG_LEVELS))?.to_owned(),
             log_format: self.read(&t::LOG_FORMAT, |text| word(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]))?,

@@ -96,7 +96,9 @@ table! {
     VNC_FOLDER: "a path" = "/run/outrigger/desk",
         "Folder of the socket by which viewers reach the X server, which has no password: only the sidecar may see it.";
     VNC_PORT: "a port" = "6080",
-        "Port of the WebSocket bridge.";
+        "Port of the page and its WebSocket.";
+    VNC_WEB_FOLDER: "a path",
+        "Folder of noVNC, if it is neither in /usr/share/outrigger/novnc nor in novnc beside the program.";
     WEBSOCKET_PORT: "a port",
         "The same by its name in images where VNC_PORT was that of x11vnc; it counts for more.";
 

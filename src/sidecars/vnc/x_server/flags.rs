@@ -9,14 +9,24 @@ use crate::sidecars::vnc::settings::Settings;
 pub struct Features {
     /// It draws with a GPU unless it is told not to, which keeps it busy where there is none.
     pub has_render_node: bool,
+    /// It takes more than eight buttons, and then a byte more in some messages of viewers (since 1.15).
+    pub knows_more_buttons: bool,
 }
 
 impl Features {
-    /// By what `-help` prints.
+    /// By what `-help` prints, the version included.
     #[must_use]
     pub fn read(help: &str) -> Self {
-        Self { has_render_node: help.to_ascii_lowercase().contains("-rendernode") }
+        let has_render_node = help.to_ascii_lowercase().contains("-rendernode");
+        Self { has_render_node, knows_more_buttons: tigervnc_version(help) >= Some((1, 15)) }
     }
+}
+
+/// The version of `Xvnc TigerVNC 1.15.0 - built …`.
+fn tigervnc_version(text: &str) -> Option<(u32, u32)> {
+    let (_, version) = text.split_once("TigerVNC ")?;
+    let mut numbers = version.split(|letter: char| !letter.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The arguments.
@@ -63,7 +73,7 @@ mod tests {
     use crate::sidecars::vnc::settings;
 
     fn arguments_with(set: &[(&str, &str)]) -> String {
-        arguments_of(set, Features { has_render_node: false })
+        arguments_of(set, Features { has_render_node: false, knows_more_buttons: false })
     }
 
     fn arguments_of(set: &[(&str, &str)], features: Features) -> String {
@@ -109,6 +119,19 @@ mod tests {
         assert!(arguments_with(&[("VNC_MIT_SHM", "false")]).ends_with("-extension MIT-SHM"));
         let features = Features::read("-inetd  has  \n-renderNode     - DRM render node");
         assert!(arguments_of(&[], features).ends_with(" -rendernode "));
-        assert_eq!(Features::read("-inetd"), Features { has_render_node: false });
+        assert!(!Features::read("-inetd").has_render_node);
+    }
+
+    #[test]
+    fn more_buttons_are_known_from_the_version_on_that_knows_them() {
+        for (version, knows) in [
+            ("\nXvnc TigerVNC 1.12.0 - built 2023-01-06 16:01\n", false),
+            ("Xvnc TigerVNC 1.14.1 - built", false),
+            ("Xvnc TigerVNC 1.15.0 - built", true),
+            ("Xvnc TigerVNC 2.0", true),
+            ("", false),
+        ] {
+            assert_eq!(Features::read(version).knows_more_buttons, knows, "{version}");
+        }
     }
 }
