@@ -48,7 +48,7 @@ async fn a_command_gets_a_desktop_of_its_own_which_ends_with_it_and_its_status()
 #[tokio::test]
 async fn a_real_window_is_shown_until_somebody_interrupts() {
     let site = Site::new();
-    let mut child = outrigger(&site, &["--", "xterm", "-T", "shown"]).spawn().unwrap();
+    let mut child = outrigger(&site, &["--", "xterm", "-T", "shown", "-e", "sleep", "600"]).spawn().unwrap();
     let authority = site.path("runtime/outrigger").join(format!("desktop-{}/cookie", site.display.number()));
     until("the window is there", async || {
         let output = site.client_with("xdotool", &["search", "--onlyvisible", "--name", "^shown$"], &authority).await;
