@@ -223,13 +223,13 @@ async fn validate_sessions(State(admission): State<Arc<Admission>>, headers: Hea
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, sync::mpsc};
 
     use axum::http::HeaderValue;
     use futures::future::join_all;
     use prometheus_client::registry::Registry;
     use serde_json::{Value, json};
-    use tokio::time::sleep;
+    use tokio::{runtime::Builder, task::spawn_blocking, time::sleep};
 
     use super::*;
     use crate::{
@@ -272,22 +272,30 @@ mod tests {
         Admission::new(pods, Objects { inventory }, Metrics::new(&mut Registry::default()), Traces::default())
     }
 
-    #[tokio::test]
-    async fn nobody_waits_until_a_huge_review_is_decided() {
+    #[test]
+    fn nobody_waits_until_a_huge_review_is_decided() {
         let (_writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("desks".to_owned(), None)])));
         let admission = admission(namespaces);
         let answered = async |annotations: Value| {
             let (headers, body) = review("desks", &annotations);
             admission.review(Webhook::Pods, &headers, body).await.status()
         };
-        let huge = answered(json!({INJECT.name: "vnc", "example.org/notes": "x".repeat(LARGEST_AT_ONCE)}));
-        tokio::pin!(huge);
-        tokio::select! {
-            biased;
-            _ = &mut huge => panic!("it was decided before anybody else"),
-            status = answered(json!({INJECT.name: "vnc"})) => assert_eq!(status, StatusCode::OK),
-        }
-        assert_eq!(huge.await, StatusCode::OK);
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            // The only other thread is busy until the small review is answered, so the order is no matter of luck.
+            let (release, held) = mpsc::channel::<()>();
+            let busy = spawn_blocking(move || held.recv());
+            let huge = answered(json!({INJECT.name: "vnc", "example.org/notes": "x".repeat(LARGEST_AT_ONCE)}));
+            tokio::pin!(huge);
+            tokio::select! {
+                biased;
+                _ = &mut huge => panic!("it was decided before anybody else"),
+                status = answered(json!({INJECT.name: "vnc"})) => assert_eq!(status, StatusCode::OK),
+            }
+            drop(release);
+            assert!(busy.await.unwrap().is_err());
+            assert_eq!(huge.await, StatusCode::OK);
+        });
     }
 
     #[tokio::test(start_paused = true)]

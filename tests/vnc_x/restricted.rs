@@ -3,12 +3,12 @@
 use std::{fs, path::Path};
 
 use anyhow::anyhow;
-use outrigger_bed::gaps;
+use outrigger_bed::{free_port, gaps};
 use rustix::process::Pid;
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
 use crate::{
-    sidecar::{Sidecar, Site, printed},
+    sidecar::{DEADLINE, Sidecar, Site, printed},
     until::until,
 };
 
@@ -36,6 +36,7 @@ fn start(site: &Site) -> Option<Sidecar> {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", CONTAINER]);
     command.env("PROGRAM", env!("CARGO_BIN_EXE_outrigger")).env("DISPLAY", site.display.name()).env("HEALTH_HOST", "127.0.0.1");
+    command.env("VNC_PORT", free_port().unwrap().to_string());
     // So that what is left is known by it.
     command.env("SITE", site.path("")).env("LOG_LEVEL", "debug").env_remove("XAUTHORITY").kill_on_drop(true);
     Some(site.start_command(command))
@@ -52,7 +53,7 @@ async fn inside(first: Pid, user: bool, script: &str) -> (bool, String) {
     if user {
         command.args(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--bounding-set=-all", "--no-new-privs"]);
     }
-    let output = command.args(["sh", "-c", script]).output().await.unwrap();
+    let output = timeout(DEADLINE, command.args(["sh", "-c", script]).kill_on_drop(true).output()).await.unwrap().unwrap();
     (output.status.success(), printed(&output))
 }
 
