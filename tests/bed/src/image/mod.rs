@@ -6,6 +6,7 @@ mod layer;
 mod package;
 pub mod postgres;
 pub mod product;
+pub mod window;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
