@@ -214,16 +214,47 @@ impl Installation {
         names
     }
 
+    /// Two objects that can't be deleted without the product, of which one was.
+    async fn has_finalizers(&self, namespace: &str) {
+        let template = |name: &str| {
+            json!({
+                "apiVersion": "outrigger.dev/v1alpha1",
+                "kind": "SessionTemplate",
+                "metadata": {"name": name, "namespace": namespace, "finalizers": ["outrigger.dev/session"]},
+                "spec": {"app": {"image": "app"}},
+            })
+        };
+        let both = json!({"apiVersion": "v1", "kind": "List", "items": [template("stays"), template("goes")]});
+        let _ = self.cluster().kubectl_with_input(&["create", "-f", "-"], &both.to_string()).await.success();
+        let _ = self.cluster().kubectl(&["delete", "sessiontemplates", "-n", namespace, "goes", "--wait=false"]).await.success();
+    }
+
     /// No pod is refused meanwhile, nothing is left that could refuse one, and pods that ask start without sidecars.
     async fn is_uninstalled(&self, is_guarded: bool) {
         // Whatever goes wrong here does so within a tenth of a second.
         let namespaces = join_all((0..MANY).map(|_| self.cluster().namespace("last"))).await;
+        let templates = namespaces[0].name();
+        self.has_finalizers(templates).await;
         let loads: Vec<Load> = namespaces.iter().filter(|_| !is_guarded).map(|namespace| Load::start(namespace.client())).collect();
         tokio::task::block_in_place(|| self.helm.output(&["uninstall", RELEASE, "--namespace", RELEASE]));
         for outcome in loads.iter().map(Load::outcome) {
             assert_none_failed(&outcome);
             assert!(!outcome.accepted.is_empty(), "pods were made meanwhile");
         }
+        let left = self
+            .cluster()
+            .kubectl(&[
+                "get",
+                "sessiontemplates",
+                "-n",
+                templates,
+                "-o",
+                "jsonpath={range .items[*]}{.metadata.name} \
+             {.metadata.finalizers} {end}",
+            ])
+            .await
+            .success();
+        assert_eq!(left.trim(), "stays", "no finalizer is left, and what was deleted is gone");
         let kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies,\
                      validatingadmissionpolicybindings,clusterroles,clusterrolebindings,deployments,services,secrets,configmaps,\
                      serviceaccounts,roles,rolebindings,poddisruptionbudgets";

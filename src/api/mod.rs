@@ -7,6 +7,7 @@ pub mod container;
 pub mod crd;
 pub mod duration;
 pub mod file_access;
+pub mod finalizer;
 pub mod finding;
 pub mod inventory;
 mod metadata;

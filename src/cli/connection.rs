@@ -40,3 +40,11 @@ async fn read(path: &Path) -> Result<Config> {
 pub(super) fn connect(config: Config) -> Result<Client> {
     Client::try_from(config).context("the cluster's credentials can't be used")
 }
+
+/// A name of this process alone, which tells people where it runs: a pod that starts again under its old name is another holder of a lease.
+pub(super) fn identity() -> Result<String> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut random = [0; 4];
+    aws_lc_rs::rand::fill(&mut random).ok().context("there are no random bytes to be had")?;
+    Ok(format!("{host}_{:08x}", u32::from_ne_bytes(random)))
+}

@@ -23,6 +23,7 @@ mod misplaced;
 mod output;
 mod probe;
 mod reference;
+mod remove_finalizers;
 mod serve;
 mod surroundings;
 mod tasks;
@@ -69,6 +70,7 @@ enum Command {
     Check(check::Check),
     Crds(crds::Crds),
     Export(export::Export),
+    RemoveFinalizers(remove_finalizers::RemoveFinalizers),
     FileSync(file_sync::FileSync),
     Convert(convert::Convert),
     GuacamoleProvisioner(Box<guacamole_provisioner::GuacamoleProvisioner>),
@@ -92,6 +94,7 @@ impl Arguments {
             Command::Check(check) => check.run(&console),
             Command::Crds(crds::Crds {}) => crds::run(),
             Command::Export(export) => export.run(&console).map(|()| NOTHING_FOUND),
+            Command::RemoveFinalizers(finalizers) => finalizers.run(),
             Command::FileSync(file_sync) => file_sync.run(),
             Command::Convert(convert) => convert.run(&console),
             Command::GuacamoleProvisioner(provisioner) => provisioner.run(&console),

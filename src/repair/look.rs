@@ -19,7 +19,7 @@ use crate::{
 
 use super::{
     metrics::Found,
-    observe::{Pages, whole},
+    observe::{pages, whole},
     pass::{Reign, Scope},
     plan::{self, Need, Siblings, Sighting},
 };
@@ -86,7 +86,7 @@ impl Reign<'_> {
 
     async fn look_at_scope(&mut self, scope: &Scope, room: usize) -> Result<Findings, RequestError> {
         let mut findings = Findings { room, ..Findings::default() };
-        let mut pages = Pages::of(&scope.pods);
+        let mut pages = pages(&scope.pods);
         while let Some(page) = pages.next().await? {
             for pod in page {
                 self.look_at(&pod.metadata, &mut findings).await;

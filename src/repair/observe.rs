@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, Client,
-    api::ListParams,
-    core::{DynamicObject, ObjectList, PartialObjectMeta},
-    discovery::ApiResource,
-};
+use kube::{Api, Client, api::ListParams, core::DynamicObject, discovery::ApiResource};
 
-use crate::runtime::request::{self, RequestError};
+use crate::runtime::{
+    pages::Pages,
+    request::{self, RequestError},
+};
 
 use super::plan::Sighting;
 
@@ -18,56 +16,12 @@ use super::plan::Sighting;
 const PAGE_SIZE: u32 = 100;
 /// Pods that have come to their end need nothing any more.
 const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
-/// How long one page, or one pod, may take.
+/// How long one pod may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
-/// What an API server answers to a list that goes on after too long.
-const EXPIRED: u16 = 410;
 
-/// All pods of a scope, in pages. Each page is of the time of the first, unless the pages take so long that the API server has
-/// forgotten that time.
-pub(super) struct Pages<'a> {
-    pods: &'a Api<Pod>,
-    position: Position,
-}
-
-enum Position {
-    Start,
-    After(String),
-    End,
-}
-
-impl<'a> Pages<'a> {
-    pub(super) const fn of(pods: &'a Api<Pod>) -> Self {
-        Self { pods, position: Position::Start }
-    }
-
-    /// The metadata of the next pods; `None` after the last.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<PartialObjectMeta<Pod>>>, RequestError> {
-        let page = match &self.position {
-            Position::Start => self.page(None).await,
-            Position::After(token) => self.page_after(token).await,
-            Position::End => return Ok(None),
-        }?;
-        self.position = page.metadata.continue_.filter(|token| !token.is_empty()).map_or(Position::End, Position::After);
-        Ok(Some(page.items))
-    }
-
-    async fn page_after(&self, token: &str) -> Result<ObjectList<PartialObjectMeta<Pod>>, RequestError> {
-        match self.page(Some(token)).await {
-            // The answer brings a token by which the list goes on, with pods as they are by now.
-            Err(RequestError::Refused(kube::Error::Api(status))) if status.code == EXPIRED => {
-                let token = status.metadata.as_ref().and_then(|metadata| metadata.continue_.clone());
-                self.page(Some(&token.ok_or(kube::Error::Api(status))?)).await
-            }
-            page => page,
-        }
-    }
-
-    async fn page(&self, token: Option<&str>) -> Result<ObjectList<PartialObjectMeta<Pod>>, RequestError> {
-        let first = ListParams::default().fields(UNFINISHED).limit(PAGE_SIZE);
-        let parameters = token.into_iter().fold(first, ListParams::continue_token);
-        request::within(REQUEST_DEADLINE, self.pods.list_metadata(&parameters)).await
-    }
+/// The metadata of all pods of a scope that have not come to their end.
+pub(super) fn pages(pods: &Api<Pod>) -> Pages<'_, Pod> {
+    Pages::of(pods, ListParams::default().fields(UNFINISHED).limit(PAGE_SIZE))
 }
 
 /// A pod as a whole: its text, for the decision that the webhook would make, and whether it goes or has come to its end.

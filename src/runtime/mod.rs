@@ -9,6 +9,7 @@ mod conversation;
 pub mod lease;
 pub mod orphans;
 pub mod own_thread;
+pub mod pages;
 pub mod patience;
 pub mod process_group;
 pub mod pulse;

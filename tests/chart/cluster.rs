@@ -140,7 +140,8 @@ async fn the_api_server_takes_all_that_is_rendered_without_a_warning() {
     assert!(applied.stdout.contains("deployment.apps/outrigger-admission serverside-applied"), "{}", applied.stdout);
 }
 
-/// Helm deletes last what can refuse pods, unless it is a hook: then its harmless twin takes its place first.
+/// Helm deletes last what can refuse pods, unless it is a hook: then its harmless twin takes its place first. Finalizers are taken off when
+/// no controller is left that could put them on again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_refuse_pods_goes_first_at_uninstall() {
     let Some(cluster) = installed().await else { return };
@@ -149,13 +150,22 @@ async fn what_can_refuse_pods_goes_first_at_uninstall() {
     let values = ["webhooks.failurePolicy=Fail", "guard.enabled=true"];
     let planned: Value = serde_json::from_str(&helm.at(cluster).output(&[&upgrade[..], &set(&values)].concat())).unwrap();
     let hooks = planned["hooks"].as_array().unwrap().iter().filter(|hook| hook["events"] == json!(["pre-delete"]));
-    let mut hooks: Vec<&Value> = hooks.collect();
-    hooks.sort_by_key(|hook| hook["weight"].as_i64().unwrap_or_default());
-    let kinds: Vec<&str> = hooks.iter().map(|hook| hook["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["ValidatingAdmissionPolicyBinding", "MutatingWebhookConfiguration"]);
-    for hook in hooks {
+    let by_weight = |weight: i64| -> Vec<Value> {
+        let those = hooks.clone().filter(|hook| hook["weight"].as_i64().unwrap_or_default() == weight);
+        those.map(|hook| serde_saphyr::from_str(hook["manifest"].as_str().unwrap()).unwrap()).collect()
+    };
+    for hook in hooks.clone() {
         assert_eq!(hook["delete_policies"], json!(["before-hook-creation", "hook-succeeded"]), "it replaces, and goes");
-        let twin: Value = serde_saphyr::from_str(hook["manifest"].as_str().unwrap()).unwrap();
-        assert!(twin["webhooks"] == json!([]) || twin["spec"]["validationActions"] == json!(["Audit"]), "it refuses nobody: {twin}");
     }
+    let first = by_weight(-1);
+    assert_eq!(first.iter().map(|twin| &twin["kind"]).collect::<Vec<_>>(), ["ValidatingAdmissionPolicyBinding"]);
+    assert_eq!(first[0]["spec"]["validationActions"], json!(["Audit"]));
+    let twins = by_weight(0);
+    let twin = |kind: &str| twins.iter().find(|twin| twin["kind"] == kind).unwrap();
+    assert_eq!(twin("MutatingWebhookConfiguration")["webhooks"], json!([]));
+    let controllers = twin("Deployment");
+    assert_eq!((&controllers["metadata"]["name"], &controllers["spec"]["replicas"]), (&json!("outrigger-controllers"), &json!(0)));
+    let last = by_weight(1);
+    assert_eq!(last.iter().map(|job| &job["kind"]).collect::<Vec<_>>(), ["Job"]);
+    assert_eq!(last[0]["spec"]["template"]["spec"]["containers"][0]["args"], json!(["remove-finalizers", "--namespace=outrigger"]));
 }

@@ -5,9 +5,13 @@ use std::{collections::BTreeSet, fmt::Write};
 use outrigger_bed::ControlPlane;
 use serde_json::Value;
 
-use crate::{cluster::installed, committed, helm::RELEASE};
+use crate::{
+    cluster::installed,
+    committed,
+    helm::{Helm, RELEASE},
+};
 
-const ROLES: [&str; 2] = ["admission", "controllers"];
+const ACCOUNTS: [&str; 3] = ["outrigger-admission", "outrigger-controllers", "outrigger-uninstall"];
 
 const INTRODUCTION: &str = "\
 # What the accounts may do
@@ -19,19 +23,31 @@ This is all that each ServiceAccount of an installation with the defaults may do
 * With another `certificates.mode` than `self`, neither may read the Secret, nor the controllers the webhook configurations.
 * With `repair.mode: evict` the controllers may create `pods/eviction`, too; with `off` they know nothing of pods, namespaces and Events.
 * With `repair.namespaces` the controllers have their rights about pods, Events and owners in those namespaces alone.
+* `outrigger-uninstall` is there while `helm uninstall` runs.
 ";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_account_may_do_what_is_written_and_no_more() {
     let Some(cluster) = installed().await else { return };
+    let Some(helm) = Helm::obtain("each_account_may_do_what_is_written_and_no_more") else { return };
+    uninstalling(cluster, &helm.at(cluster)).await;
     let mut page = INTRODUCTION.to_owned();
-    for role in ROLES {
-        writeln!(page, "\n## outrigger-{role}\n\n| where | what | which | verbs |\n|---|---|---|---|").unwrap();
-        for row in rights(cluster, &format!("outrigger-{role}")).await {
+    for account in ACCOUNTS {
+        writeln!(page, "\n## {account}\n\n| where | what | which | verbs |\n|---|---|---|---|").unwrap();
+        for row in rights(cluster, account).await {
             writeln!(page, "{row}").unwrap();
         }
     }
     committed::check("docs/rights.md", &page, "chart");
+}
+
+/// Gives the account of the hook its rights, as an uninstallation does.
+async fn uninstalling(cluster: &ControlPlane, helm: &Helm) {
+    let hooks = helm.output(&["get", "hooks", RELEASE, "--namespace", RELEASE]);
+    let is_right = |hook: &&str| hook.contains("\nkind: Role") || hook.contains("\nkind: ClusterRole");
+    let rights: Vec<&str> = hooks.split("---\n").filter(is_right).collect();
+    assert_eq!(rights.len(), 4, "{hooks}");
+    let _ = cluster.kubectl_with_input(&["apply", "-f", "-"], &rights.join("---\n")).await.success();
 }
 
 /// The rules of an account beyond those of one that has none of its own, as rows of a table.

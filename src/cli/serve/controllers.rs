@@ -1,6 +1,6 @@
 //! The role that changes things: one process at a time, the holder of the lease.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
@@ -15,6 +15,7 @@ use crate::{
         plan::Policy,
         registration::{ConfigurationKind, RegistrationProjection, Registrations},
     },
+    cli::connection,
     cluster::{snapshot::snapshot, watch::Scope},
     injection::Settings,
     runtime::lease::{Campaign, Claim},
@@ -47,7 +48,7 @@ impl ControllersArgs {
         settings: Settings,
     ) -> Result<()> {
         let leases: Api<Lease> = Api::namespaced(process.client.clone(), namespace);
-        let campaign = Campaign::new(leases, self.lease.clone(), identity()?, &mut process.registry);
+        let campaign = Campaign::new(leases, self.lease.clone(), connection::identity()?, &mut process.registry);
         let keeper = authority.map(|authority| self.keeper(process, authority));
         let repair = self.repair.repair(process, settings)?;
         let shutdown = process.shutdown.clone();
@@ -87,12 +88,4 @@ impl ControllersArgs {
         process.watch(RegistrationProjection::<K>::new(writer), api.clone(), Scope::Named(self.webhooks.clone()));
         Target { api, name: self.webhooks.clone(), observed }
     }
-}
-
-/// A name of this process alone, which tells people where it runs: a pod that starts again under its old name is another holder.
-fn identity() -> Result<String> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let mut random = [0; 4];
-    aws_lc_rs::rand::fill(&mut random).ok().context("there are no random bytes to be had")?;
-    Ok(format!("{host}_{:08x}", u32::from_ne_bytes(random)))
 }
