@@ -51,9 +51,9 @@ soak: rust compiler ## Send OUTRIGGER_SOAK_REVIEWS (1000000) reviews through rol
 	$(call say,soak)
 	@cargo test --release --test soak -- --nocapture
 
-figures: rust compiler ## Measure it beside the usual ways, and write docs/performance.md
+figures: rust compiler ## Measure it beside the usual ways, and write docs/performance.md and docs/desktop-performance.md
 	$(call say,figures)
-	@cargo bench --bench figures
+	@cargo bench --bench figures --bench vnc
 
 fuzz: rust compiler ## Feed the parsers made-up bytes, FUZZ_SECONDS (30) for each target
 	$(call say,fuzz targets)

@@ -18,6 +18,8 @@ mod report;
 mod reviews;
 mod servers;
 mod typed;
+#[path = "../words/mod.rs"]
+mod words;
 
 use std::{path::Path, time::Duration};
 
@@ -29,6 +31,7 @@ use serde_json::json;
 use load::{Load, Outcome, Pace, Target};
 use report::{Figures, Measured};
 use servers::{Server, Yard, request};
+use words::median;
 
 /// The first argument of this program when it is to be the typed server.
 const TYPED: &str = "typed-server";
@@ -131,11 +134,6 @@ fn without_record(mut pod: Pod) -> Pod {
 
 fn load(target: Target, case: &Case, pace: Pace, lasts: Duration) -> Load {
     Load { target, request: request(&case.review), connections: CONNECTIONS, pace, lasts, patience: PATIENCE }
-}
-
-fn median(mut durations: Vec<Duration>) -> Duration {
-    durations.sort_unstable();
-    durations.get(durations.len() / 2).copied().unwrap()
 }
 
 /// That each server answers all it is sent, in both loops.

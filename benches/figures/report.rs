@@ -9,6 +9,7 @@ use super::{
     hardship::Hardship,
     load::{Outcome, Pace},
     process::Memory,
+    words::machine,
 };
 
 mod plots;
@@ -94,6 +95,7 @@ fn page(figures: &Figures) -> String {
         "One CPU-second answers {:.0} reviews of a pod of {} that asks for all three sidecars: {:.0} times what a webhook written \
          with controller-runtime answers, and {:.0} times what the usual way costs in Rust (decode the review into types, change the pod, \
          diff both).\n\n\
+         What the desktop costs has [a page of its own](desktop-performance.md).\n\n\
          Measured {} on {}, by `make figures`. All servers add the same to the same pods, which is checked before they are measured. \
          Each is a process of its own; the load generator shares the CPUs with it, over {} TLS connections that are kept alive. Numbers \
          of other machines differ; the ratios should not by much.\n\n\
@@ -203,12 +205,4 @@ fn megabytes(kibibytes: u64) -> String {
 #[allow(clippy::cast_precision_loss, reason = "shown with one decimal")]
 fn kilobytes(bytes: usize) -> String {
     format!("{:.1} KB", bytes as f64 / 1e3)
-}
-
-/// The machine's CPUs, in its own words.
-fn machine() -> String {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{count} CPUs ({})", model.trim_start_matches([' ', '\t', ':']))
 }

@@ -8,6 +8,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::masked;
+
 /// Longer than anything takes, shorter than a hanging test.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -15,27 +17,6 @@ pub(crate) const BINARY: u8 = 0x82;
 pub(crate) const CLOSE: u8 = 0x88;
 pub(crate) const PING: u8 = 0x89;
 pub(crate) const PONG: u8 = 0x8a;
-
-const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-
-/// A masked frame.
-pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        length @ 0..=125 => bytes.push(0x80 | u8::try_from(length).unwrap()),
-        length @ 126..=65535 => {
-            bytes.push(0xfe);
-            bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
-        }
-        length => {
-            bytes.push(0xff);
-            bytes.extend((length as u64).to_be_bytes());
-        }
-    }
-    bytes.extend(KEY);
-    bytes.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
-    bytes
-}
 
 /// An answer that is no upgrade.
 #[derive(Debug)]
@@ -100,7 +81,7 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, first: u8, payload: &[u8]) {
-        timeout(LONG, self.stream.write_all(&frame(first, payload))).await.expect("the bridge takes it in time").unwrap();
+        timeout(LONG, self.stream.write_all(&masked::frame(first, payload))).await.expect("the bridge takes it in time").unwrap();
     }
 
     /// The next frame: its first byte, and its payload. None at the end of the connection.

@@ -7,8 +7,9 @@
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use crate::{
-    client::{BINARY, CLOSE, Client, LONG, PING, PONG, frame},
+    client::{BINARY, CLOSE, Client, LONG, PING, PONG},
     desk::echoing,
+    masked::frame,
 };
 
 const FRAGMENT: u8 = 0x02;

@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     client::{BINARY, CLOSE, Client, LONG, PING, PONG},
     desk::{Bridge, echoing, quick_pings, received, says, scripted, until},
+    masked,
 };
 
 const VERSION: &[u8] = b"RFB 003.008\n";
@@ -219,7 +220,7 @@ async fn bytes_pass_untouched_both_ways_whatever_their_sizes() {
     let (mut rest, mut next) = (bytes.as_slice(), sizes.iter().cycle());
     while !rest.is_empty() {
         let (payload, after) = rest.split_at(rest.len().min(*next.next().unwrap()));
-        frames.extend(crate::client::frame(BINARY, payload));
+        frames.extend(masked::frame(BINARY, payload));
         rest = after;
     }
     let (read, mut write) = client.stream.into_split();
@@ -251,7 +252,7 @@ async fn what_comes_with_the_request_is_not_lost() {
         bridge.address
     );
     let mut early = request.into_bytes();
-    early.extend(crate::client::frame(BINARY, b"early"));
+    early.extend(masked::frame(BINARY, b"early"));
     let mut client = Client::ask(bridge.address, &early).await.unwrap();
     assert_eq!(client.read(5).await, b"early");
 }

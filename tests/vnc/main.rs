@@ -7,6 +7,8 @@ mod client;
 mod conformance;
 mod conversation;
 mod desk;
+#[path = "../common/masked.rs"]
+mod masked;
 mod page;
 mod upgrade;
 mod x_server;

@@ -12,7 +12,7 @@ use outrigger_bed::{ControlPlane, Node, gaps, obtain};
 use tokio::signal;
 
 const USAGE: &str = "\
-usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny | openssl | postgres | pgbouncer | strace | desktop | chromium] ...   fetch or build what is missing (default: everything)
+usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny | openssl | postgres | pgbouncer | strace | desktop | desktop-rivals | chromium] ...   fetch or build what is missing (default: everything)
        outrigger-bed path PROGRAM                                           print where helm, kubectl or cargo-deny is; obtain it first
        outrigger-bed up [node]                                              start a control plane, or a whole node, until Ctrl-C
        outrigger-bed image --outrigger PATH --destination FILE              write the product's image, for `ctr -n k8s.io images import FILE`
@@ -21,8 +21,8 @@ usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny | openssl 
        outrigger-bed demo --outrigger PATH --examples DIR --crds DIR [--once]
                                                                             show the product, until Ctrl-C or once";
 
-const PARTS: [&str; 10] =
-    ["control-plane", "node", "helm", "cargo-deny", "openssl", "postgres", "pgbouncer", "strace", "desktop", "chromium"];
+const PARTS: [&str; 11] =
+    ["control-plane", "node", "helm", "cargo-deny", "openssl", "postgres", "pgbouncer", "strace", "desktop", "desktop-rivals", "chromium"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -84,6 +84,7 @@ fn obtain_part(part: &str) -> Result<()> {
         "pgbouncer" => obtain::pgbouncer().map(drop),
         "strace" => obtain::strace().map(drop),
         "desktop" => obtain::desktop().map(drop),
+        "desktop-rivals" => obtain::desktop_rivals(),
         "chromium" => obtain::chromium().map(drop),
         other => bail!("there is no part {other}: choose from {}", PARTS.join(", ")),
     }

@@ -149,6 +149,11 @@ const DESKTOP_NEEDS: [Need; 8] = [
     Need { program: "xclip", packages: &["xclip"] },
 ];
 
+/// Obtains what desktops in browsers are usually made of, beside x11vnc, which [`desktop`] brings.
+pub fn desktop_rivals() -> Result<()> {
+    debian::install(&[Need { program: "Xvfb", packages: &["xvfb"] }, Need { program: "websockify", packages: &["websockify"] }])
+}
+
 /// Obtains Chromium.
 pub fn chromium() -> Result<PathBuf> {
     debian::install(&[Need { program: "chromium", packages: &["chromium"] }])?;

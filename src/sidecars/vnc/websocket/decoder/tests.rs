@@ -1,28 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use masked::frame;
+
+#[path = "../../../../../tests/common/masked.rs"]
+mod masked;
 
 const LIMIT: u64 = 1 << 20;
-
-/// A frame as a client sends it.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        length @ 0..=125 => bytes.push(0x80 | u8::try_from(length).unwrap()),
-        length @ 126..=65535 => {
-            bytes.push(0xfe);
-            bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
-        }
-        length => {
-            bytes.push(0xff);
-            bytes.extend((length as u64).to_be_bytes());
-        }
-    }
-    let key = [0x12, 0x34, 0x56, 0x78];
-    bytes.extend(key);
-    bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
-    bytes
-}
 
 /// What is read from bytes that come in pieces: the stream, the control frames, and what was broken.
 #[derive(Debug, Default, PartialEq)]
