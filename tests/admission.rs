@@ -101,6 +101,59 @@ async fn a_bad_annotation_is_refused_with_key_value_and_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn secrets_of_a_desktop_are_mounted_into_its_sidecar_alone_and_their_lack_is_no_obstacle() {
+    let webhook = Webhook::shared().await;
+    let namespace = webhook.cluster.namespace("access").await;
+    namespace.label("pod-security.kubernetes.io/enforce", "restricted").await;
+    let annotated = |lines: &str| ALL_THREE.replace("outrigger.dev/inject: vnc, file-sync, guacamole", lines);
+    let manifest = annotated(
+        "outrigger.dev/inject: vnc\n    vnc.outrigger.dev/access-secret: desk-access\n    vnc.outrigger.dev/tls-secret: desk-tls\n    \
+         vnc.outrigger.dev/origins: \"https://desks.example.com, http://localhost:8080\"\n    vnc.outrigger.dev/max-viewers: \"4\"",
+    );
+    let applied = webhook.apply(namespace.name(), &manifest).await;
+    assert!(applied.status.success(), "{}", applied.stderr);
+    let pod = webhook.get(namespace.name(), "pod/all").await;
+    let desktop = container(&pod, "outrigger-vnc");
+    for (name, value) in [
+        ("VNC_CLAIMS_KEYS_FILE", "/run/outrigger/access/claims-keys"),
+        ("VNC_ADMINISTRATOR_TOKEN_FILE", "/run/outrigger/access/administrator-token"),
+        ("VNC_TICKETS", "true"),
+        ("VNC_TLS_FOLDER", "/run/outrigger/tls"),
+        ("VNC_ORIGINS", "https://desks.example.com, http://localhost:8080"),
+        ("VNC_MAX_VIEWERS", "4"),
+    ] {
+        assert_eq!(variable(desktop, name), Some(value), "{name}");
+    }
+    for (volume, secret, path) in
+        [("outrigger-vnc-access", "desk-access", "/run/outrigger/access"), ("outrigger-vnc-tls", "desk-tls", "/run/outrigger/tls")]
+    {
+        let volumes = pod["spec"]["volumes"].as_array().unwrap();
+        let source = &volumes.iter().find(|there| there["name"] == volume).unwrap()["secret"];
+        assert_eq!((&source["secretName"], &source["optional"]), (&secret.into(), &true.into()));
+        let mounts = |name| container(&pod, name)["volumeMounts"].as_array().unwrap().clone();
+        let mount = mounts("outrigger-vnc").into_iter().find(|mount| mount["name"] == volume).unwrap();
+        assert_eq!((&mount["mountPath"], &mount["readOnly"]), (&path.into(), &true.into()));
+        assert!(!mounts("app").iter().any(|mount| mount["name"] == volume), "the app sees no secret of the sidecar");
+    }
+
+    for (line, said) in [
+        (
+            "vnc.outrigger.dev/origins: desks.example.com",
+            "vnc.outrigger.dev/origins is \"desks.example.com\": it must be a comma-separated list",
+        ),
+        ("vnc.outrigger.dev/max-viewers: \"0\"", "vnc.outrigger.dev/max-viewers is \"0\": it must be a whole number from 1 to 500"),
+        (
+            "vnc.outrigger.dev/session: desk-1",
+            "vnc.outrigger.dev/session is \"desk-1\", and no token is asked for without vnc.outrigger.dev/access-secret",
+        ),
+    ] {
+        let manifest = annotated(&format!("outrigger.dev/inject: vnc\n    {line}")).replace("name: all", "name: refused");
+        let refused = webhook.apply(namespace.name(), &manifest).await;
+        assert!(!refused.status.success() && refused.stderr.contains(said), "{}", refused.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn warnings_reach_kubectl() {
     let webhook = Webhook::shared().await;
     let namespace = webhook.cluster.namespace("warned").await;

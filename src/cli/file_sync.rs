@@ -27,6 +27,7 @@ use super::{
     NOTHING_FOUND, connection,
     flags::Flags,
     probe::{WAIT_LIMIT, tell},
+    skew,
 };
 
 /// Mirror ConfigMaps and Secrets into a folder, and tell the app of changes.
@@ -102,6 +103,7 @@ impl FileSync {
         let namespace = config.default_namespace.clone();
         let (readiness, pulses, mut registry) = (Readiness::default(), Pulses::default(), telemetry::registry());
         readiness.register(&mut registry);
+        skew::report(&mut registry);
         let (orphans, starts_programs) = (Orphans::default(), starts_programs(&config));
         let client = connection::connect(config)?;
         let sidecar = Sidecar::new(settings, client, &namespace, &orphans, &readiness, &pulses, &mut registry)?;

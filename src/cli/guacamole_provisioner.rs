@@ -28,6 +28,7 @@ use crate::{
 use super::{
     FOUND, NOTHING_FOUND,
     console::{self, Console},
+    skew,
     tasks::Tasks,
 };
 
@@ -264,6 +265,7 @@ impl GuacamoleProvisioner {
         let listener = server::bind(address).await.with_context(|| format!("{address} can't be listened on"))?;
         let (readiness, pulses, mut registry) = (Readiness::default(), Pulses::default(), telemetry::registry());
         readiness.register(&mut registry);
+        skew::report(&mut registry);
         let (gate, process) = (readiness.gate("connections"), readiness.gate("process"));
         process.open();
         let pulse = pulses.pulse("provisioner", SILENCE_LIMIT);

@@ -25,6 +25,7 @@ mod probe;
 mod reference;
 mod remove_finalizers;
 mod serve;
+mod skew;
 mod surroundings;
 mod tasks;
 mod uninject;

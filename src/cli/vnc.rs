@@ -1,28 +1,22 @@
 //! `outrigger vnc`: the desktop.
 
+mod browser;
+mod own_folder;
+mod port;
+
 use std::{
     env,
     ffi::OsString,
-    fs::{self, DirBuilder, File},
     future::pending,
-    io::ErrorKind,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::{
-        fs::{DirBuilderExt, MetadataExt},
-        process::ExitStatusExt,
-    },
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    os::unix::process::ExitStatusExt,
+    path::Path,
     pin::pin,
     process::{ExitCode, ExitStatus},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use clap::{Args, ColorChoice, Subcommand, ValueEnum};
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -45,7 +39,6 @@ use crate::{
             probe,
             router::{self, Desk},
             settings::{self, Mode, Row, Settings, WITHOUT_EFFECT},
-            x_server::display::Display,
         },
     },
 };
@@ -55,7 +48,10 @@ use super::{
     console::{self, Console},
     flags::Flags,
     probe::{WAIT_LIMIT, tell},
+    skew,
 };
+use own_folder::OwnFolder;
+use port::Port;
 
 /// Run an X server whose screen can be shown in a browser, or attach to the app's own.
 #[derive(Debug, Args)]
@@ -66,7 +62,8 @@ docs/desktop.md tells all.
 Examples:
   outrigger vnc                                       # in a pod: serves the display :99 for the app
   outrigger vnc probe                                 # inside the sidecar: says what the app waits for
-  outrigger vnc --geometry 1280x800 -- xterm -fa mono # on a developer's machine: a desktop for one command"
+  outrigger vnc --geometry 1280x800 -- xterm -fa mono # on a developer's machine: a desktop for one command
+  outrigger vnc --open -- xterm                       # the same, and its page in your browser"
 )]
 pub(super) struct Vnc {
     #[command(subcommand)]
@@ -78,6 +75,10 @@ pub(super) struct Vnc {
     /// What becomes of the desktop when the command ends.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "end", requires = "command")]
     on_end: OnEndWord,
+
+    /// Open the page in the browser that BROWSER names, or that the system knows.
+    #[arg(long, requires = "command")]
+    open: bool,
 
     /// Command to run on a desktop of its own, on a display that is free; variables of the environment then set nothing.
     #[arg(last = true, value_name = "COMMAND")]
@@ -149,14 +150,16 @@ impl Vnc {
         telemetry::start_logging(&settings.log_level, settings.log_format)?;
         say_what_holds(&settings);
         let health = Some(settings.health);
-        serve(settings, None, health)
+        serve(settings, None, health, false)
     }
 
     fn serve_command(mut self) -> Result<ExitCode> {
         let wanted = settings::TABLE.iter().find(|row| row.name == "DISPLAY").and_then(|row| self.flags.given(row));
         let folder = OwnFolder::create(wanted.map(|display| display.parse()).transpose()?)?;
         // The display and the cookie in the environment are those of whoever types the command.
+        let name = self.command.first().and_then(|program| Path::new(program).file_name());
         let own = |row: &Row| match row.name {
+            "VNC_NAME" => name.map(|name| name.to_string_lossy().into_owned()),
             "DISPLAY" => Some(folder.display.to_string()),
             "XAUTHORITY" => Some(folder.path.join("cookie").display().to_string()),
             "VNC_FOLDER" => Some(folder.path.display().to_string()),
@@ -170,14 +173,14 @@ impl Vnc {
         let health = names_port.then_some(settings.health);
         let program = self.command.remove(0);
         let app = App { program, arguments: self.command, on_end: self.on_end.into() };
-        serve(settings, Some(app), health)
+        serve(settings, Some(app), health, self.open)
     }
 }
 
 /// Runs a desktop to its end.
-fn serve(settings: Settings, app: Option<App>, health: Option<SocketAddr>) -> Result<ExitCode> {
+fn serve(settings: Settings, app: Option<App>, health: Option<SocketAddr>, opens_page: bool) -> Result<ExitCode> {
     let runtime = runtime()?;
-    let ended = runtime.block_on(until_ended(settings, app, health));
+    let ended = runtime.block_on(until_ended(settings, app, health, opens_page));
     runtime.shutdown_background();
     Ok(match ended? {
         End::Told => NOTHING_FOUND,
@@ -190,19 +193,30 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime can't start")
 }
 
-async fn until_ended(settings: Settings, app: Option<App>, health: Option<SocketAddr>) -> Result<End> {
+async fn until_ended(mut settings: Settings, app: Option<App>, health: Option<SocketAddr>, opens_page: bool) -> Result<End> {
     let mut signals = Signals::listen().context("signals can't be listened to")?;
     let (started, readiness, pulses, mut registry) = (Readiness::default(), Readiness::default(), Pulses::default(), telemetry::registry());
     readiness.register(&mut registry);
+    skew::report(&mut registry);
     let (orphans, stop) = (Orphans::default(), CancellationToken::new());
-    let (place, control, page) = (place(&settings, app.is_some()), settings.policy(), Page::new(settings.web.clone()));
+    let port = Port::open(&settings, app.is_some(), &readiness, &mut registry).await?;
+    let page_address = opens_page.then(|| port.page()).transpose()?;
+    let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    settings.name.get_or_insert_with(|| host_name.clone());
+    let (control, access, page) = (settings.policy(), settings.access.clone(), Page::new(settings.web.clone()));
     let desktop = Desktop::new(settings, app, &orphans, &started, &readiness, &pulses, &mut registry);
-    let shown =
-        router::Settings { control, ..router::Settings::open(Targets::new(Target::Unix(desktop.rfb_socket())), desktop.protocol().await?) };
+    let shown = router::Settings {
+        control,
+        origins: access.origins(),
+        admittance: access.admittance(&host_name),
+        limits: access.limits,
+        trusts_forwarded_address: access.forwarded_headers,
+        administrator: access.administrator(),
+        ..router::Settings::open(Targets::new(Target::Unix(desktop.rfb_socket())), desktop.protocol().await?)
+    };
     let shutdown = Shutdown::default();
     let router = Desk::new(shown, Metrics::new(&mut registry), shutdown.clone()).router().merge(page.router());
-    let viewers = listen(place).await?;
-    let mut viewers = pin!(server::serve_plain(viewers, router, shutdown.clone()));
+    let mut viewers = pin!(port.serve(router, shutdown.clone()));
     let listener = match health {
         Some(address) => Some(server::bind(address).await.with_context(|| format!("HEALTH_PORT {address} can't be listened on"))?),
         None => None,
@@ -225,54 +239,34 @@ async fn until_ended(settings: Settings, app: Option<App>, health: Option<Socket
         let end = tokio::select! {
             end = &mut running => Some(end),
             // They were told that the desktop goes; then it does.
-            () = &mut viewers => None,
+            served = &mut viewers => {
+                served?;
+                None
+            }
         };
         if let Some(end) = end {
             shutdown.close();
-            viewers.await;
-            return end;
+            viewers.await?;
+            return Ok(end?);
         }
         stop.cancel();
-        running.await
+        Ok(running.await?)
+    };
+    let opening = async {
+        if let Some(address) = page_address
+            && let Err(error) = browser::open(&address, &orphans).await
+        {
+            Console::new(ColorChoice::Auto).warning(&format!("{error:#}"));
+        }
+        pending::<()>().await;
     };
     // None of the others ends.
     tokio::select! {
-        end = running => Ok(end?),
+        end = running => end,
         () = answering => Ok(End::Told),
-        () = orphans.reap() => Ok(End::Told),
+        () = orphans.clone().reap() => Ok(End::Told),
+        () = opening => Ok(End::Told),
         () = signalled => Ok(End::Told),
-    }
-}
-
-/// Where viewers connect: in a pod from everywhere, on a developer's machine from this machine alone.
-fn place(settings: &Settings, is_for_command: bool) -> Place {
-    if is_for_command { Place::Near(settings.port) } else { Place::Everywhere(settings.port) }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    Everywhere(u16),
-    /// A desktop that was begun before may have the port; then any will do.
-    Near(u16),
-}
-
-async fn listen(place: Place) -> Result<TcpListener> {
-    let (Place::Everywhere(port) | Place::Near(port)) = place;
-    let refused = || format!("VNC_PORT {port} can't be listened on: choose another one");
-    match place {
-        Place::Everywhere(port) => server::bind((Ipv6Addr::UNSPECIFIED, port).into()).await.with_context(refused),
-        Place::Near(port) => {
-            let near = |port| server::bind((Ipv4Addr::LOCALHOST, port).into());
-            let listener = match near(port).await {
-                Err(error) if error.kind() == ErrorKind::AddrInUse => near(0).await,
-                bound => bound,
-            };
-            let listener = listener.with_context(refused)?;
-            let said = format!("http://{}/ shows the desktop to everybody on this machine", listener.local_addr()?);
-            // What the command prints is the command's.
-            Console::new(ColorChoice::Auto).note(&said);
-            Ok(listener)
-        }
     }
 }
 
@@ -286,80 +280,16 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 fn say_what_holds(settings: &Settings) {
     let mode = if matches!(settings.mode, Mode::Serve { .. }) { "serving a display" } else { "attaching to the app's display" };
     tracing::info!(display = %settings.display, version = env!("CARGO_PKG_VERSION"), "{mode}");
+    let access = &settings.access;
+    let files = [("VNC_CLAIMS_KEYS_FILE", &access.claims_keys), ("VNC_ADMINISTRATOR_TOKEN_FILE", &access.administrator_token)];
+    for (name, file) in files {
+        if let Some(file) = file.as_ref().filter(|file| !file.exists()) {
+            tracing::warn!("{name} {} is not there: this way in is shut until it is", file.display());
+        }
+    }
     for (name, why) in WITHOUT_EFFECT {
         if env::var_os(name).is_some_and(|value| !value.is_empty()) {
             tracing::warn!("{name} changes nothing: {why}");
         }
     }
-}
-
-/// The folder of a desktop that has no pod. It goes when this is dropped; what a killed process has left is used again, so that what
-/// it has left running is known by its cookie.
-struct OwnFolder {
-    display: Display,
-    path: PathBuf,
-    _lock: File,
-}
-
-impl OwnFolder {
-    /// For this display, or for one that is free.
-    fn create(wanted: Option<Display>) -> Result<Self> {
-        let base = runtime_folder()?;
-        if let Some(display) = wanted {
-            return Self::of(&base, display)?
-                .with_context(|| format!("another outrigger vnc has the display {display}: choose another one"));
-        }
-        for display in Display::all() {
-            let is_known = base.join(folder_name(display)).exists();
-            if (is_known || !display.seems_taken())
-                && let Some(folder) = Self::of(&base, display)?
-            {
-                return Ok(folder);
-            }
-        }
-        bail!("all displays are taken: name one with --display")
-    }
-
-    /// The folder of a display, unless another process has it.
-    fn of(base: &Path, display: Display) -> Result<Option<Self>> {
-        let path = base.join(folder_name(display));
-        private_folder(&path)?;
-        let lock = File::open(&path).with_context(|| format!("{} can't be opened", path.display()))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { display, path, _lock: lock })),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("{} can't be locked", path.display())),
-        }
-    }
-}
-
-impl Drop for OwnFolder {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "a folder is left behind");
-        }
-    }
-}
-
-fn folder_name(display: Display) -> String {
-    format!("desktop-{}", display.number())
-}
-
-/// Where this user's programs keep sockets ("XDG Base Directory Specification"), or a folder among the temporary files.
-fn runtime_folder() -> Result<PathBuf> {
-    let own = rustix::process::geteuid().as_raw();
-    let given = env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(|folder| PathBuf::from(folder).join("outrigger"));
-    let folder = given.unwrap_or_else(|| env::temp_dir().join(format!("outrigger-desktops-{own}")));
-    private_folder(&folder)?;
-    let owner = fs::symlink_metadata(&folder)?;
-    ensure!(
-        owner.is_dir() && owner.uid() == own,
-        "{} belongs to somebody else: set XDG_RUNTIME_DIR to a folder of your own",
-        folder.display()
-    );
-    Ok(folder)
-}
-
-fn private_folder(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("{} can't be made", path.display()))
 }

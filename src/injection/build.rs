@@ -31,6 +31,9 @@ pub(crate) fn no_token() -> (Volume<'static>, Mount<'static>) {
     (Volume::memory(NO_TOKEN_VOLUME, "1Mi"), Mount::read_only(NO_TOKEN_VOLUME, TOKEN_FOLDER))
 }
 
+/// Tells a sidecar's program the version of whoever added it: its image may be of another one.
+pub const VERSION_VARIABLE: &str = "OUTRIGGER_VERSION";
+
 /// The keys that every sidecar has under its own prefix.
 struct CommonKeys {
     image: &'static Key,
@@ -172,7 +175,7 @@ impl<'a> Builder<'a> {
             restart_policy: (self.style == Style::Native && probes).then_some("Always"),
             command: vec!["outrigger", parts.command],
             ports: parts.ports,
-            env: parts.env,
+            env: parts.env.into_iter().chain([Variable::new(VERSION_VARIABLE, env!("CARGO_PKG_VERSION"))]).collect(),
             resources: self.resources(kind),
             volume_mounts: parts.mounts,
             startup_probe: probes.then(|| {

@@ -24,6 +24,7 @@ mod standing;
 mod uninject;
 mod vnc;
 
+pub use build::VERSION_VARIABLE;
 pub use patch::{Patch, segment};
 pub use pod::{Pod, Text};
 pub use record::{Added, Before, Merged, Record};

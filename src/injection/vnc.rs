@@ -2,7 +2,10 @@
 //!
 //! The X socket and the authority cookie are files shared through volumes; nothing listens on TCP but the bridge.
 
-use crate::api::annotations::{SidecarKind, VNC_CONTAINERS, VNC_DISPLAY, VNC_MODE, VNC_PORT, VNC_SHARED_MEMORY};
+use crate::api::annotations::{
+    Key, SidecarKind, VNC_ACCESS_SECRET, VNC_CONTAINERS, VNC_DISPLAY, VNC_MODE, VNC_PORT, VNC_SESSION, VNC_SHARED_MEMORY, VNC_TLS_SECRET,
+    VNC_TOKEN_IN_ADDRESS,
+};
 
 use super::{
     Denial,
@@ -27,6 +30,11 @@ const BRIDGE_VOLUME: &str = "outrigger-desk";
 const TEMPORARY_VOLUME: &str = "outrigger-vnc-tmp";
 const SHARED_MEMORY_VOLUME: &str = "outrigger-shm";
 const SHARED_MEMORY_FOLDER: &str = "/dev/shm";
+/// Who may come in, and with which certificate they are met: for the sidecar alone.
+const ACCESS_FOLDER: &str = "/run/outrigger/access";
+const ACCESS_VOLUME: &str = "outrigger-vnc-access";
+const TLS_FOLDER: &str = "/run/outrigger/tls";
+const TLS_VOLUME: &str = "outrigger-vnc-tls";
 
 /// Sockets and cookies are tiny; a full volume must not eat the pod's memory.
 const SOCKET_LIMIT: &str = "1Mi";
@@ -42,14 +50,15 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
     if attach && containers.len() != 1 {
         return Err(attach_needs_one(&containers));
     }
+    let secrets = Secrets::read(builder)?;
     let identity = Identity::of(builder, &containers);
     let display = builder.annotations.text(&VNC_DISPLAY).unwrap_or_default();
     let parts = Parts {
         command: "vnc",
         user: identity.user,
         ports: vec![Port { name: "vnc-ws", container_port: builder.port(&VNC_PORT), protocol: "TCP" }],
-        env: environment(builder, display, identity, attach),
-        mounts: own_mounts(attach),
+        env: [environment(builder, display, identity, attach), secrets.variables()].concat(),
+        mounts: [own_mounts(attach), secrets.mounts()].concat(),
         startup_seconds: STARTUP_SECONDS,
         tells_what_is_missing: true,
         ends: false,
@@ -59,7 +68,7 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         kind: KIND,
         container: builder.container(KIND, parts),
         placement: builder.placement(false, false),
-        volumes: volumes(attach, shared_memory),
+        volumes: volumes(attach, shared_memory).into_iter().chain(secrets.volumes()).collect(),
         borrowed_volumes: Vec::new(),
         grants: containers.iter().map(|container| grant(container, display, attach, shared_memory.is_some())).collect(),
     })
@@ -74,6 +83,61 @@ fn attach_needs_one(containers: &[&Container<'_>]) -> Denial {
             VNC_MODE.name,
             VNC_CONTAINERS.name,
             names.join(", ")
+        ),
+    }
+}
+
+/// The Secrets that an author names for the sidecar.
+#[derive(Debug, Clone, Copy)]
+struct Secrets<'a> {
+    /// With keys that sign claims, and the administrator's token.
+    access: Option<&'a str>,
+    /// With a certificate and its key.
+    tls: Option<&'a str>,
+}
+
+impl<'a> Secrets<'a> {
+    fn read(builder: &Builder<'a>) -> Result<Self, Denial> {
+        let secrets = Self { access: builder.annotations.written(&VNC_ACCESS_SECRET), tls: builder.annotations.written(&VNC_TLS_SECRET) };
+        let asks_for_tokens = [
+            builder.annotations.written(&VNC_SESSION).map(|session| (&VNC_SESSION, session)),
+            builder.annotations.written(&VNC_TOKEN_IN_ADDRESS).filter(|word| *word == "true").map(|word| (&VNC_TOKEN_IN_ADDRESS, word)),
+        ];
+        match (secrets.access, asks_for_tokens.into_iter().flatten().next()) {
+            (None, Some((key, value))) => Err(no_tokens(key, value)),
+            _ => Ok(secrets),
+        }
+    }
+
+    /// What the Secret lacks is off, and what is added to it is on at once, so the sidecar is told of all that there may be.
+    fn variables(self) -> Vec<Variable<'a>> {
+        let access = [
+            Variable::new("VNC_CLAIMS_KEYS_FILE", format!("{ACCESS_FOLDER}/claims-keys")),
+            Variable::new("VNC_ADMINISTRATOR_TOKEN_FILE", format!("{ACCESS_FOLDER}/administrator-token")),
+            Variable::new("VNC_TICKETS", "true"),
+        ];
+        let tls = Variable::new("VNC_TLS_FOLDER", TLS_FOLDER);
+        let access = access.into_iter().filter(|_| self.access.is_some());
+        access.chain([tls].into_iter().filter(|_| self.tls.is_some())).collect()
+    }
+
+    fn mounts(self) -> Vec<Mount<'static>> {
+        let mounts = [(self.access, ACCESS_VOLUME, ACCESS_FOLDER), (self.tls, TLS_VOLUME, TLS_FOLDER)];
+        mounts.into_iter().filter_map(|(secret, volume, folder)| secret.map(|_| Mount::read_only(volume, folder))).collect()
+    }
+
+    fn volumes(self) -> impl Iterator<Item = Volume<'a>> {
+        let volumes = [(self.access, ACCESS_VOLUME), (self.tls, TLS_VOLUME)];
+        volumes.into_iter().filter_map(|(secret, volume)| Some(Volume::secret(volume, secret?)))
+    }
+}
+
+fn no_tokens(key: &'static Key, value: &str) -> Denial {
+    Denial {
+        key: Some(key.name),
+        message: format!(
+            "{} is {value:?}, and no token is asked for without {}: name the Secret with claims-keys or administrator-token, or leave {} out",
+            key.name, VNC_ACCESS_SECRET.name, key.name
         ),
     }
 }

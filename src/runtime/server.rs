@@ -91,6 +91,21 @@ pub async fn serve_tls(
     ended.await.flatten().map_err(ServeError::Thread)
 }
 
+/// The same in the tasks of the runtime that this is called in, with the usual limits: for a process that has one thread for everything.
+///
+/// # Errors
+/// See [`ServeError::Tickets`].
+pub async fn serve_tls_here(
+    listener: TcpListener,
+    certificate: Arc<dyn ResolvesServerCert>,
+    router: Router,
+    shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls(certificate).map_err(ServeError::Tickets)?));
+    Server::new(Some(acceptor), router, Limits::default(), shutdown).serve(listener).await;
+    Ok(())
+}
+
 /// The listener, woken from now on by the runtime of this thread.
 fn moved_here(listener: TcpListener) -> io::Result<TcpListener> {
     TcpListener::from_std(listener.into_std()?)

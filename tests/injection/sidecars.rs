@@ -92,6 +92,46 @@ fn vnc_gives_shared_memory_on_request() {
     assert!(container(&pod, "app")["volumeMounts"].as_array().unwrap().iter().any(|mount| mount["mountPath"] == "/dev/shm"));
 }
 
+/// A Secret that is not named is neither mounted nor told of.
+#[test]
+fn vnc_knows_of_secrets_by_annotation_alone() {
+    let open = injected(&pod(&[VNC])).to_string();
+    for word in ["VNC_TICKETS", "VNC_CLAIMS_KEYS_FILE", "VNC_TLS_FOLDER", "outrigger-vnc-access", "outrigger-vnc-tls"] {
+        assert!(!open.contains(word), "{word}");
+    }
+    let tls = injected(&with(&[VNC], ("vnc.outrigger.dev/tls-secret", "desk-tls"))).to_string();
+    assert!(tls.contains("VNC_TLS_FOLDER") && !tls.contains("VNC_TICKETS"));
+}
+
+#[test]
+fn vnc_says_nothing_of_tokens_where_none_is_asked_for() {
+    for (key, value) in [("vnc.outrigger.dev/session", "desk-1"), ("vnc.outrigger.dev/token-in-address", "true")] {
+        let message = denial(&with(&[VNC], (key, value)));
+        assert!(message.contains(key) && message.contains("vnc.outrigger.dev/access-secret") && message.contains("leave"), "{message}");
+        let asked = injected(&with(&[VNC, ("vnc.outrigger.dev/access-secret", "desk-access")], (key, value)));
+        assert!(variable(container(&asked, "outrigger-vnc"), "VNC_CLAIMS_KEYS_FILE").is_some());
+    }
+    injected(&with(&[VNC], ("vnc.outrigger.dev/token-in-address", "false")));
+}
+
+#[test]
+fn every_sidecar_is_told_the_version_of_whoever_added_it() {
+    let pod = injected(&all_three());
+    for name in ["outrigger-vnc", "outrigger-file-sync", "outrigger-guacamole"] {
+        assert_eq!(variable(container(&pod, name), "OUTRIGGER_VERSION"), Some(env!("CARGO_PKG_VERSION")), "{name}");
+    }
+}
+
+/// The sidecar's program can read every variable that annotations set.
+#[test]
+fn vnc_variables_are_settings_of_the_program() {
+    for key in TABLE.iter().filter(|key| key.sidecar() == Some(SidecarKind::Vnc)) {
+        let Some(variable) = key.variable else { continue };
+        let known = outrigger::sidecars::vnc::settings::TABLE.iter().any(|row| row.name == variable);
+        assert!(known, "{} sets {variable}", key.name);
+    }
+}
+
 // ---- file sync ----
 
 #[test]

@@ -1,13 +1,11 @@
 //! What an administrator sees and changes over HTTP.
 
-use outrigger::sidecars::vnc::viewers::Role;
+use outrigger::sidecars::vnc::{admittance::tickets::Tickets, viewers::Role};
 
 use crate::{
     client::{Answer, BINARY, Client, request},
-    desk::{Bridge, scripted},
+    desk::{Bridge, TOKEN, administrator, scripted},
 };
-
-const TOKEN: &str = "a token of the administrator";
 
 async fn asked(bridge: &Bridge, request_line: &str, body: &str) -> Answer {
     request(bridge.address, &format!("{request_line} HTTP/1.1\r\nAuthorization: Bearer {TOKEN}"), body).await
@@ -36,7 +34,7 @@ async fn an_administrators_token_is_needed_where_there_is_one() {
         let refused = asked(&open, line, "{}").await;
         assert_eq!((refused.status, refused.body.contains("nobody is administrator")), (403, true), "{line}");
     }
-    let (bridge, _desktop) = scripted(|settings| settings.administrator = Some(TOKEN.into())).await;
+    let (bridge, _desktop) = scripted(|settings| settings.administrator = Some(administrator())).await;
     for line in ["GET /activity", "DELETE /viewers/1", "PUT /viewers/1/role", "POST /tickets"] {
         for header in ["", "\r\nAuthorization: Bearer another", "\r\nAuthorization: Basic x"] {
             let refused = request(bridge.address, &format!("{line} HTTP/1.1{header}"), "{}").await;
@@ -47,8 +45,43 @@ async fn an_administrators_token_is_needed_where_there_is_one() {
 }
 
 #[tokio::test]
+async fn who_is_connected_is_hidden_where_viewers_need_a_token_and_nobody_is_administrator() {
+    let (bridge, _desktop) = scripted(|settings| settings.admittance.tickets = Some(Tickets::new(1))).await;
+    assert_eq!(request(bridge.address, "GET /activity HTTP/1.1", "").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_page_learns_whether_it_would_be_let_in_and_changes_nothing_by_that() {
+    let (bridge, desktop) = scripted(|settings| {
+        settings.admittance.tickets = Some(Tickets::new(10));
+        settings.administrator = Some(administrator());
+        settings.limits.total = 1;
+    })
+    .await;
+    let ask = async |lines: &str| request(bridge.address, &format!("POST /admittance HTTP/1.1{lines}"), "").await;
+    let none = ask("").await;
+    assert_eq!((none.status, none.body.contains("a token is needed")), (401, true), "{none:?}");
+    let issued = asked(&bridge, "POST /tickets", r#"{"role":"view"}"#).await;
+    let issued: serde_json::Value = serde_json::from_str(&issued.body).unwrap();
+    let ticket = issued["ticket"].as_str().unwrap();
+    for _ in 0..2 {
+        assert_eq!(ask(&format!("\r\nOutrigger-Token: {ticket}")).await.status, 204);
+    }
+    let elsewhere = ask(&format!("\r\nOutrigger-Token: {ticket}\r\nOrigin: https://evil.example")).await;
+    assert_eq!(elsewhere.status, 403);
+    let _viewer = Client::try_connect(bridge.address, "/websockify", &format!("Outrigger-Token: {ticket}\r\n")).await.unwrap();
+    let _desktop = desktop.accept().await;
+    let used = ask(&format!("\r\nOutrigger-Token: {ticket}")).await;
+    assert_eq!((used.status, used.body.contains("it was used, or has expired")), (401, true), "{used:?}");
+    let issued = asked(&bridge, "POST /tickets", r#"{"role":"view"}"#).await;
+    let issued: serde_json::Value = serde_json::from_str(&issued.body).unwrap();
+    let full = ask(&format!("\r\nOutrigger-Token: {}", issued["ticket"].as_str().unwrap())).await;
+    assert_eq!((full.status, full.head.contains("retry-after: 10")), (429, true), "{full:?}");
+}
+
+#[tokio::test]
 async fn a_viewer_is_revoked_and_given_another_role_by_its_number() {
-    let (bridge, desktop) = scripted(|settings| settings.administrator = Some(TOKEN.into())).await;
+    let (bridge, desktop) = scripted(|settings| settings.administrator = Some(administrator())).await;
     let mut client = Client::connect(bridge.address).await;
     let _desktop = desktop.accept().await;
     bridge.has_viewers(1).await;
@@ -68,7 +101,7 @@ async fn a_viewer_is_revoked_and_given_another_role_by_its_number() {
 
 #[tokio::test]
 async fn tickets_are_issued_only_where_they_are_used() {
-    let (bridge, _desktop) = scripted(|settings| settings.administrator = Some(TOKEN.into())).await;
+    let (bridge, _desktop) = scripted(|settings| settings.administrator = Some(administrator())).await;
     let refused = asked(&bridge, "POST /tickets", r#"{"role":"view"}"#).await;
     assert_eq!((refused.status, refused.body.contains("tickets are not used here")), (409, true));
     assert_eq!(asked(&bridge, "POST /tickets", &format!(r#"{{"role":"view","user":"{}"}}"#, "x".repeat(5000))).await.status, 413);

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use outrigger::{
     runtime::{server, shutdown::Shutdown, telemetry},
     sidecars::vnc::{
+        admittance::administrator::TokenFile,
         bridge::{
             Pace,
             target::{Target, Targets},
@@ -23,6 +24,13 @@ use tokio::{
 };
 
 use crate::client::LONG;
+
+/// What the administrator's file has in it.
+pub(crate) const TOKEN: &str = "a token of the administrator";
+
+pub(crate) fn administrator() -> TokenFile {
+    TokenFile::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/administrator-token").into())
+}
 
 /// A bridge on a port of its own. It ends with this.
 pub(crate) struct Bridge {

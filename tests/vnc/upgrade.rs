@@ -12,10 +12,8 @@ use secrecy::ExposeSecret;
 
 use crate::{
     client::{BINARY, Client, request},
-    desk::{Bridge, Desktop, echoing, received, scripted},
+    desk::{Bridge, Desktop, TOKEN, administrator, echoing, received, scripted},
 };
-
-const TOKEN: &str = "a token of the administrator";
 
 #[tokio::test]
 async fn b1_what_is_no_request_for_a_websocket_is_told_the_way() {
@@ -78,7 +76,7 @@ async fn b10_only_listed_desktops_are_connected_to() {
 async fn b4_a_desktop_that_is_away_is_worth_another_try_with_the_same_ticket() {
     let (bridge, desktop) = scripted(|settings| {
         settings.admittance = Admittance { tickets: Some(Tickets::new(10)), ..Admittance::default() };
-        settings.administrator = Some(TOKEN.into());
+        settings.administrator = Some(administrator());
     })
     .await;
     let socket = desktop.socket();
@@ -168,7 +166,7 @@ async fn b9_a_proxys_word_for_addresses_counts_by_choice() {
 async fn b4_nobody_only_looks_where_nothing_can_be_filtered() {
     let (bridge, _echo) = echoing(|settings| {
         settings.admittance = Admittance { tickets: Some(Tickets::new(10)), ..Admittance::default() };
-        settings.administrator = Some(TOKEN.into());
+        settings.administrator = Some(administrator());
     })
     .await;
     let ticket = ticket(&bridge, r#"{"role":"view","user":"ann","seconds":60}"#).await;

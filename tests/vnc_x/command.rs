@@ -1,6 +1,10 @@
 //! A desktop for one command, on a developer's machine.
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    process::Stdio,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -9,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    sidecar::{DEADLINE, Site, printed},
+    sidecar::{DEADLINE, Site, desktop_name, printed},
     until::until,
 };
 
@@ -78,6 +82,67 @@ async fn the_desktop_stays_or_the_command_comes_back_where_that_is_wanted() {
         assert_eq!(fs::read_to_string(&runs_file).unwrap().lines().count() >= 2, runs == 2, "{policy}");
         until_gone(&site).await;
     }
+}
+
+/// A program that fails as a browser, and one that writes down what it was to open.
+fn browsers(site: &Site) -> String {
+    let (broken, working) = (site.path("broken"), site.path("working"));
+    fs::write(&broken, "#!/bin/sh\nexit 3\n").unwrap();
+    fs::write(&working, format!("#!/bin/sh\necho \"$@\" > {0}.part; mv {0}.part {0}\n", site.path("opened").display())).unwrap();
+    for program in [&broken, &working] {
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    format!("{}:{} --new %s", broken.display(), working.display())
+}
+
+#[tokio::test]
+async fn the_page_is_opened_in_the_browser_that_the_user_has_named() {
+    let site = Site::new();
+    let script = format!("while ! test -e {}; do sleep 0.1; done", site.path("opened").display());
+    let mut command = outrigger(&site, &["--open", "--", "sh", "-c", &script]);
+    let output = timeout(DEADLINE, command.env("BROWSER", browsers(&site)).output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", printed(&output));
+    let opened = fs::read_to_string(site.path("opened")).unwrap();
+    let address = opened.trim().strip_prefix("--new ").unwrap();
+    assert!(address.starts_with("http://127.0.0.1:"), "{opened}");
+    assert!(printed(&output).contains(&format!("note: {address} shows the desktop to everybody on this machine")), "{}", printed(&output));
+    until_gone(&site).await;
+}
+
+#[tokio::test]
+async fn where_no_browser_opens_the_user_is_told_what_to_do_and_the_desktop_is_there_all_the_same() {
+    for (browser, said) in [
+        (None, "there is no screen here that a browser could open on: open http://127.0.0.1:"),
+        (Some("no-such-browser"), "no browser opened (no-such-browser did not): open http://127.0.0.1:"),
+    ] {
+        let site = Site::new();
+        let mut command = outrigger(&site, &["--open", "--on-end", "keep", "--", "true"]);
+        command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env_remove("BROWSER");
+        let errors = site.path("errors");
+        command.envs(browser.map(|browser| ("BROWSER", browser))).stderr(fs::File::create(&errors).unwrap());
+        let mut child = command.spawn().unwrap();
+        until("it is said", async || {
+            let text = fs::read_to_string(&errors).unwrap();
+            if text.contains(said) && text.contains("name a program in BROWSER") { Ok(()) } else { Err(text) }
+        })
+        .await;
+        site.process("Xtigervnc").await;
+        signal(&child, Signal::TERM);
+        assert!(timeout(DEADLINE, child.wait()).await.unwrap().unwrap().success());
+        until_gone(&site).await;
+    }
+}
+
+#[tokio::test]
+async fn viewers_see_the_commands_name() {
+    let site = Site::new();
+    let mut child = outrigger(&site, &["--on-end", "keep", "--", "/bin/true"]).spawn().unwrap();
+    let socket = site.path("runtime/outrigger").join(format!("desktop-{}/rfb.sock", site.display.number()));
+    until("viewers are let in", async || UnixStream::connect(&socket).map(drop).map_err(|error| error.to_string())).await;
+    assert_eq!(desktop_name(&socket).unwrap(), "true");
+    signal(&child, Signal::TERM);
+    child.wait().await.unwrap();
+    until_gone(&site).await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::Pid;
 
-use crate::sidecar::{DEADLINE, Site};
+use crate::sidecar::{DEADLINE, Site, desktop_name};
 
 /// The numbers of all sockets that a process has.
 fn sockets(process: Pid) -> Vec<String> {
@@ -75,4 +75,24 @@ async fn a14_an_attached_desktop_listens_at_its_file_alone_too() {
     let _sidecar = site.ready(&[("VNC_MODE", "attach"), ("DISPLAY", &display), ("XAUTHORITY", &authority)]).await;
     assert!(!has_tcp(site.process("x11vnc").await));
     assert_eq!(site.banner().unwrap(), "RFB 003.008\n");
+}
+
+#[tokio::test]
+async fn viewers_see_the_pods_name_or_the_one_that_was_given() {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    for (variables, expected) in [(&[][..], host.as_str()), (&[("VNC_NAME", "Ann's desk")], "Ann's desk")] {
+        let site = Site::new();
+        let _sidecar = site.ready(variables).await;
+        assert_eq!(desktop_name(&site.rfb_socket()).unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_program_of_another_version_than_its_webhook_says_so() {
+    for (webhook, is_skewed) in [(env!("CARGO_PKG_VERSION"), false), ("0.0.1", true)] {
+        let site = Site::new();
+        let sidecar = site.ready(&[("OUTRIGGER_VERSION", webhook)]).await;
+        assert_eq!(sidecar.metric("outrigger_version_skew") > 0.5, is_skewed);
+        assert_eq!(sidecar.log().contains("is of another version: use images of its version"), is_skewed, "{}", sidecar.log());
+    }
 }

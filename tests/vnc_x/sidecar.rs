@@ -206,3 +206,22 @@ impl Sidecar {
 pub(crate) fn printed(output: &Output) -> String {
     [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
 }
+
+/// The name that a desktop tells its viewers (RFC 6143, section 7.3.2).
+pub(crate) fn desktop_name(socket: &Path) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    let skip = |stream: &mut UnixStream, answer: &[u8], length: usize| {
+        let mut bytes = vec![0; length];
+        stream.read_exact(&mut bytes)?;
+        stream.write_all(answer)?;
+        Ok::<_, std::io::Error>(bytes)
+    };
+    skip(&mut stream, b"RFB 003.008\n", 12)?;
+    skip(&mut stream, &[1], 2)?;
+    skip(&mut stream, &[1], 4)?;
+    let init = skip(&mut stream, &[], 24)?;
+    let length = u32::from_be_bytes([init[20], init[21], init[22], init[23]]);
+    let name = skip(&mut stream, &[], length.try_into().unwrap())?;
+    Ok(String::from_utf8(name).unwrap())
+}

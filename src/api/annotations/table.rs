@@ -43,6 +43,10 @@ table! {
         "Whether keyboard, mouse and clipboard of every viewer are ignored.";
     VNC_CLIPBOARD: "vnc.outrigger.dev/clipboard", ValueKind::Word(&["both", "in", "out", "off"]), default Some("both"), variable Some("VNC_CLIPBOARD"),
         "Which way text may be copied: in is from the browser to the desktop.";
+    VNC_CLIPBOARD_LIMIT: "vnc.outrigger.dev/clipboard-limit", ValueKind::Integer(1, 8_388_608), default Some("262144"), variable Some("VNC_CLIPBOARD_LIMIT"),
+        "The longest text that may be copied to the desktop, in bytes.";
+    VNC_NAME: "vnc.outrigger.dev/name", ValueKind::Text, default None, variable Some("VNC_NAME"),
+        "The desktop's name, as viewers see it; without it, the pod's.";
     VNC_SHARED_MEMORY: "vnc.outrigger.dev/shared-memory", ValueKind::Quantity, default None, variable None,
         "Size of a /dev/shm for the chosen containers, which browsers need; it counts against their memory limit.";
     VNC_WINDOW_MANAGER: "vnc.outrigger.dev/window-manager", ValueKind::Word(&["openbox", "none"]), default Some("openbox"), variable Some("VNC_WINDOW_MANAGER"),
@@ -51,6 +55,24 @@ table! {
         "The X display: the one we serve, or the one to attach to.";
     VNC_PORT: "vnc.outrigger.dev/port", ValueKind::Integer(1024, 65535), default Some("6080"), variable Some("VNC_PORT"),
         "Port of the WebSocket bridge, named vnc-ws on the container.";
+    VNC_ACCESS_SECRET: "vnc.outrigger.dev/access-secret", ValueKind::Name, default None, variable None,
+        "Secret that says who may come in, mounted into the sidecar alone: its key claims-keys signs claims, administrator-token gets tickets; what is missing is off, and without a token nobody comes in.";
+    VNC_SESSION: "vnc.outrigger.dev/session", ValueKind::Text, default None, variable Some("VNC_CLAIMS_SESSION"),
+        "The session that signed claims must be for; without it, the pod's name. Needs access-secret.";
+    VNC_TOKEN_IN_ADDRESS: "vnc.outrigger.dev/token-in-address", ValueKind::Boolean, default Some("false"), variable Some("VNC_TOKEN_IN_ADDRESS"),
+        "Whether a token may also come in the WebSocket's address, as ?token=, where logs and histories keep it. Needs access-secret.";
+    VNC_ORIGINS: "vnc.outrigger.dev/origins", ValueKind::Origins, default None, variable Some("VNC_ORIGINS"),
+        "Origins whose pages may connect, beside the desktop's own.";
+    VNC_FORWARDED_HEADERS: "vnc.outrigger.dev/forwarded-headers", ValueKind::Boolean, default Some("false"), variable Some("VNC_FORWARDED_HEADERS"),
+        "Whether X-Forwarded-Host and X-Forwarded-For are believed: only where nobody reaches the port but a proxy that sets both itself.";
+    VNC_MAX_VIEWERS: "vnc.outrigger.dev/max-viewers", ValueKind::Integer(1, 500), default Some("32"), variable Some("VNC_MAX_VIEWERS"),
+        "How many viewers there may be at once.";
+    VNC_MAX_VIEWERS_OF_USER: "vnc.outrigger.dev/max-viewers-of-user", ValueKind::Integer(1, 500), default Some("8"), variable Some("VNC_MAX_VIEWERS_OF_USER"),
+        "How many viewers there may be of each user that a token names.";
+    VNC_MAX_VIEWERS_OF_ADDRESS: "vnc.outrigger.dev/max-viewers-of-address", ValueKind::Integer(1, 500), default None, variable Some("VNC_MAX_VIEWERS_OF_ADDRESS"),
+        "How many viewers there may be from each IP address; without it, as many as there may be at all.";
+    VNC_TLS_SECRET: "vnc.outrigger.dev/tls-secret", ValueKind::Name, default None, variable None,
+        "Secret of type kubernetes.io/tls, mounted into the sidecar alone: its port then speaks TLS, and follows when the certificate changes.";
     VNC_IMAGE: "vnc.outrigger.dev/image", ValueKind::Image, default None, variable None,
         "Image of the sidecar; without it, the installation's.";
     VNC_USER_ID: "vnc.outrigger.dev/user-id", ValueKind::Integer(1, 2_147_483_647), default None, variable None,

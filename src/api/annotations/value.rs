@@ -37,6 +37,8 @@ pub enum ValueKind {
     LabelValue,
     /// An `http` or `https` address.
     Url,
+    /// Origins of pages, comma-separated: scheme, host and port.
+    Origins,
     /// An image reference.
     Image,
     /// An X display on this pod, such as `:99`.
@@ -94,6 +96,7 @@ impl ValueKind {
             Self::LabelKey => is_label_key(value),
             Self::LabelValue => value.is_empty() || is_label_name(value),
             Self::Url => is_http_url(value),
+            Self::Origins => every(value, is_origin),
             Self::Image => !value.is_empty() && value.chars().all(|c| c.is_ascii_graphic()),
             Self::Display => value.strip_prefix(':').is_some_and(|number| digits(number) && number.parse::<u16>().is_ok_and(|n| n <= 999)),
             Self::FileMode => {
@@ -138,6 +141,7 @@ impl ValueKind {
             Self::LabelKey => "a label key, such as app or example.com/files",
             Self::LabelValue => "a label value: at most 63 letters, digits, `-`, `_` or `.`",
             Self::Url => "an http:// or https:// address without user and password",
+            Self::Origins => "a comma-separated list of origins of pages, such as https://desks.example.com or http://localhost:8080",
             Self::Image => "an image reference, such as registry.example.com/outrigger:1.0",
             Self::Display => "an X display on this pod, such as :99",
             Self::FileMode => "a file mode in octal, such as 0640",
@@ -165,6 +169,7 @@ impl ValueKind {
             Self::LabelKey => "label key".to_owned(),
             Self::LabelValue => "label value".to_owned(),
             Self::Url => "URL".to_owned(),
+            Self::Origins => "origins".to_owned(),
             Self::Image => "image".to_owned(),
             Self::Display => "display".to_owned(),
             Self::FileMode => "octal mode".to_owned(),
@@ -231,6 +236,11 @@ fn is_http_url(url: &str) -> bool {
     !authority.is_empty() && !authority.contains('@') && url.chars().all(|c| !c.is_whitespace() && !c.is_control())
 }
 
+/// What browsers say in `Origin` (RFC 6454, section 6.2): no path, not even a slash.
+fn is_origin(origin: &str) -> bool {
+    is_http_url(origin) && origin.split_once("://").is_some_and(|(_, authority)| !authority.contains(['/', '?', '#', '*']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +266,11 @@ mod tests {
                 ValueKind::Url,
                 &["http://localhost:8080/reload?x=1"],
                 &["", "ftp://x", "http://", "http://user:password@host/", "http://a b"],
+            ),
+            (
+                ValueKind::Origins,
+                &["https://desks.example.com", "http://localhost:8080, http://[::1]"],
+                &["", "desks.example.com", "https://a/", "https://*", "https://*.example.com", "https://", "ftp://a", "null"],
             ),
             (ValueKind::Image, &["localhost/outrigger:1", "auto"], &["", "a b"]),
             (ValueKind::Display, &[":0", ":99"], &["99", ":", ":1.0", "host:1", ":1000"]),

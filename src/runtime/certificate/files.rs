@@ -41,15 +41,12 @@ impl CertificateFiles {
         }
     }
 
-    /// Compares the files with what is served at this interval until shutdown, and serves what is new. What can't be used
+    /// Compares the files with what is served, now and at this interval until shutdown, and serves what is new. What can't be used
     /// is logged, and the old certificate stays.
     pub async fn follow(self, served: Arc<Served>, interval: Duration, shutdown: Shutdown) {
         let mut complaint = Complaint::default();
         loop {
-            tokio::select! {
-                () = shutdown.closing() => return,
-                () = tokio::time::sleep(interval) => {}
-            }
+            let mut lack = None;
             match self.reload(&served) {
                 Ok(changed) => {
                     complaint.settle();
@@ -57,12 +54,21 @@ impl CertificateFiles {
                         tracing::info!(certificate = %self.certificate.display(), "serving a new certificate");
                     }
                 }
-                Err(error) if complaint.is_new(&error) => {
-                    tracing::error!(error = with_causes(&error), "the new certificate can't be used; serving the old one");
+                Err(error) => {
+                    let is_there = served.current().is_some();
+                    if complaint.is_new(&error) {
+                        let then =
+                            if is_there { "the new certificate can't be used; serving the old one" } else { "there is no certificate" };
+                        tracing::error!(error = with_causes(&error), "{then}");
+                    }
+                    lack = (!is_there).then(|| with_causes(&error));
                 }
-                Err(_) => {}
             }
-            served.judge(None);
+            served.judge(lack);
+            tokio::select! {
+                () = shutdown.closing() => return,
+                () = tokio::time::sleep(interval) => {}
+            }
         }
     }
 

@@ -93,6 +93,9 @@ fn arguments(settings: &Settings, authority: Option<&Path>, rfb_socket: &Path) -
     add(&["-norc", "-nopw", "-forever", "-shared", "-safer", "-nocmds"]);
     // It looks for changes more often than by itself, and by the X server's damage reports: guesses from scrolling and moving windows cost more.
     add(&["-wait", "5", "-defer", "5", "-noscr", "-nowf"]);
+    if let Some(name) = &settings.name {
+        add(&["-desktop", name]);
+    }
     if settings.view_only {
         add(&["-viewonly"]);
     }

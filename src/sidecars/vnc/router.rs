@@ -3,12 +3,14 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /websockify`, `GET /websockify/NAME` | the WebSocket to the pod's desktop, or to another that is listed |
+//! | `POST /admittance` | 204 if a viewer would be let in now, else why not; a browser's page can't read the refusal of a WebSocket |
 //! | `GET /activity` | [`Activity`](super::viewers::Activity) as JSON |
 //! | `DELETE /viewers/ID` | ends a viewer's conversation; the body may have a reason: `{"reason":"…"}` |
 //! | `PUT /viewers/ID/role` | `{"role":"view"}` or `{"role":"control"}`, in force at once |
 //! | `POST /tickets` | a ticket for `{"user":"…","role":"…","seconds":30}` |
 //!
-//! All but the first need the administrator's token where there is one, and the last three need that there is one.
+//! The last four need the administrator's token where there is one. The last three need that there is one, and so does `/activity`
+//! where viewers need a token.
 
 mod administration;
 mod refusal;
@@ -21,14 +23,13 @@ use std::{
 use axum::{
     Router,
     extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State},
-    http::{HeaderMap, request::Parts},
+    http::{HeaderMap, StatusCode, Uri, request::Parts},
     response::{IntoResponse, Response},
     routing::{any, delete, get, post, put},
 };
-use secrecy::SecretString;
 
 use super::{
-    admittance::{Admittance, Admitted, origin::Origins},
+    admittance::{Admittance, Grant, administrator::TokenFile, origin::Origins},
     bridge::{self, Buffers, Ends, Pace, target::Targets},
     metrics::Metrics,
     rfb::{filter::Filter, policy::Policy},
@@ -77,8 +78,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether the last entry of `X-Forwarded-For` is a viewer's address. Only a proxy that adds it itself makes that true.
     pub trusts_forwarded_address: bool,
-    /// The token of those who may see and change who is connected.
-    pub administrator: Option<SecretString>,
+    /// The file with the token of those who may see and change who is connected.
+    pub administrator: Option<TokenFile>,
     /// How long is waited for what.
     pub pace: Pace,
     /// The longest frame of a viewer, in bytes.
@@ -140,7 +141,7 @@ impl Desk {
             .route("/tickets", post(administration::issue_ticket))
             .layer(DefaultBodyLimit::max(LONGEST_BODY));
         let desktops = Router::new().route("/websockify", any(own_desktop)).route("/websockify/{name}", any(named_desktop));
-        desktops.merge(administration).with_state(self.clone())
+        desktops.merge(administration).route("/admittance", post(admittance)).with_state(self.clone())
     }
 
     /// Lets a viewer in, or says why not.
@@ -156,7 +157,7 @@ impl Desk {
         }
         let admitted = settings.admittance.admit(&request.headers, request.uri.query()).await?;
         let address = self.address(&request.headers, peer);
-        match self.seat(&admitted, address) {
+        match self.guest(&admitted.grant, address).and_then(|guest| Ok(self.0.viewers.seat(guest)?)) {
             Ok(seat) => match target.connect(settings.pace.connect).await {
                 Ok(desktop) => Ok(self.begin(&accepted, seat, desktop)),
                 Err(error) => {
@@ -172,12 +173,24 @@ impl Desk {
         }
     }
 
-    fn seat(&self, admitted: &Admitted, address: IpAddr) -> Result<Seat, Refusal> {
-        let grant = admitted.grant.clone();
+    /// Whether a viewer would be let in now. Nothing changes by that, so the answer may be old when it arrives.
+    async fn judge(&self, peer: SocketAddr, headers: &HeaderMap, query: Option<&str>) -> Result<(), Refusal> {
+        let Shared { settings, viewers, shutdown, .. } = &*self.0;
+        if shutdown.is_closing() {
+            return Err(Refusal::GoingDown);
+        }
+        if !settings.origins.allow(headers) {
+            return Err(Refusal::Origin);
+        }
+        let grant = settings.admittance.check(headers, query).await?;
+        Ok(viewers.has_room(&self.guest(&grant, self.address(headers, peer))?)?)
+    }
+
+    fn guest(&self, grant: &Grant, address: IpAddr) -> Result<Guest, Refusal> {
         if self.0.settings.protocol == Protocol::Opaque && grant.role == Role::View {
             return Err(Refusal::NotFiltered);
         }
-        Ok(self.0.viewers.seat(Guest { user: grant.user, address, role: grant.role })?)
+        Ok(Guest { user: grant.user.clone(), address, role: grant.role })
     }
 
     /// Who a viewer is to the limits.
@@ -230,6 +243,15 @@ async fn named_desktop(
     request: Request,
 ) -> Response {
     answer(&desk, Some(&name), peer, request).await
+}
+
+async fn admittance(
+    State(desk): State<Desk>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<StatusCode, Refusal> {
+    desk.judge(peer, &headers, uri.query()).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn answer(desk: &Desk, name: Option<&str>, peer: SocketAddr, request: Request) -> Response {

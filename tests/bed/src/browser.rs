@@ -53,8 +53,22 @@ impl Browser {
         crate::expect(started.map_err(anyhow::Error::from).flatten(), "cannot start a browser")
     }
 
-    /// The same for those who report what goes wrong themselves.
+    /// Starts one that takes certificates of this key for good: the SHA-256 digest of its `SubjectPublicKeyInfo`.
+    ///
+    /// # Panics
+    /// When it cannot be obtained or started: the test that needs it has failed.
+    pub async fn start_trusting(key_digest: &[u8]) -> Self {
+        let flag = format!("--ignore-certificate-errors-spki-list={}", STANDARD.encode(key_digest));
+        let started = tokio::task::spawn_blocking(move || Self::try_start_with(&[flag])).await;
+        crate::expect(started.map_err(anyhow::Error::from).flatten(), "cannot start a browser")
+    }
+
+    /// The same as [`Self::start`] for those who report what goes wrong themselves.
     pub fn try_start() -> Result<Self> {
+        Self::try_start_with(&[])
+    }
+
+    fn try_start_with(flags: &[String]) -> Result<Self> {
         let (program, run) = (obtain::chromium()?, Run::create()?);
         let pipe = |name: &str| -> Result<(PathBuf, File)> {
             let path = run.path(name);
@@ -69,7 +83,7 @@ impl Browser {
         // As root there is no sandbox; the pages are our own. Shared memory may be small here.
         shell.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
         shell.args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]);
-        shell.args(["--remote-debugging-pipe", "--window-size=1280,860"]);
+        shell.args(["--remote-debugging-pipe", "--window-size=1280,860"]).args(flags);
         shell.arg(format!("--user-data-dir={}", run.path("profile").display())).env("HOME", run.path("home"));
         run.start(BROWSER, &shell)?;
         let pipes = Arc::new(Mutex::new(Pipes { commands, answers, unread: Vec::new(), last: 0 }));

@@ -1,12 +1,13 @@
 //! Who may come in, and as what: by the pod's network alone, by single-use tickets, or by signed claims.
 
+pub mod administrator;
 pub mod claims;
 pub mod origin;
 pub mod tickets;
 
-use std::time::Instant;
+use std::{io, time::Instant};
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use jiff::Timestamp;
 
 use super::{viewers::Role, websocket::handshake::subprotocols};
@@ -15,6 +16,8 @@ use tickets::{Tickets, Used};
 
 /// A subprotocol that begins so has a token in it: browsers can't set other headers of a WebSocket's request.
 pub const SUBPROTOCOL_PREFIX: &str = "outrigger.token.";
+/// The header with the token: of a page that asks whether it would be let in, since `Authorization` may be for a proxy on the way.
+pub const HEADER: HeaderName = HeaderName::from_static(COOKIE);
 /// The cookie with the token.
 pub const COOKIE: &str = "outrigger-token";
 /// The parameter of the address with the token, where that is chosen.
@@ -45,6 +48,9 @@ pub enum Unadmitted {
     /// The claims are not good.
     #[error(transparent)]
     Claims(#[from] ClaimError),
+    /// There is no key by which claims could be judged.
+    #[error("signed claims are not used here: there is no file of their keys")]
+    NoKeys,
     /// Claims can't be judged.
     #[error("tokens can't be checked now")]
     Keys(#[source] KeyFileError),
@@ -72,6 +78,12 @@ pub struct Admitted {
     ticket: Option<Used>,
 }
 
+/// What is known of somebody before a ticket is looked up.
+enum Judged<'a> {
+    Granted(Grant),
+    Ticket(&'a Tickets, &'a str),
+}
+
 impl Admittance {
     /// Whether whoever reaches us may come in.
     #[must_use]
@@ -84,23 +96,48 @@ impl Admittance {
     /// # Errors
     /// See [`Unadmitted`].
     pub async fn admit(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Admitted, Unadmitted> {
+        match self.judge(headers, query).await? {
+            Judged::Granted(grant) => Ok(Admitted { grant, ticket: None }),
+            Judged::Ticket(tickets, token) => {
+                let used = tickets.take(token, Instant::now()).ok_or(Unadmitted::Ticket)?;
+                Ok(Admitted { grant: used.grant().clone(), ticket: Some(used) })
+            }
+        }
+    }
+
+    /// Whether somebody would be let in now, and as what. No ticket is used by that.
+    ///
+    /// # Errors
+    /// See [`Unadmitted`].
+    pub async fn check(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Grant, Unadmitted> {
+        match self.judge(headers, query).await? {
+            Judged::Granted(grant) => Ok(grant),
+            Judged::Ticket(tickets, token) => tickets.look_up(token, Instant::now()).ok_or(Unadmitted::Ticket),
+        }
+    }
+
+    async fn judge<'a>(&'a self, headers: &'a HeaderMap, query: Option<&'a str>) -> Result<Judged<'a>, Unadmitted> {
         if self.is_open() {
-            return Ok(Admitted { grant: Grant { user: None, role: Role::Control }, ticket: None });
+            return Ok(Judged::Granted(Grant { user: None, role: Role::Control }));
         }
         let token = self.token(headers, query).filter(|token| token.len() <= LONGEST_TOKEN).ok_or(Unadmitted::NoToken)?;
         match (&self.tickets, &self.keys) {
             // Only claims have a dot in them.
-            (_, Some(keys)) if self.tickets.is_none() || token.contains('.') => {
-                let keys = keys.read().await.map_err(Unadmitted::Keys)?;
-                let claims = claims::verify(token, &keys, &self.session, Timestamp::now().as_second())?;
-                Ok(Admitted { grant: Grant { user: Some(claims.user), role: claims.role }, ticket: None })
-            }
-            (Some(tickets), _) => {
-                let used = tickets.take(token, Instant::now()).ok_or(Unadmitted::Ticket)?;
-                Ok(Admitted { grant: used.grant().clone(), ticket: Some(used) })
-            }
-            (None, _) => Err(Unadmitted::NoToken),
+            (Some(tickets), None) => Ok(Judged::Ticket(tickets, token)),
+            (Some(tickets), Some(_)) if !token.contains('.') => Ok(Judged::Ticket(tickets, token)),
+            (_, Some(keys)) => self.claimed(token, keys).await.map(Judged::Granted),
+            (None, None) => Err(Unadmitted::NoToken),
         }
+    }
+
+    /// What signed claims grant.
+    async fn claimed(&self, token: &str, keys: &KeyFile) -> Result<Grant, Unadmitted> {
+        let keys = keys.read().await.map_err(|error| match error {
+            KeyFileError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => Unadmitted::NoKeys,
+            error => Unadmitted::Keys(error),
+        })?;
+        let claims = claims::verify(token, &keys, &self.session, Timestamp::now().as_second())?;
+        Ok(Grant { user: Some(claims.user), role: claims.role })
     }
 
     /// Somebody did not get in after all, and may try again.
@@ -113,7 +150,9 @@ impl Admittance {
     fn token<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<&'a str> {
         let subprotocol = subprotocols(headers).find_map(|offered| offered.strip_prefix(SUBPROTOCOL_PREFIX));
         let address = query.filter(|_| self.allows_address).and_then(|query| value(query.split('&'), PARAMETER));
-        bearer(headers).or(subprotocol).or_else(|| cookie(headers)).or(address)
+        let header = headers.get(HEADER).and_then(|token| token.to_str().ok());
+        // What is ours alone counts first: `Authorization` may have been meant for a proxy on the way.
+        subprotocol.or(header).or_else(|| cookie(headers)).or_else(|| bearer(headers)).or(address)
     }
 }
 
@@ -137,7 +176,7 @@ fn value<'a>(mut pairs: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a
 mod tests {
     use std::time::Duration;
 
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderValue;
     use secrecy::ExposeSecret;
 
     use super::*;
@@ -192,6 +231,33 @@ mod tests {
         assert_eq!(admitted.grant, Grant { user: Some("bob".to_owned()), role: Role::Control });
         assert!(matches!(admittance.admit(&headers(header::AUTHORIZATION, "Bearer nobody"), None).await, Err(Unadmitted::Ticket)));
         std::fs::remove_file(file.path()).unwrap();
+        assert!(matches!(admittance.admit(&lines, None).await, Err(Unadmitted::NoKeys)), "this way is off");
+        std::fs::create_dir(file.path()).unwrap();
         assert!(matches!(admittance.admit(&lines, None).await, Err(Unadmitted::Keys(_))));
+    }
+
+    #[tokio::test]
+    async fn who_asks_whether_a_ticket_is_good_does_not_use_it() {
+        let admittance = Admittance { tickets: Some(Tickets::new(10)), ..Admittance::default() };
+        assert!(matches!(admittance.check(&HeaderMap::new(), None).await, Err(Unadmitted::NoToken)));
+        let grant = Grant { user: None, role: Role::View };
+        let ticket = admittance.tickets.as_ref().unwrap().issue(grant.clone(), Duration::from_secs(60), Instant::now()).unwrap();
+        let lines = headers(HEADER, ticket.expose_secret());
+        for _ in 0..2 {
+            assert_eq!(admittance.check(&lines, None).await.unwrap(), grant);
+        }
+        admittance.admit(&lines, None).await.unwrap();
+        assert!(matches!(admittance.check(&lines, None).await, Err(Unadmitted::Ticket)));
+    }
+
+    #[tokio::test]
+    async fn what_was_meant_for_a_proxy_is_not_taken_for_our_token() {
+        let admittance = Admittance { tickets: Some(Tickets::new(10)), ..Admittance::default() };
+        let grant = Grant { user: None, role: Role::View };
+        let ticket = admittance.tickets.as_ref().unwrap().issue(grant, Duration::from_secs(60), Instant::now()).unwrap();
+        let mut lines = headers(header::AUTHORIZATION, "Bearer of-the-proxy");
+        let subprotocol = format!("binary, {SUBPROTOCOL_PREFIX}{}", ticket.expose_secret());
+        lines.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(&subprotocol).unwrap());
+        admittance.admit(&lines, None).await.unwrap();
     }
 }

@@ -109,6 +109,12 @@ impl Tickets {
         Some(Used { digest, ticket })
     }
 
+    /// What a ticket allows, which stays unused. `None` if there is none like it, or it has expired.
+    #[must_use]
+    pub fn look_up(&self, token: &str, now: Instant) -> Option<Grant> {
+        self.waiting().get(&Digest::of(token)).filter(|ticket| ticket.expires > now).map(|ticket| ticket.grant.clone())
+    }
+
     /// Makes a ticket good again that has let nobody in.
     pub fn give_back(&self, used: Used) {
         self.waiting().insert(used.digest, used.ticket);

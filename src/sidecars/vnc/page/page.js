@@ -6,7 +6,12 @@
 const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013]);
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
+/** HTTP statuses after which it may be let in in a moment: too many viewers, not ready. */
+const PASSING_REFUSALS = new Set([429, 503]);
 const TOKEN_PREFIX = "outrigger.token.";
+/** What a token may consist of: base64url, and the dot of signed claims. */
+const TOKEN = /^[\w.-]+$/;
+const ASK = "whoever gave you this address, or runs this desktop, can give you one";
 
 const element = (id) => document.getElementById(id);
 const options = takeOptions();
@@ -20,7 +25,9 @@ function takeOptions() {
   if (given.has("token")) {
     const kept = new URLSearchParams(given);
     kept.delete("token");
-    history.replaceState(null, "", kept.size > 0 ? `#${kept}` : location.pathname + location.search);
+    // Words without a value stay as they were written.
+    const rest = kept.toString().replace(/=(?=&|$)/g, "");
+    history.replaceState(null, "", rest ? `#${rest}` : location.pathname + location.search);
   }
   return { token: given.get("token"), viewOnly: given.has("view-only") };
 }
@@ -37,15 +44,30 @@ function address() {
   return url;
 }
 
+/** Why the desktop lets nobody in: no browser tells its page what a server has answered instead of a WebSocket. */
+async function refusal() {
+  const headers = options.token ? { "Outrigger-Token": options.token } : {};
+  const answer = await fetch("admittance", { method: "POST", headers }).catch(() => null);
+  if (!answer || answer.ok) return null;
+  const { status } = answer;
+  return { status, text: (await answer.text().catch(() => "")).trim() };
+}
+
 function connect() {
   clearTimeout(retry);
+  if (options.token !== null && !TOKEN.test(options.token)) {
+    say(`This link is damaged: ${ASK}`, true);
+    return;
+  }
   element("connect").hidden = true;
   say("Connecting …");
   const protocols = options.token ? ["binary", TOKEN_PREFIX + options.token] : ["binary"];
   const socket = new WebSocket(address(), protocols);
   // noVNC tells neither code nor reason.
-  let ended = { code: 1006, reason: "" };
-  socket.addEventListener("close", ({ code, reason }) => { ended = { code, reason }; });
+  let ended = { code: 1006, reason: "", wasOpen: false };
+  let wasOpen = false;
+  socket.addEventListener("open", () => { wasOpen = true; });
+  socket.addEventListener("close", ({ code, reason }) => { ended = { code, reason, wasOpen }; });
 
   rfb = new RFB(element("screen"), socket, { shared: true });
   rfb.viewOnly = options.viewOnly;
@@ -62,17 +84,31 @@ function connect() {
   rfb.addEventListener("disconnect", () => queueMicrotask(() => disconnected(ended)));
 }
 
-function disconnected({ code, reason }) {
+async function disconnected({ code, reason, wasOpen }) {
   rfb = null;
-  if (PASSING.has(code)) {
+  const refused = wasOpen ? null : await refusal();
+  if (refused && !PASSING_REFUSALS.has(refused.status)) {
+    say(refused.status === 401 ? needsLink() : sentence(refused.text), true);
+    return;
+  }
+  if (refused || PASSING.has(code)) {
     const wait = pause * (0.75 + Math.random() / 2);
     pause = Math.min(pause * 2, LONGEST_PAUSE);
-    say(`${reason || "The connection was lost"}; connecting again …`, true);
+    say(`${refused ? sentence(refused.text) : reason || "The connection was lost"}; connecting again …`, true);
     retry = setTimeout(connect, wait);
   } else {
     say(reason || "The session has ended", true);
   }
   element("connect").hidden = false;
+}
+
+/** A ticket is good once and claims are good for a time, so a page that comes back may have neither any more. */
+function needsLink() {
+  return options.token ? `This link is not good any more: it was used, or has expired; ${ASK}` : `This desktop opens by a link of your own: ${ASK}`;
+}
+
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function rename(name) {

@@ -2,10 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::{
-    constant_time::verify_slices_are_equal,
-    digest::{SHA256, digest},
-};
 use axum::{
     Json,
     body::Bytes,
@@ -13,12 +9,17 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Desk, refusal::Refusal};
+use crate::runtime::complaint::with_causes;
 use crate::sidecars::vnc::{
-    admittance::{Grant, bearer},
+    admittance::{
+        Grant,
+        administrator::{TokenFile, TokenFileError},
+        bearer,
+    },
     viewers::Role,
     websocket::close::{Close, CloseCode},
 };
@@ -62,8 +63,12 @@ struct RevokeRequest {
 
 /// `GET /activity`
 pub(super) async fn activity(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, Refusal> {
-    if let Some(administrator) = &desk.0.settings.administrator {
-        check(administrator, &headers)?;
+    let settings = &desk.0.settings;
+    match &settings.administrator {
+        Some(administrator) => check(administrator, &headers).await?,
+        None if settings.admittance.is_open() => {}
+        // Who is there is no business of those who may not come in.
+        None => return Err(Refusal::NoAdministrator),
     }
     let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(([no_store], Json(desk.0.viewers.activity())).into_response())
@@ -71,7 +76,7 @@ pub(super) async fn activity(State(desk): State<Desk>, headers: HeaderMap) -> Re
 
 /// `DELETE /viewers/{id}`
 pub(super) async fn revoke(State(desk): State<Desk>, Path(id): Path<u64>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refusal> {
-    check_administrator(&desk, &headers)?;
+    check_administrator(&desk, &headers).await?;
     let reason = if body.is_empty() {
         "an administrator ended the connection".to_owned()
     } else {
@@ -91,7 +96,7 @@ pub(super) async fn change_role(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
-    check_administrator(&desk, &headers)?;
+    check_administrator(&desk, &headers).await?;
     let RoleRequest { role } = parsed(&body, "{\"role\":\"view\"} or {\"role\":\"control\"}")?;
     if role == Role::View && desk.0.settings.protocol == super::Protocol::Opaque {
         return Err(Refusal::NotFiltered);
@@ -105,7 +110,7 @@ pub(super) async fn change_role(
 
 /// `POST /tickets`
 pub(super) async fn issue_ticket(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
-    check_administrator(&desk, &headers)?;
+    check_administrator(&desk, &headers).await?;
     let TicketRequest { user, role, seconds } =
         parsed(&body, "{\"role\":\"view\" or \"control\",\"user\":\"NAME\",\"seconds\":1 to 3600}")?;
     let tickets = desk.0.settings.admittance.tickets.as_ref().ok_or(Refusal::NoTickets)?;
@@ -120,13 +125,18 @@ fn parsed<T: DeserializeOwned>(body: &[u8], expected: &'static str) -> Result<T,
     serde_json::from_slice(body).map_err(|_| Refusal::Body(expected))
 }
 
-fn check_administrator(desk: &Desk, headers: &HeaderMap) -> Result<(), Refusal> {
-    check(desk.0.settings.administrator.as_ref().ok_or(Refusal::NoAdministrator)?, headers)
+async fn check_administrator(desk: &Desk, headers: &HeaderMap) -> Result<(), Refusal> {
+    check(desk.0.settings.administrator.as_ref().ok_or(Refusal::NoAdministrator)?, headers).await
 }
 
-/// Compares digests, so that not even the length of the token shows in the time it takes.
-fn check(administrator: &SecretString, headers: &HeaderMap) -> Result<(), Refusal> {
-    let given = bearer(headers).ok_or(Refusal::NotAdministrator)?;
-    let [given, expected] = [given, administrator.expose_secret()].map(|token| digest(&SHA256, token.as_bytes()));
-    verify_slices_are_equal(given.as_ref(), expected.as_ref()).map_err(|_| Refusal::NotAdministrator)
+async fn check(administrator: &TokenFile, headers: &HeaderMap) -> Result<(), Refusal> {
+    match administrator.has(bearer(headers).unwrap_or_default()).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Refusal::NotAdministrator),
+        Err(TokenFileError::Missing { .. }) => Err(Refusal::NoAdministrator),
+        Err(error) => {
+            tracing::warn!(error = with_causes(&error), "nobody can be told from the administrator");
+            Err(Refusal::AdministratorUnknown(error))
+        }
+    }
 }

@@ -6,7 +6,7 @@ use axum::{
 };
 
 use crate::sidecars::vnc::{
-    admittance::{Unadmitted, tickets::TicketError},
+    admittance::{Unadmitted, administrator::TokenFileError, tickets::TicketError},
     viewers::Full,
     websocket::handshake::Malformed,
 };
@@ -32,8 +32,10 @@ pub(super) enum Refusal {
     GoingDown,
     #[error("the administrator's token is needed, in the header Authorization: Bearer TOKEN")]
     NotAdministrator,
-    #[error("nobody is administrator here: give the bridge an administrator token first")]
+    #[error("nobody is administrator here: give the bridge a file with an administrator's token first")]
     NoAdministrator,
+    #[error("nobody can be told from the administrator now")]
+    AdministratorUnknown(#[source] TokenFileError),
     #[error("there is no viewer with this number")]
     NoViewer,
     #[error("the body is not {0}")]
@@ -49,7 +51,9 @@ impl Refusal {
         match self {
             Self::Malformed(malformed) => malformed.status(),
             Self::NoDesktop | Self::NoViewer => StatusCode::NOT_FOUND,
-            Self::Unadmitted(Unadmitted::Keys(_)) | Self::DesktopAway | Self::GoingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unadmitted(Unadmitted::Keys(_)) | Self::AdministratorUnknown(_) | Self::DesktopAway | Self::GoingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Unadmitted(_) | Self::NotAdministrator => StatusCode::UNAUTHORIZED,
             Self::Origin | Self::NoAdministrator => StatusCode::FORBIDDEN,
             Self::NotFiltered | Self::NoTickets => StatusCode::CONFLICT,

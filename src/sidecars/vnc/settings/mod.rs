@@ -1,12 +1,14 @@
 //! What the sidecar is told: by variables of the environment or flags.
 
+mod access;
 mod reference;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
+pub use access::Access;
 pub use reference::reference;
 pub use table::{Row, TABLE, WITHOUT_EFFECT};
 
@@ -24,14 +26,34 @@ use table as t;
 /// Where the webhook has the cookie's file mounted.
 const COOKIE_FILE: &str = "/run/outrigger/xauth/cookie";
 
+/// Longer texts would not fit into a frame of the WebSocket with all that may come with them.
+const CLIPBOARD_LIMITS: RangeInclusive<u32> = 1..=8 * 1024 * 1024;
+
 /// Why a setting can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name} is {value:?}: {way_out}")]
-pub struct SettingsError {
-    name: &'static str,
-    value: String,
-    /// What to write instead.
-    way_out: String,
+pub enum SettingsError {
+    /// It can't be read.
+    #[error("{name} is {value:?}: {way_out}")]
+    Unreadable {
+        /// The setting.
+        name: &'static str,
+        /// What was written.
+        value: String,
+        /// What to write instead.
+        way_out: String,
+    },
+    /// It makes no sense beside another.
+    #[error("{name} is {value:?}, and {other}: {way_out}")]
+    Contradiction {
+        /// The setting.
+        name: &'static str,
+        /// What was written.
+        value: String,
+        /// How the other is.
+        other: &'static str,
+        /// What to do about it.
+        way_out: &'static str,
+    },
 }
 
 /// All settings, read.
@@ -51,6 +73,10 @@ pub struct Settings {
     pub view_only: bool,
     /// Which way text may be copied.
     pub clipboard: Clipboard,
+    /// The longest text that may be copied to the desktop, in bytes.
+    pub clipboard_limit: u32,
+    /// The desktop's name, as viewers see it.
+    pub name: Option<String>,
     /// Whether X clients share memory with the server.
     pub shares_memory: bool,
     /// Which window manager runs.
@@ -61,6 +87,8 @@ pub struct Settings {
     pub folder: PathBuf,
     /// Port of the page and its WebSocket.
     pub port: u16,
+    /// Who may come in there.
+    pub access: Access,
     /// The folder of noVNC, if it is not where it usually is.
     pub web: Option<PathBuf>,
     /// Where the health port is.
@@ -110,8 +138,8 @@ impl Settings {
         }
         let (smallest, largest) = self.bounds;
         let bounds = Bounds { least: (smallest.width, smallest.height), most: (largest.width, largest.height) };
-        let control = Policy::control();
-        Policy { clipboard: control.clipboard.filter(|_| self.clipboard.comes_in()), resize: self.resize.then_some(bounds), ..control }
+        let clipboard = self.clipboard.comes_in().then_some(self.clipboard_limit);
+        Policy { clipboard, resize: self.resize.then_some(bounds), ..Policy::control() }
     }
 }
 
@@ -172,6 +200,8 @@ impl Given<'_> {
                 let words = [("both", Clipboard::Both), ("in", Clipboard::In), ("out", Clipboard::Out), ("off", Clipboard::Off)];
                 word(text, &words)
             })?,
+            clipboard_limit: self.read(&t::VNC_CLIPBOARD_LIMIT, clipboard_limit)?,
+            name: self.text(&t::VNC_NAME),
             shares_memory: self.read(&t::VNC_MIT_SHM, boolean)?,
             // An app that brings its X server brings what runs on it.
             window_manager: window_manager.filter(|_| matches!(mode, Mode::Serve { .. })),
@@ -179,6 +209,7 @@ impl Given<'_> {
             restarts: self.read(&t::VNC_X_RESTARTS, number)?,
             folder: self.read(&t::VNC_FOLDER, folder)?.into(),
             port: self.bridge_port()?,
+            access: self.access()?,
             web: self.read_if_set(&t::VNC_WEB_FOLDER, folder)?.map(PathBuf::from),
             health: SocketAddr::new(host, port),
             log_level: self.read(&t::LOG_LEVEL, |text| word(text, &LOG_LEVELS))?.to_owned(),
@@ -209,14 +240,21 @@ impl Given<'_> {
 
     fn read_if_set<T>(&self, row: &'static Row, read: impl FnOnce(&str) -> Read<T>) -> Result<Option<T>, SettingsError> {
         let Some(value) = self.text(row) else { return Ok(None) };
-        read(&value).map(Some).map_err(|way_out| SettingsError { name: row.name, value, way_out })
+        read(&value).map(Some).map_err(|way_out| SettingsError::Unreadable { name: row.name, value, way_out })
     }
 
     /// Reads a row that has a default.
     fn read<T>(&self, row: &'static Row, read: impl FnOnce(&str) -> Read<T>) -> Result<T, SettingsError> {
-        let missing = || SettingsError { name: row.name, value: String::new(), way_out: "give it a value".to_owned() };
+        let missing = || SettingsError::Unreadable { name: row.name, value: String::new(), way_out: "give it a value".to_owned() };
         self.read_if_set(row, read)?.ok_or_else(missing)
     }
+}
+
+fn clipboard_limit(text: &str) -> Read<u32> {
+    number(text)
+        .ok()
+        .filter(|bytes| CLIPBOARD_LIMITS.contains(bytes))
+        .ok_or_else(|| format!("use a whole number of bytes from {} to {}", CLIPBOARD_LIMITS.start(), CLIPBOARD_LIMITS.end()))
 }
 
 fn geometry(text: &str) -> Read<Geometry> {

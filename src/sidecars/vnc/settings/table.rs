@@ -89,6 +89,10 @@ table! {
         "Whether keyboard, mouse and clipboard of every viewer are ignored.";
     VNC_CLIPBOARD: "both, in, out, off" = "both",
         "Which way text may be copied: in is from the browser to the desktop.";
+    VNC_CLIPBOARD_LIMIT: "1 to 8388608" = "262144",
+        "The longest text that may be copied to the desktop, in bytes; also what a compressed one becomes, but in VNC_MODE=attach.";
+    VNC_NAME: "text",
+        "The desktop's name, as viewers see it; without it, the name of the host, which is the pod's, or of the command.";
     VNC_WINDOW_MANAGER: "openbox, none" = "openbox",
         "Which window manager runs on the desktop; none in VNC_MODE=attach.";
     VNC_X_RESTARTS: "a number" = "5",
@@ -101,6 +105,29 @@ table! {
         "Folder of noVNC, if it is neither in /usr/share/outrigger/novnc nor in novnc beside the program.";
     WEBSOCKET_PORT: "a port",
         "The same by its name in images where VNC_PORT was that of x11vnc; it counts for more.";
+
+    VNC_ORIGINS: "origins",
+        "Origins whose pages may connect beside the desktop's own, such as https://desks.example.com; comma-separated.";
+    VNC_CLAIMS_KEYS_FILE: "a path",
+        "File with the keys of signed claims; with it or VNC_TICKETS, nobody comes in without a token.";
+    VNC_CLAIMS_SESSION: "text",
+        "The session that claims must be for; without it, the name of the host, which is the pod's.";
+    VNC_TICKETS: "true, false" = "false",
+        "Whether tickets are issued, each of which lets one viewer in once; whoever has the administrator's token gets them, so that must be there.";
+    VNC_ADMINISTRATOR_TOKEN_FILE: "a path",
+        "File with the token of those who may see and change who is connected, and get tickets; at least 16 characters.";
+    VNC_TOKEN_IN_ADDRESS: "true, false" = "false",
+        "Whether a token may also come in the address, as ?token=, where logs and histories keep it.";
+    VNC_MAX_VIEWERS: "1 to 500" = "32",
+        "How many viewers there may be at once.";
+    VNC_MAX_VIEWERS_OF_USER: "1 to 500" = "8",
+        "How many of each user; nobody's user is known without tickets or claims.";
+    VNC_MAX_VIEWERS_OF_ADDRESS: "1 to 500",
+        "How many from each IP address; without it, as many as there may be.";
+    VNC_FORWARDED_HEADERS: "true, false" = "false",
+        "Whether X-Forwarded-Host is the desktop's name, and the last entry of X-Forwarded-For a viewer's address: only behind a proxy that sets both itself.";
+    VNC_TLS_FOLDER: "a path",
+        "Folder with tls.crt and tls.key, as a Secret of type kubernetes.io/tls has them: VNC_PORT then speaks TLS alone. It is read again when it changes.";
 
     HEALTH_HOST: "an IP address" = "::",
         "Address of the health port.";

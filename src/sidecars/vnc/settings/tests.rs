@@ -33,7 +33,15 @@ fn a_bad_value_is_refused_by_name_with_what_is_allowed() {
         ("VNC_GEOMETRY", "16384x16384", "from VNC_SMALLEST 64x64 to VNC_LARGEST 7680x4320"),
         ("VNC_SMALLEST", "1x1", "from 64 to 16384"),
         ("VNC_CLIPBOARD", "yes", "both, in, out, off"),
+        ("VNC_CLIPBOARD_LIMIT", "0", "from 1 to 8388608"),
         ("VNC_WINDOW_MANAGER", "kwin", "openbox, none"),
+        ("VNC_ORIGINS", "desks.example.com", "origins of pages, such as https://desks.example.com"),
+        ("VNC_ORIGINS", "https://desks.example.com/", "origins of pages"),
+        ("VNC_CLAIMS_KEYS_FILE", "keys", "an absolute path"),
+        ("VNC_TICKETS", "yes", "true, false"),
+        ("VNC_MAX_VIEWERS", "0", "from 1 to 500"),
+        ("VNC_MAX_VIEWERS_OF_ADDRESS", "501", "from 1 to 500"),
+        ("VNC_TLS_FOLDER", "tls", "an absolute path"),
         ("VNC_X_RESTARTS", "-1", "a whole number"),
         ("VNC_FOLDER", "../desk", "an absolute path"),
         ("VNC_PORT", "0", "a port from 1 to 65535"),
@@ -66,4 +74,58 @@ fn sizes_with_a_depth_and_the_other_name_of_the_port_are_understood() {
 fn nothing_is_no_value() {
     assert_eq!(with(&[("VNC_GEOMETRY", "")]).unwrap().geometry, Geometry { width: 1280, height: 800 });
     assert_eq!(health_port(|_| Some("1".to_owned())), Ok(1));
+}
+
+/// Both settings, and what to do.
+#[test]
+fn what_makes_no_sense_together_is_refused_and_both_are_named() {
+    for (set, said) in [
+        (&[("VNC_TICKETS", "true")][..], "VNC_TICKETS is \"true\", and VNC_ADMINISTRATOR_TOKEN_FILE is not set: nobody could get a ticket"),
+        (
+            &[("VNC_CLAIMS_SESSION", "desk-1"), ("VNC_TICKETS", "true"), ("VNC_ADMINISTRATOR_TOKEN_FILE", "/a")],
+            "VNC_CLAIMS_SESSION is \"desk-1\", and VNC_CLAIMS_KEYS_FILE is not set: no claims are checked",
+        ),
+        (
+            &[("VNC_TOKEN_IN_ADDRESS", "true"), ("VNC_ADMINISTRATOR_TOKEN_FILE", "/a")],
+            "VNC_TOKEN_IN_ADDRESS is \"true\", and neither VNC_TICKETS nor VNC_CLAIMS_KEYS_FILE is set: no token is asked for",
+        ),
+    ] {
+        let error = with(set).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{error}");
+    }
+}
+
+#[test]
+fn without_settings_whoever_reaches_the_port_comes_in_and_with_a_way_nobody_else() {
+    let open = with(&[]).unwrap().access;
+    assert!(open.admittance("pod").is_open() && open.administrator().is_none() && open.tls.is_none());
+    assert_eq!((open.limits.total, open.limits.of_user, open.limits.of_address), (32, 8, 32));
+    for set in [&[("VNC_CLAIMS_KEYS_FILE", "/a")][..], &[("VNC_TICKETS", "true"), ("VNC_ADMINISTRATOR_TOKEN_FILE", "/b")]] {
+        assert!(!with(set).unwrap().access.admittance("pod").is_open(), "{set:?}");
+    }
+}
+
+#[test]
+fn claims_are_for_the_host_unless_another_session_is_named() {
+    let keys = ("VNC_CLAIMS_KEYS_FILE", "/a");
+    assert_eq!(with(&[keys]).unwrap().access.admittance("pod").session, "pod");
+    assert_eq!(with(&[keys, ("VNC_CLAIMS_SESSION", "desk-1")]).unwrap().access.admittance("pod").session, "desk-1");
+}
+
+#[test]
+fn limits_origins_and_a_proxys_word_are_as_they_are_set() {
+    let set = [
+        ("VNC_MAX_VIEWERS", "4"),
+        ("VNC_MAX_VIEWERS_OF_USER", "2"),
+        ("VNC_ORIGINS", "https://a.example, http://[::1]:8080"),
+        ("VNC_FORWARDED_HEADERS", "true"),
+        ("VNC_CLIPBOARD_LIMIT", "1000"),
+    ];
+    let settings = with(&set).unwrap();
+    let (limits, origins) = (settings.access.limits, settings.access.origins());
+    assert_eq!((limits.total, limits.of_user, limits.of_address), (4, 2, 4), "an address may have all");
+    assert_eq!(with(&[("VNC_MAX_VIEWERS_OF_ADDRESS", "3")]).unwrap().access.limits.of_address, 3);
+    assert_eq!(origins.allowed, ["https://a.example", "http://[::1]:8080"]);
+    assert!(origins.trusts_forwarded_host && settings.access.forwarded_headers);
+    assert_eq!(settings.policy().clipboard, Some(1000));
 }

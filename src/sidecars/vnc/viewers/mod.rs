@@ -105,17 +105,7 @@ impl Viewers {
     /// A limit is reached.
     pub fn seat(&self, guest: Guest) -> Result<Seat, Full> {
         let mut seats = self.seats();
-        let count = |is_alike: &dyn Fn(&Viewer) -> bool| seats.taken.values().filter(|taken| is_alike(&taken.viewer)).count();
-        let limits = self.0.limits;
-        if seats.taken.len() >= limits.total {
-            return Err(Full::Total(limits.total));
-        }
-        if guest.user.is_some() && count(&|viewer| viewer.guest().user == guest.user) >= limits.of_user {
-            return Err(Full::OfUser(limits.of_user));
-        }
-        if count(&|viewer| viewer.guest().address == guest.address) >= limits.of_address {
-            return Err(Full::OfAddress(limits.of_address));
-        }
+        seats.have_room(self.0.limits, &guest)?;
         seats.last_id += 1;
         let (id, (end, order)) = (seats.last_id, oneshot::channel());
         let viewer = Arc::new(Viewer::new(id, guest, self.0.control, self.0.metrics.clone()));
@@ -123,6 +113,14 @@ impl Viewers {
         seats.empty_since = None;
         self.0.metrics.viewers(seats.taken.len());
         Ok(Seat { viewers: self.clone(), viewer, order })
+    }
+
+    /// Whether there is a seat for one more viewer at this moment.
+    ///
+    /// # Errors
+    /// A limit is reached.
+    pub fn has_room(&self, guest: &Guest) -> Result<(), Full> {
+        self.seats().have_room(self.0.limits, guest)
     }
 
     /// Ends a viewer's conversation. Says whether there is such a viewer.
@@ -156,6 +154,22 @@ impl Viewers {
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
         self.0.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seats {
+    fn have_room(&self, limits: Limits, guest: &Guest) -> Result<(), Full> {
+        let count = |is_alike: &dyn Fn(&Guest) -> bool| self.taken.values().filter(|taken| is_alike(taken.viewer.guest())).count();
+        if self.taken.len() >= limits.total {
+            return Err(Full::Total(limits.total));
+        }
+        if guest.user.is_some() && count(&|other| other.user == guest.user) >= limits.of_user {
+            return Err(Full::OfUser(limits.of_user));
+        }
+        if count(&|other| other.address == guest.address) >= limits.of_address {
+            return Err(Full::OfAddress(limits.of_address));
+        }
+        Ok(())
     }
 }
 

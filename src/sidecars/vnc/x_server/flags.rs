@@ -46,6 +46,13 @@ pub fn arguments(settings: &Settings, authority: &Path, rfb_socket: &Path, featu
     // Who reaches the socket is our bridge. All its viewers count as one client, so none may be banned for the others.
     add(&["-SecurityTypes", "None", "-UseBlacklist=0", "-AlwaysShared=1", "-FrameRate=120"]);
 
+    if let Some(name) = &settings.name {
+        // By itself it would show viewers a user and a host.
+        add(&[&format!("-desktop={name}")]);
+    }
+    // What a compressed text becomes, the bridge does not see. There is a NUL at its end, which is none of it.
+    add(&[&format!("-MaxCutText={}", settings.clipboard_limit.saturating_add(1))]);
+
     let viewers_act = !settings.view_only;
     for (name, is_on) in [
         ("AcceptKeyEvents", viewers_act),
@@ -87,13 +94,19 @@ mod tests {
             arguments_with(&[]),
             ":99 -geometry 1280x800 -depth 24 -auth /a/cookie -nolisten tcp -nolisten local -noreset -s 0 -dpms \
              -rfbport -1 -rfbunixpath /d/rfb.sock -rfbunixmode 0600 -SecurityTypes None -UseBlacklist=0 -AlwaysShared=1 -FrameRate=120 \
-             -AcceptKeyEvents=1 -AcceptPointerEvents=1 -AcceptSetDesktopSize=1 -SendCutText=1 -AcceptCutText=1 -AllowOverride=desktop"
+             -MaxCutText=262145 -AcceptKeyEvents=1 -AcceptPointerEvents=1 -AcceptSetDesktopSize=1 -SendCutText=1 -AcceptCutText=1 -AllowOverride=desktop"
         );
     }
 
     #[test]
     fn a15_no_viewer_is_banned_for_the_failures_of_others() {
         assert!(arguments_with(&[]).contains("-UseBlacklist=0"));
+    }
+
+    #[test]
+    fn a18_an_unpacked_text_is_held_to_the_same_size_and_the_name_is_the_desktops() {
+        let arguments = arguments_with(&[("VNC_CLIPBOARD_LIMIT", "1000"), ("VNC_NAME", "a pod")]);
+        assert!(arguments.contains(" -desktop=a pod -MaxCutText=1001 "), "{arguments}");
     }
 
     #[test]

@@ -1,0 +1,87 @@
+//! Where a desktop without a pod keeps its cookie and its sockets.
+
+use std::{
+    env,
+    fs::{self, DirBuilder, File},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use crate::sidecars::vnc::x_server::display::Display;
+
+/// The folder of a desktop that has no pod. It goes when this is dropped; what a killed process has left is used again, so that what
+/// it has left running is known by its cookie.
+pub(super) struct OwnFolder {
+    pub(super) display: Display,
+    pub(super) path: PathBuf,
+    _lock: File,
+}
+
+impl OwnFolder {
+    /// For this display, or for one that is free.
+    pub(super) fn create(wanted: Option<Display>) -> Result<Self> {
+        let base = runtime_folder()?;
+        if let Some(display) = wanted {
+            return Self::of(&base, display)?
+                .with_context(|| format!("another outrigger vnc has the display {display}: choose another one"));
+        }
+        for display in Display::all() {
+            let is_known = base.join(folder_name(display)).exists();
+            if (is_known || !display.seems_taken())
+                && let Some(folder) = Self::of(&base, display)?
+            {
+                return Ok(folder);
+            }
+        }
+        bail!("all displays are taken: name one with --display")
+    }
+
+    /// The folder of a display, unless another process has it.
+    fn of(base: &Path, display: Display) -> Result<Option<Self>> {
+        let path = base.join(folder_name(display));
+        private_folder(&path)?;
+        let lock = File::open(&path).with_context(|| format!("{} can't be opened", path.display()))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { display, path, _lock: lock })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{} can't be locked", path.display())),
+        }
+    }
+}
+
+impl Drop for OwnFolder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "a folder is left behind");
+        }
+    }
+}
+
+fn folder_name(display: Display) -> String {
+    format!("desktop-{}", display.number())
+}
+
+/// Where this user's programs keep sockets ("XDG Base Directory Specification"), or a folder among the temporary files.
+fn runtime_folder() -> Result<PathBuf> {
+    let own = rustix::process::geteuid().as_raw();
+    let given = env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(|folder| PathBuf::from(folder).join("outrigger"));
+    let folder = given.unwrap_or_else(|| env::temp_dir().join(format!("outrigger-desktops-{own}")));
+    private_folder(&folder)?;
+    let owner = fs::symlink_metadata(&folder)?;
+    ensure!(
+        owner.is_dir() && owner.uid() == own,
+        "{} belongs to somebody else: set XDG_RUNTIME_DIR to a folder of your own",
+        folder.display()
+    );
+    Ok(folder)
+}
+
+fn private_folder(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("{} can't be made", path.display()))
+}
