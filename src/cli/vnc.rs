@@ -51,7 +51,10 @@ use super::{
     skew,
 };
 use own_folder::OwnFolder;
-use port::Port;
+use port::{Place, Port};
+
+/// As shells tell that somebody did not want to wait.
+const INTERRUPTED: u8 = 130;
 
 /// Run an X server whose screen can be shown in a browser, or attach to the app's own.
 #[derive(Debug, Args)]
@@ -149,8 +152,9 @@ impl Vnc {
         let settings = settings::read(|row| self.flags.or_environment(row))?;
         telemetry::start_logging(&settings.log_level, settings.log_format)?;
         say_what_holds(&settings);
+        let _lock = own_folder::lock_of_pod(&settings.folder)?;
         let health = Some(settings.health);
-        serve(settings, None, health, false)
+        serve(settings, None, health, Place::Pod, false)
     }
 
     fn serve_command(mut self) -> Result<ExitCode> {
@@ -169,23 +173,25 @@ impl Vnc {
         let settings = settings::read(|row| self.flags.given(row).or_else(|| own(row)))?;
         telemetry::start_logging(&settings.log_level, settings.log_format)?;
         // Two desktops of one machine would want the same port, so there is none unless it is named.
-        let names_port = settings::TABLE.iter().any(|row| row.name == "HEALTH_PORT" && self.flags.given(row).is_some());
-        let health = names_port.then_some(settings.health);
+        let is_given = |name: &str| settings::TABLE.iter().any(|row| row.name == name && self.flags.given(row).is_some());
+        let health = is_given("HEALTH_PORT").then_some(settings.health);
+        let place = Place::Machine { is_asked_for: is_given("VNC_PORT") || is_given("WEBSOCKET_PORT") };
         let program = self.command.remove(0);
         let app = App { program, arguments: self.command, on_end: self.on_end.into() };
-        serve(settings, Some(app), health, self.open)
+        serve(settings, Some(app), health, place, self.open)
     }
 }
 
 /// Runs a desktop to its end.
-fn serve(settings: Settings, app: Option<App>, health: Option<SocketAddr>, opens_page: bool) -> Result<ExitCode> {
+fn serve(settings: Settings, app: Option<App>, health: Option<SocketAddr>, place: Place, opens_page: bool) -> Result<ExitCode> {
+    // The first random bytes take tens of milliseconds to gather; have them before there is a cookie to make.
+    let seeding = std::thread::spawn(|| aws_lc_rs::rand::fill(&mut [0; 1]));
     let runtime = runtime()?;
-    let ended = runtime.block_on(until_ended(settings, app, health, opens_page));
+    let ended = runtime.block_on(until_ended(settings, app, health, place, opens_page));
     runtime.shutdown_background();
-    Ok(match ended? {
-        End::Told => NOTHING_FOUND,
-        End::App(status) => exit_code(status),
-    })
+    // Whoever needs some says what is wrong.
+    let _ = seeding.join();
+    ended
 }
 
 /// One thread: there is little to do at a time, and each further one takes memory.
@@ -193,18 +199,30 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime can't start")
 }
 
-async fn until_ended(mut settings: Settings, app: Option<App>, health: Option<SocketAddr>, opens_page: bool) -> Result<End> {
+async fn until_ended(
+    mut settings: Settings,
+    app: Option<App>,
+    health: Option<SocketAddr>,
+    place: Place,
+    opens_page: bool,
+) -> Result<ExitCode> {
     let mut signals = Signals::listen().context("signals can't be listened to")?;
     let (started, readiness, pulses, mut registry) = (Readiness::default(), Readiness::default(), Pulses::default(), telemetry::registry());
     readiness.register(&mut registry);
     skew::report(&mut registry);
+    let serving = readiness.gate("process");
+    serving.open();
     let (orphans, stop) = (Orphans::default(), CancellationToken::new());
-    let port = Port::open(&settings, app.is_some(), &readiness, &mut registry).await?;
+    let port = Port::open(&settings, place, &readiness, &mut registry).await?;
     let page_address = opens_page.then(|| port.page()).transpose()?;
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     settings.name.get_or_insert_with(|| host_name.clone());
     let (control, access, page) = (settings.policy(), settings.access.clone(), Page::new(settings.web.clone()));
     let desktop = Desktop::new(settings, app, &orphans, &started, &readiness, &pulses, &mut registry);
+    let protocol = tokio::select! {
+        protocol = desktop.protocol() => protocol?,
+        () = signals.next() => return Ok(NOTHING_FOUND),
+    };
     let shown = router::Settings {
         control,
         origins: access.origins(),
@@ -212,7 +230,7 @@ async fn until_ended(mut settings: Settings, app: Option<App>, health: Option<So
         limits: access.limits,
         trusts_forwarded_address: access.forwarded_headers,
         administrator: access.administrator(),
-        ..router::Settings::open(Targets::new(Target::Unix(desktop.rfb_socket())), desktop.protocol().await?)
+        ..router::Settings::open(Targets::new(Target::Unix(desktop.rfb_socket())), protocol)
     };
     let shutdown = Shutdown::default();
     let router = Desk::new(shown, Metrics::new(&mut registry), shutdown.clone()).router().merge(page.router());
@@ -231,8 +249,10 @@ async fn until_ended(mut settings: Settings, app: Option<App>, health: Option<So
     let signalled = async {
         signals.next().await;
         tracing::info!("shutting down");
+        serving.close();
         shutdown.close();
-        pending::<()>().await;
+        signals.next().await;
+        tracing::warn!("second signal: ending now");
     };
     let running = async {
         let mut running = pin!(desktop.run(&stop));
@@ -247,7 +267,7 @@ async fn until_ended(mut settings: Settings, app: Option<App>, health: Option<So
         if let Some(end) = end {
             shutdown.close();
             viewers.await?;
-            return Ok(end?);
+            return anyhow::Ok(end?);
         }
         stop.cancel();
         Ok(running.await?)
@@ -260,13 +280,17 @@ async fn until_ended(mut settings: Settings, app: Option<App>, health: Option<So
         }
         pending::<()>().await;
     };
-    // None of the others ends.
     tokio::select! {
-        end = running => end,
-        () = answering => Ok(End::Told),
-        () = orphans.clone().reap() => Ok(End::Told),
-        () = opening => Ok(End::Told),
-        () = signalled => Ok(End::Told),
+        end = running => Ok(match end? {
+            End::Told => NOTHING_FOUND,
+            End::App(status) => exit_code(status),
+        }),
+        // Whatever runs is killed as it is dropped.
+        () = signalled => Ok(ExitCode::from(INTERRUPTED)),
+        // None of the others ends.
+        () = answering => Ok(NOTHING_FOUND),
+        () = orphans.clone().reap() => Ok(NOTHING_FOUND),
+        () = opening => Ok(NOTHING_FOUND),
     }
 }
 

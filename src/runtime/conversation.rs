@@ -235,7 +235,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_outlasts_the_limit_of_a_request() {
-        let limits = Limits { idle: Duration::from_secs(100), request: Duration::from_secs(10) };
+        let limits = Limits { idle: Duration::from_secs(100), request: Duration::from_secs(10), ..Limits::default() };
         let (mut client, serving) = connection(limits, Shutdown::default());
         for _ in 0..3 {
             client.write_all(REQUEST).await.unwrap();
@@ -291,7 +291,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn of_connections_that_are_waited_for_the_oldest_goes_and_a_silent_one_is_closed() {
-        let limits = Limits { idle: TENURE * 100, request: TENURE * 100 };
+        let limits = Limits { idle: TENURE * 100, request: TENURE * 100, ..Limits::default() };
         let conversation = Conversation::new(Router::new(), limits, Shutdown::default());
         let (_first, first) = served(conversation.clone());
         sleep(Duration::from_millis(1)).await;

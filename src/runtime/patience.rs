@@ -32,12 +32,14 @@ pub struct Limits {
     pub idle: Duration,
     /// From the first byte of a request to the first of its response, and again to the end of the response.
     pub request: Duration,
+    /// How long connections may go on when no new work is taken any more; then they are cut.
+    pub drain: Duration,
 }
 
 impl Default for Limits {
     /// Clients keep a connection for 90 s (Go's default): whoever closes first may lose a request, so that is never us.
     fn default() -> Self {
-        Self { idle: Duration::from_mins(2), request: Duration::from_secs(15) }
+        Self { idle: Duration::from_mins(2), request: Duration::from_secs(15), drain: Duration::from_secs(10) }
     }
 }
 
@@ -132,7 +134,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    const LIMITS: Limits = Limits { idle: Duration::from_secs(100), request: Duration::from_secs(10) };
+    const LIMITS: Limits = Limits { idle: Duration::from_secs(100), request: Duration::from_secs(10), drain: Duration::from_secs(10) };
 
     async fn read_one(connection: &mut (impl AsyncRead + Unpin)) -> io::Result<u8> {
         connection.read_u8().await

@@ -1,6 +1,6 @@
 //! All processes that a child has started, itself among them.
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::Child;
 
 /// The group of a child that was started with `process_group(0)`. It is killed when this is dropped.
@@ -20,6 +20,11 @@ impl ProcessGroup {
             // Those that can't be signalled have ended.
             let _ = kill_process_group(group, signal);
         }
+    }
+
+    /// The leader has ended: if it has left nobody, there is no such group any more, and another may get its number.
+    pub fn release_if_empty(&mut self) {
+        self.0 = self.0.filter(|group| test_kill_process_group(*group).is_ok());
     }
 
     /// The leader has ended by itself: what it left running is to go on.

@@ -34,8 +34,6 @@ const CONNECTIONS: usize = 1024;
 /// More wait, so many of them here, and take the places of those that had theirs for long.
 const WAITING: usize = 128;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-/// After this, connections that still drain are cut.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// A listener without a file descriptor left must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -91,18 +89,21 @@ pub async fn serve_tls(
     ended.await.flatten().map_err(ServeError::Thread)
 }
 
-/// The same in the tasks of the runtime that this is called in, with the usual limits: for a process that has one thread for everything.
+/// The same in the tasks of the runtime that this is called in, over TLS if there is a certificate: for a process that has one thread for
+/// everything.
 ///
 /// # Errors
 /// See [`ServeError::Tickets`].
-pub async fn serve_tls_here(
+pub async fn serve_here(
     listener: TcpListener,
-    certificate: Arc<dyn ResolvesServerCert>,
+    certificate: Option<Arc<dyn ResolvesServerCert>>,
     router: Router,
+    limits: Limits,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
-    let acceptor = TlsAcceptor::from(Arc::new(tls(certificate).map_err(ServeError::Tickets)?));
-    Server::new(Some(acceptor), router, Limits::default(), shutdown).serve(listener).await;
+    let config = certificate.map(tls).transpose().map_err(ServeError::Tickets)?;
+    let acceptor = config.map(|config| TlsAcceptor::from(Arc::new(config)));
+    Server::new(acceptor, router, limits, shutdown).serve(listener).await;
     Ok(())
 }
 
@@ -122,6 +123,7 @@ struct Server {
     conversation: Conversation,
     places: Arc<Places>,
     connections: TaskTracker,
+    drain: Duration,
     /// Cancelled when connections have drained for long enough.
     cut: CancellationToken,
 }
@@ -130,7 +132,7 @@ impl Server {
     fn new(acceptor: Option<TlsAcceptor>, router: Router, limits: Limits, shutdown: Shutdown) -> Self {
         let conversation = Conversation::new(router, limits, shutdown);
         let (places, connections) = (Arc::new(Places::new(CONNECTIONS, WAITING)), TaskTracker::new());
-        Self { acceptor, conversation, places, connections, cut: CancellationToken::new() }
+        Self { acceptor, conversation, places, connections, drain: limits.drain, cut: CancellationToken::new() }
     }
 
     async fn serve(self, listener: TcpListener) {
@@ -205,8 +207,8 @@ impl Server {
             self.connections.close();
             self.connections.wait().await;
         };
-        if tokio::time::timeout(DRAIN_LIMIT, drained).await.is_err() {
-            tracing::warn!("connections were still busy after {DRAIN_LIMIT:?}, and are cut");
+        if tokio::time::timeout(self.drain, drained).await.is_err() {
+            tracing::warn!("connections were still busy after {:?}, and are cut", self.drain);
             self.cut.cancel();
             self.connections.close();
             self.connections.wait().await;
@@ -379,7 +381,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_does_not_end_is_cut_when_connections_have_drained_for_long_enough() {
         let (listener, address) = listener().await;
-        let limits = Limits { idle: DRAIN_LIMIT * 100, request: DRAIN_LIMIT * 100 };
+        const DRAIN: Duration = Duration::from_secs(3);
+        let limits = Limits { idle: DRAIN * 100, request: DRAIN * 100, drain: DRAIN };
         let shutdown = Shutdown::default();
         let serving = Server::new(None, hello(), limits, shutdown.clone()).serve(listener);
         let mut client = TcpStream::connect(address).await.unwrap();
@@ -387,9 +390,9 @@ mod tests {
         shutdown.close();
         let start = Instant::now();
         serving.await;
-        assert_eq!(start.elapsed(), DRAIN_LIMIT);
+        assert_eq!(start.elapsed(), DRAIN);
         // By the clock of this test nothing else would happen for long.
-        let end = timeout(DRAIN_LIMIT, client.read_u8()).await.unwrap();
+        let end = timeout(DRAIN, client.read_u8()).await.unwrap();
         assert!(end.is_err(), "it is closed");
     }
 }

@@ -65,11 +65,12 @@ fn end_now() -> ! {
     signal_hook::low_level::exit(130)
 }
 
-/// The signals that ask the process to end: SIGTERM and SIGINT. Once they are listened to, they no longer end it by themselves.
+/// The signals that ask the process to end: SIGTERM, SIGINT, and SIGHUP when its terminal closes. Once they are listened to, they no longer end it by themselves.
 #[derive(Debug)]
 pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -78,7 +79,11 @@ impl Signals {
     /// # Errors
     /// The handlers can't be installed.
     pub fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Completes at the next signal.
@@ -86,6 +91,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The X server of an app.
 
 use outrigger_bed::XServer;
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     sidecar::{Sidecar, Site},
@@ -60,4 +60,18 @@ async fn x11vnc_comes_back_by_itself() {
     until("it is another one", async || if site.process("x11vnc").await == killed { Err("it is not".to_owned()) } else { Ok(()) }).await;
     sidecar.until_status("/readyz", 200).await;
     assert_eq!(site.banner().unwrap(), "RFB 003.008\n");
+}
+
+#[tokio::test]
+async fn an_app_server_that_hangs_is_told_and_left_alone() {
+    let (site, server) = (Site::new(), XServer::start().await);
+    let sidecar = attach(&site, &server, &[]).await;
+    let process = Pid::from_raw(server.process_id().unwrap().cast_signed()).unwrap();
+    let shown_by = site.process("x11vnc").await;
+    kill_process(process, Signal::STOP).unwrap();
+    let report = sidecar.until_status("/readyz", 503).await;
+    assert!(report.contains("does not answer within 3 s"), "{report}");
+    kill_process(process, Signal::CONT).unwrap();
+    sidecar.until_status("/readyz", 200).await;
+    assert_eq!(site.process("x11vnc").await, shown_by);
 }

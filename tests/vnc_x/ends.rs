@@ -1,5 +1,8 @@
 //! What ends, and what comes back.
 
+use std::{io::Write, net::TcpStream};
+
+use outrigger_bed::free_port;
 use rustix::process::{Signal, kill_process};
 
 use crate::{
@@ -71,7 +74,7 @@ async fn a_server_that_hangs_is_told_and_left_alone() {
 #[tokio::test]
 async fn a_signal_ends_everything_in_order_and_leaves_the_cookie_alone() {
     let site = Site::new();
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut sidecar = site.ready(&[]).await;
         sidecar.signal(signal);
         assert!(sidecar.exit().await.success(), "{}", sidecar.log());
@@ -79,6 +82,43 @@ async fn a_signal_ends_everything_in_order_and_leaves_the_cookie_alone() {
         assert!(site.cookie().exists());
         assert!(!sidecar.log().contains("is killed"), "{}", sidecar.log());
     }
+}
+
+#[tokio::test]
+async fn a_server_that_had_to_be_killed_leaves_nothing_either() {
+    let site = Site::new();
+    let mut sidecar = site.ready(&[]).await;
+    kill_process(site.process("Xtigervnc").await, Signal::STOP).unwrap();
+    sidecar.signal(Signal::TERM);
+    assert!(sidecar.exit().await.success(), "{}", sidecar.log());
+    assert!(sidecar.log().contains("is killed"), "{}", sidecar.log());
+    site.until_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_hold_the_end_back_for_long() {
+    let site = Site::new();
+    let port = free_port().unwrap();
+    let mut sidecar = site.ready(&[("VNC_PORT", &port.to_string())]).await;
+    let mut half = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nHost").unwrap();
+    sidecar.signal(Signal::TERM);
+    assert!(sidecar.exit().await.success(), "{}", sidecar.log());
+    assert!(sidecar.log().contains("connections were still busy after 1s, and are cut"), "{}", sidecar.log());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_everything_now() {
+    let site = Site::new();
+    let port = free_port().unwrap();
+    let mut sidecar = site.ready(&[("VNC_PORT", &port.to_string())]).await;
+    let mut half = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nHost").unwrap();
+    // Another one, since of two that are alike the second may be lost.
+    sidecar.signal(Signal::TERM);
+    sidecar.signal(Signal::INT);
+    assert_eq!(sidecar.exit().await.code(), Some(130), "{}", sidecar.log());
+    until("nothing runs", async || if site.processes().is_empty() { Ok(()) } else { Err(format!("{:?}", site.processes())) }).await;
 }
 
 #[tokio::test]

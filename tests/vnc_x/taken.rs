@@ -1,9 +1,19 @@
 //! A display that another server has, or had.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::{PermissionsExt, symlink},
+            net::{SocketAddr, UnixListener},
+        },
+    },
+};
 
 use outrigger_bed::XServer;
 use rustix::process::{Signal, kill_process};
+use tokio::net::UnixStream;
 
 use crate::sidecar::{Site, printed};
 
@@ -46,6 +56,55 @@ async fn the_display_of_a_living_server_is_left_alone_and_the_error_names_the_wa
 }
 
 #[tokio::test]
+async fn a_listener_that_lets_nobody_in_is_no_reason_to_hang() {
+    let site = Site::new();
+    let name = format!("/tmp/.X11-unix/X{}", site.display.number());
+    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    // As many as fit wait in its queue.
+    let mut waiting = Vec::new();
+    while let Ok(client) = UnixStream::connect(format!("\0{name}")).await {
+        waiting.push(client);
+    }
+    assert!(!waiting.is_empty(), "{listener:?}");
+    let (status, log) = site.failing(&[]).await;
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert!(log.contains("another X server has the display"), "{log}");
+}
+
+#[tokio::test]
+async fn the_cookies_of_other_servers_are_left_alone() {
+    let (site, server) = (Site::new(), XServer::start().await);
+    let entry = fs::read(server.authority()).unwrap();
+    let both = [&entry[..], &entry].concat();
+    fs::write(site.cookie(), &both).unwrap();
+    let (status, log) = site.failing(&[]).await;
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert!(log.contains("cookie holds the cookies of other servers, and is left as it is"), "{log}");
+    assert_eq!(fs::read(site.cookie()).unwrap(), both);
+}
+
+#[tokio::test]
+async fn two_in_one_folder_leave_each_other_alone() {
+    let site = Site::new();
+    let first = site.ready(&[]).await;
+    let server = site.process("Xtigervnc").await;
+    let (status, log) = site.failing(&[]).await;
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert!(log.contains("another outrigger vnc has VNC_FOLDER"), "{log}");
+    assert_eq!(site.process("Xtigervnc").await, server);
+    assert_eq!(first.get("/readyz").unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn a_folder_whose_sockets_nobody_could_reach_is_named() {
+    let site = Site::new();
+    let long = site.path(&"x".repeat(100)).display().to_string();
+    let (status, log) = site.failing(&[("VNC_FOLDER", &long)]).await;
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert!(log.contains("VNC_FOLDER ") && log.contains("choose a shorter one"), "{log}");
+}
+
+#[tokio::test]
 async fn what_is_missing_is_named_with_its_package() {
     let site = Site::new();
     let programs = tempfile::tempdir().unwrap();
@@ -70,9 +129,13 @@ async fn what_is_missing_is_named_with_its_package() {
 #[tokio::test]
 async fn a_server_that_can_not_start_is_tried_again_and_then_given_up_with_its_words() {
     let site = Site::new();
-    // Longer than the path of a socket may be (unix(7)), so that the server refuses it.
-    let folder = site.path(&"long".repeat(30)).display().to_string();
-    let (status, log) = site.failing(&[("VNC_FOLDER", &folder), ("VNC_X_RESTARTS", "2")]).await;
+    let programs = tempfile::tempdir().unwrap();
+    let server = programs.path().join("Xtigervnc");
+    fs::write(&server, "#!/bin/sh\n[ \"$1\" = -help ] && exec /usr/bin/Xtigervnc -help\nexec /usr/bin/Xtigervnc \"$@\" -no-such-flag\n")
+        .unwrap();
+    fs::set_permissions(&server, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", programs.path().display());
+    let (status, log) = site.failing(&[("PATH", &path), ("VNC_X_RESTARTS", "2")]).await;
     assert_eq!(status.code(), Some(2), "{log}");
     assert_eq!(log.matches("Xtigervnc ended with").count(), 3 + 1, "three attempts, and the end: {log}");
     assert!(log.contains("started 3 times in a row") && log.contains("it said: "), "{log}");

@@ -48,10 +48,25 @@ impl OwnFolder {
         private_folder(&path)?;
         let lock = File::open(&path).with_context(|| format!("{} can't be opened", path.display()))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { display, path, _lock: lock })),
-            Err(Errno::WOULDBLOCK) => Ok(None),
+            // Whoever had it may have removed it since we opened it.
+            Ok(()) if is_at(&lock, &path) => Ok(Some(Self { display, path, _lock: lock })),
+            Ok(()) | Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("{} can't be locked", path.display())),
         }
+    }
+}
+
+/// The right to a pod's folder: the sockets in it are of one desktop.
+pub(super) fn lock_of_pod(folder: &Path) -> Result<Option<File>> {
+    // Whatever is wrong with it is said by who needs it.
+    let _ = private_folder(folder);
+    let Ok(lock) = File::open(folder) else { return Ok(None) };
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            bail!("another outrigger vnc has VNC_FOLDER {}: give this one a folder and a DISPLAY of its own", folder.display())
+        }
+        // Where folders can't be locked, nobody locks any.
+        _ => Ok(Some(lock)),
     }
 }
 
@@ -61,6 +76,12 @@ impl Drop for OwnFolder {
             tracing::warn!(%error, path = %self.path.display(), "a folder is left behind");
         }
     }
+}
+
+/// Whether an open folder is still the one at a path.
+fn is_at(folder: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    folder.metadata().is_ok_and(|open| fs::symlink_metadata(path).is_ok_and(|there| identity(open) == identity(there)))
 }
 
 fn folder_name(display: Display) -> String {

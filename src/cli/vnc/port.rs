@@ -19,6 +19,7 @@ use crate::{
     cli::console::Console,
     runtime::{
         certificate::{CertificateFiles, Served},
+        patience::Limits,
         readiness::Readiness,
         server,
         shutdown::Shutdown,
@@ -28,6 +29,21 @@ use crate::{
 
 /// How often the certificate's files are looked at.
 const TLS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a request that has begun may go on when the desktop ends. Viewers are told at once.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+
+/// Whom a port is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// Everybody who reaches the pod.
+    Pod,
+    /// This machine alone; where no port was asked for, any will do if a desktop that was begun before has the usual one.
+    Machine {
+        /// Whether one was asked for.
+        is_asked_for: bool,
+    },
+}
 
 /// A port that is listened on.
 pub(super) struct Port {
@@ -43,12 +59,12 @@ struct Tls {
 
 impl Port {
     /// Listens. On a developer's machine the address of the page is said.
-    pub(super) async fn open(settings: &Settings, is_for_command: bool, readiness: &Readiness, registry: &mut Registry) -> Result<Self> {
+    pub(super) async fn open(settings: &Settings, place: Place, readiness: &Readiness, registry: &mut Registry) -> Result<Self> {
         let tls = settings.access.tls.as_deref().map(|folder| Tls::of(folder, readiness, registry)).transpose()?;
-        let listener = if is_for_command { listen_near(settings.port).await } else { listen_everywhere(settings.port).await };
+        let listener = listen(place, settings.port).await;
         let listener = listener.with_context(|| format!("VNC_PORT {} can't be listened on: choose another one", settings.port))?;
         let port = Self { listener, tls };
-        if is_for_command {
+        if matches!(place, Place::Machine { .. }) {
             let is_open = settings.access.admittance("").is_open();
             let to_whom = if is_open { "everybody on this machine" } else { "everybody on this machine who has a token" };
             // What the command prints is the command's.
@@ -65,12 +81,12 @@ impl Port {
 
     /// Serves viewers until shutdown, and whatever certificate is in the folder.
     pub(super) async fn serve(self, router: Router, shutdown: Shutdown) -> Result<()> {
+        let limits = Limits { drain: DRAIN_LIMIT, ..Limits::default() };
         let Some(Tls { served, files }) = self.tls else {
-            server::serve_plain(self.listener, router, shutdown).await;
-            return Ok(());
+            return Ok(server::serve_here(self.listener, None, router, limits, shutdown).await?);
         };
         let following = files.follow(served.clone(), TLS_INTERVAL, shutdown.clone());
-        let mut serving = pin!(server::serve_tls_here(self.listener, served, router, shutdown));
+        let mut serving = pin!(server::serve_here(self.listener, Some(served), router, limits, shutdown));
         tokio::select! {
             // The certificate is there before the first viewer is met.
             biased;
@@ -94,15 +110,13 @@ impl Tls {
     }
 }
 
-async fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
-    server::bind((Ipv6Addr::UNSPECIFIED, port).into()).await
-}
-
-/// A desktop that was begun before may have the port; then any will do.
-async fn listen_near(port: u16) -> io::Result<TcpListener> {
+async fn listen(place: Place, port: u16) -> io::Result<TcpListener> {
     let near = |port| server::bind((Ipv4Addr::LOCALHOST, port).into());
-    match near(port).await {
-        Err(error) if error.kind() == ErrorKind::AddrInUse => near(0).await,
-        bound => bound,
+    match place {
+        Place::Pod => server::bind((Ipv6Addr::UNSPECIFIED, port).into()).await,
+        Place::Machine { is_asked_for } => match near(port).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && !is_asked_for => near(0).await,
+            bound => bound,
+        },
     }
 }

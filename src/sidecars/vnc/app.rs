@@ -10,11 +10,11 @@ use std::{
 use rustix::process::Signal;
 use tokio::{
     process::Child,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::window_manager::Desk;
+use super::x_server::clients::Clients;
 use crate::runtime::{backoff::Backoff, orphans::Orphans, process_group::ProcessGroup};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -58,15 +58,20 @@ pub struct AppError {
 ///
 /// # Errors
 /// It can't be started.
-pub(super) async fn run(app: &App, desk: &Desk<'_>, stop: &CancellationToken, orphans: &Orphans) -> Result<Option<ExitStatus>, AppError> {
+pub(super) async fn run(
+    app: &App,
+    clients: &Clients<'_>,
+    stop: &CancellationToken,
+    orphans: &Orphans,
+) -> Result<Option<ExitStatus>, AppError> {
     let failed = |source| AppError { program: app.program.clone(), source };
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
-        let mut command = desk.client(&app.program);
+        let mut command = clients.command(&app.program);
         // It writes where we were told to, but does not read: a terminal stops whoever reads from the background.
         command.args(&app.arguments).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
         let (mut child, _own_child) = orphans.spawn(&mut command).map_err(failed)?;
-        let group = ProcessGroup::of(&child);
+        let (mut group, begun) = (ProcessGroup::of(&child), Instant::now());
         let status = tokio::select! {
             () = stop.cancelled() => {
                 end(&mut child, &group).await;
@@ -77,11 +82,17 @@ pub(super) async fn run(app: &App, desk: &Desk<'_>, stop: &CancellationToken, or
         match app.on_end {
             OnEnd::End => return Ok(Some(status)),
             OnEnd::Keep => {
+                // Its number may become another's while the desktop stays.
+                group.release_if_empty();
                 tracing::info!(%status, "the command has ended; the desktop stays");
                 stop.cancelled().await;
                 return Ok(None);
             }
             OnEnd::Restart => {
+                drop(group);
+                if begun.elapsed() > LONGEST_PAUSE {
+                    backoff.reset();
+                }
                 let pause = backoff.pause();
                 tracing::info!(%status, ?pause, "the command has ended, and is started again");
                 tokio::select! {

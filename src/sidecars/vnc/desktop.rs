@@ -1,8 +1,9 @@
 //! Keeps a desktop running, and ends it in order.
 
 use std::{
-    convert::Infallible,
-    fs, io,
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::Duration,
@@ -23,11 +24,12 @@ use super::{
     program::ProgramError,
     router::Protocol,
     settings::{Mode, Settings},
-    window_manager::{self, Desk},
+    window_manager,
     x_server::{
         self, Plan, XServer, XServerError,
         authority::Cookie,
         client::{self, Answer, ConnectError},
+        clients::Clients,
         cookie::{self, CookieError},
         display::Display,
         flags::Features,
@@ -43,6 +45,9 @@ use crate::runtime::{
 /// Between two looks at an X server that is there, and at one that is not there yet.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const WAIT_INTERVAL: Duration = Duration::from_millis(200);
+/// `sun_path` of `unix(7)` has 108 bytes, of which the last is zero, and the socket in the folder has a name.
+const LONGEST_FOLDER: usize = 107 - "/".len() - RFB_SOCKET.len();
+const RFB_SOCKET: &str = "rfb.sock";
 /// Nothing that is waited for here takes as long.
 const SILENCE_LIMIT: Duration = Duration::from_secs(120);
 
@@ -59,6 +64,14 @@ pub enum DesktopError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// The path of its socket is longer than a socket's may be.
+    #[error("VNC_FOLDER {folder} has {length} bytes, and its sockets can be reached by at most {LONGEST_FOLDER}: choose a shorter one")]
+    LongFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// Its length.
+        length: usize,
     },
     /// There is no X server.
     #[error(transparent)]
@@ -94,6 +107,7 @@ impl DesktopError {
             Self::Attach(AttachError::Program(error)) | Self::Program(error) => matches!(error, ProgramError::Missing { .. }),
             Self::Attach(AttachError::Left { .. })
             | Self::Folder { .. }
+            | Self::LongFolder { .. }
             | Self::TooOften { .. }
             | Self::WindowManager(_)
             | Self::App(_) => true,
@@ -111,6 +125,13 @@ pub enum ProbeError {
     /// It does not let us in.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+}
+
+impl ProbeError {
+    /// Whether nobody listens there.
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.is_absent())
+    }
 }
 
 /// How a desktop ended.
@@ -162,7 +183,7 @@ impl Desktop {
     /// The Unix socket by which viewers reach the screen, in RFB and without a password. It comes and goes with the program behind it.
     #[must_use]
     pub fn rfb_socket(&self) -> PathBuf {
-        self.settings.folder.join("rfb.sock")
+        self.settings.folder.join(RFB_SOCKET)
     }
 
     /// What viewers are to speak at that socket.
@@ -187,17 +208,21 @@ impl Desktop {
     /// # Errors
     /// It can't be shown, or not for long.
     pub async fn run(&self, stop: &CancellationToken) -> Result<End, DesktopError> {
-        self.check_folder()?;
         match &self.settings.mode {
             Mode::Serve { authority, cookie_mode } => self.serve(authority, *cookie_mode, stop).await,
             Mode::Attach { authority } => self.attach(authority.as_deref(), stop).await,
         }
     }
 
+    /// Makes the folder, unless it is there.
     fn check_folder(&self) -> Result<(), DesktopError> {
         let folder = &self.settings.folder;
+        let length = folder.as_os_str().len();
+        if length > LONGEST_FOLDER {
+            return Err(DesktopError::LongFolder { folder: folder.clone(), length });
+        }
         let failed = |source| DesktopError::Folder { folder: folder.clone(), user: rustix::process::geteuid().as_raw(), source };
-        fs::create_dir_all(folder).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).map_err(|error| failed(error.into()))
     }
 
@@ -219,53 +244,57 @@ impl Desktop {
 
     /// Runs one X server with its clients, until it dies or all is to end.
     async fn serve_once(&self, plan: &Plan<'_>, stop: &CancellationToken) -> Result<End, DesktopError> {
+        self.check_folder()?;
         let Some(mut server) = XServer::start(plan, stop, &self.orphans).await? else { return Ok(End::Told) };
         self.health.display.up();
         if let Some(started) = &self.started {
             started.open();
         }
-        let desk = Desk { display: self.settings.display, authority: plan.authority, home: &self.settings.folder };
+        let clients = Clients { display: self.settings.display, authority: plan.authority, home: &self.settings.folder };
         let (clients_end, client_ended) = (CancellationToken::new(), CancellationToken::new());
         let watch = async {
             let end = tokio::select! {
                 () = stop.cancelled() => Ok(()),
                 () = client_ended.cancelled() => Ok(()),
                 error = server.program.ended() => Err(XServerError::from(error)),
-                never = self.watch(&server.cookie) => match never {},
+                // Whatever it answers: its windows live as long as it does.
+                () = self.watch(async || Ok(self.ask(Some(&server.cookie)).await?), |_| false) => Ok(()),
             };
             clients_end.cancel();
             end
         };
         let window_manager = async {
             let Some(kind) = self.settings.window_manager else { return Ok(()) };
-            let kept = window_manager::keep(kind, &desk, &clients_end, &self.orphans, &self.health.window_manager).await;
+            let kept = window_manager::keep(kind, &clients, &clients_end, &self.orphans, &self.health.window_manager).await;
             client_ended.cancel();
             kept.map_err(DesktopError::WindowManager)
         };
         let app = async {
             let Some(app) = &self.app else { return Ok(None) };
-            let ended = app::run(app, &desk, &clients_end, &self.orphans).await;
+            let ended = app::run(app, &clients, &clients_end, &self.orphans).await;
             client_ended.cancel();
             ended
         };
         let (watched, window_manager, app) = tokio::join!(watch, window_manager, app);
         watched?;
-        server.program.stop().await;
+        server.stop(plan).await;
         window_manager?;
         Ok(app?.map_or(End::Told, End::App))
     }
 
-    /// Asks the X server from time to time whether it still lets clients in. One that does not may just be busy, so it goes on.
-    async fn watch(&self, cookie: &Cookie) -> Infallible {
+    /// Asks the X server from time to time whether it still lets clients in. One that does not may just be busy, so it goes on until an
+    /// answer is the end.
+    async fn watch(&self, ask: impl AsyncFn() -> Result<Answer, ProbeError>, is_end: impl Fn(&ProbeError) -> bool) {
         let mut complaint = Complaint::default();
         loop {
-            match self.ask(Some(cookie)).await {
+            match ask().await {
                 Ok(_) if complaint.is_open() => {
                     complaint.settle();
                     tracing::info!("the X server lets clients in again");
                     self.health.display.up();
                 }
                 Ok(_) => {}
+                Err(error) if is_end(&error) => return,
                 Err(error) => {
                     if complaint.is_new(&error) {
                         tracing::warn!("{error}");
@@ -285,7 +314,7 @@ impl Desktop {
                 () = self.app_server(authority) => {}
             }
             let begun = Instant::now();
-            let Err(error) = self.attach_once(authority, stop).await else { return Ok(End::Told) };
+            let Err(error) = self.attach_once(authority, stop).await else { continue };
             // Without the X server it can't live, and is not to blame.
             if self.ask_app_server(authority).await.is_ok() {
                 self.pause_or_give_up(error, begun.elapsed(), &mut attempts, stop).await?;
@@ -305,23 +334,19 @@ impl Desktop {
         }
     }
 
-    /// Shows the app's X server for as long as it is there.
+    /// Shows the app's X server until it is gone, or all is to end.
     async fn attach_once(&self, authority: Option<&Path>, stop: &CancellationToken) -> Result<(), DesktopError> {
+        self.check_folder()?;
         let socket = self.rfb_socket();
         let mut program = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             program = attach::start(&self.settings, authority, &socket, &self.orphans) => program?,
         };
         self.health.display.up();
-        let gone = async {
-            while self.ask_app_server(authority).await.is_ok() {
-                sleep(LOOK_INTERVAL).await;
-            }
-        };
         tokio::select! {
             () = stop.cancelled() => {}
             error = program.ended() => return Err(AttachError::from(error).into()),
-            () = gone => {}
+            () = self.watch(|| self.ask_app_server(authority), ProbeError::is_absent) => {}
         }
         program.stop().await;
         // It leaves its socket behind.
@@ -350,6 +375,10 @@ impl Desktop {
         attempts: &mut Attempts,
         stop: &CancellationToken,
     ) -> Result<(), DesktopError> {
+        // What runs on the desktop is no fault of what shows it.
+        if matches!(error, DesktopError::WindowManager(_) | DesktopError::App(_)) {
+            return Err(error);
+        }
         let pause = if error.is_lasting() { None } else { attempts.pause_after(life) };
         self.health.display.down(&error, pause);
         let Some(pause) = pause else {

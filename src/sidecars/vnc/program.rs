@@ -23,6 +23,9 @@ use crate::runtime::{
 /// How long a program may take to end by itself: SIGTERM ends all within a second.
 const END_LIMIT: Duration = Duration::from_millis(400);
 
+/// How long the kernel may take to end one that was killed.
+const KILL_LIMIT: Duration = Duration::from_secs(2);
+
 /// As much as a pipe holds, in pieces of a kilobyte (`pipe(7)`).
 const MOST_PIECES: usize = 64;
 
@@ -76,6 +79,15 @@ fn said(words: &str) -> String {
 pub(super) struct Kind {
     pub(super) program: &'static str,
     pub(super) package: &'static str,
+}
+
+/// How a program was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// It ended when it was asked to, and has cleaned up.
+    ByItself,
+    /// It was killed.
+    Killed,
 }
 
 /// A running program. It is killed, with its group, when this is dropped.
@@ -171,14 +183,17 @@ impl Program {
     }
 
     /// Asks it to end, waits a moment for that, and kills what is left.
-    pub(super) async fn stop(mut self) {
+    pub(super) async fn stop(mut self) -> Stopped {
         self.group.signal(Signal::TERM);
-        if timeout(END_LIMIT, self.child.wait()).await.is_err() {
-            tracing::warn!(program = self.name, "did not end within {END_LIMIT:?}, and is killed");
-            self.group.signal(Signal::KILL);
-            // One that can't be killed has ended.
-            let _ = self.child.wait().await;
+        if timeout(END_LIMIT, self.child.wait()).await.is_ok() {
+            return Stopped::ByItself;
         }
+        tracing::warn!(program = self.name, "did not end within {END_LIMIT:?}, and is killed");
+        self.group.signal(Signal::KILL);
+        if timeout(KILL_LIMIT, self.child.wait()).await.is_err() {
+            tracing::warn!(program = self.name, "is killed, and hangs in the kernel; ending without it");
+        }
+        Stopped::Killed
     }
 }
 

@@ -77,6 +77,12 @@ pub fn own_cookie(file: &[u8], display: Display) -> Option<Cookie> {
     (entry.secret.len() == COOKIE_LENGTH && self::file(display, &cookie) == file).then_some(cookie)
 }
 
+/// Whether a file holds what others need: entries that are not good on any host, or more than one. We write neither.
+#[must_use]
+pub fn is_foreign(file: &[u8]) -> bool {
+    entries(file).enumerate().any(|(position, entry)| position > 0 || entry.family != ANY_HOST)
+}
+
 fn entries(mut file: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     std::iter::from_fn(move || {
         let family = number(&mut file)?;

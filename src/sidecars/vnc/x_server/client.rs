@@ -1,8 +1,8 @@
 //! Asking an X server whether it lets clients in.
 
 use std::{
-    io,
-    os::{linux::net::SocketAddrExt, unix::net},
+    io::{self, ErrorKind},
+    path::Path,
     time::Duration,
 };
 
@@ -84,9 +84,7 @@ pub struct Answer {
 /// It does not let us in.
 pub async fn ask(display: Display, cookie: Option<&Cookie>) -> Result<Answer, ConnectError> {
     let path = display.socket();
-    let connected = timeout(ANSWER_LIMIT, UnixStream::connect(&path)).await.map_err(|_| ConnectError::Silent { display })?;
-    let stream = connected.map_err(|source| ConnectError::Absent { display, path: path.display().to_string(), source })?;
-    shake(stream, display, cookie).await
+    ask_at(&path, path.display().to_string(), display, cookie).await
 }
 
 /// Asks the server that listens for a display at the abstract socket, which clients prefer and which needs no volume to be reached.
@@ -95,12 +93,18 @@ pub async fn ask(display: Display, cookie: Option<&Cookie>) -> Result<Answer, Co
 /// It does not let us in.
 pub async fn ask_abstract(display: Display, cookie: Option<&Cookie>) -> Result<Answer, ConnectError> {
     let path = display.socket().display().to_string();
-    let absent = |source| ConnectError::Absent { display, path: format!("@{path}"), source };
-    let address = net::SocketAddr::from_abstract_name(&path).map_err(absent)?;
-    // It is there or not: there is nothing to wait for, unless its queue is full.
-    let stream = net::UnixStream::connect_addr(&address).map_err(absent)?;
-    stream.set_nonblocking(true).map_err(absent)?;
-    shake(UnixStream::from_std(stream).map_err(absent)?, display, cookie).await
+    // An abstract name begins with a zero byte (`unix(7)`).
+    ask_at(Path::new(&format!("\0{path}")), format!("@{path}"), display, cookie).await
+}
+
+async fn ask_at(socket: &Path, name: String, display: Display, cookie: Option<&Cookie>) -> Result<Answer, ConnectError> {
+    let connected = timeout(ANSWER_LIMIT, UnixStream::connect(socket)).await.map_err(|_| ConnectError::Silent { display })?;
+    let stream = connected.map_err(|source| match source.kind() {
+        // Somebody listens, and so many wait already that there is no room for us.
+        ErrorKind::WouldBlock => ConnectError::Silent { display },
+        _ => ConnectError::Absent { display, path: name, source },
+    })?;
+    shake(stream, display, cookie).await
 }
 
 async fn shake(mut stream: UnixStream, display: Display, cookie: Option<&Cookie>) -> Result<Answer, ConnectError> {

@@ -35,8 +35,17 @@ pub enum CookieError {
         /// The display.
         display: Display,
     },
+    /// Its file is somebody else's.
+    #[error(
+        "XAUTHORITY {path} holds the cookies of other servers, and is left as it is: name a file of its own, or give a command after -- for \
+         a desktop that needs none"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// Its file can't be written.
-    #[error("XAUTHORITY {path} can't be written: mount a volume there that user {user} may write to")]
+    #[error("XAUTHORITY {path} can't be written: name a file on a volume that user {user} may write to")]
     Unwritable {
         /// The file.
         path: PathBuf,
@@ -60,13 +69,25 @@ pub fn read(path: &Path, display: Display) -> Result<Cookie, CookieError> {
     authority::cookie_for(&file, display).ok_or_else(|| CookieError::Missing { path: path.to_owned(), display })
 }
 
-/// The cookie of our own server, from its file if that is one of ours, else a new one. The file has this mode then.
+/// The cookie that an earlier process of ours has left, if any has.
 ///
 /// # Errors
-/// The file can't be written.
+/// The file is somebody else's.
+pub fn kept(path: &Path, display: Display) -> Result<Option<Cookie>, CookieError> {
+    let file = bytes(path).unwrap_or_default();
+    if authority::is_foreign(&file) {
+        return Err(CookieError::Foreign { path: path.to_owned() });
+    }
+    Ok(authority::own_cookie(&file, display))
+}
+
+/// The cookie of our own server: the one that was kept, else a new one. The file has this mode then.
+///
+/// # Errors
+/// The file can't be written, or is somebody else's.
 pub fn keep_or_make(path: &Path, display: Display, mode: u32) -> Result<Cookie, CookieError> {
     let unwritable = |source| CookieError::Unwritable { path: path.to_owned(), user: rustix::process::geteuid().as_raw(), source };
-    if let Some(cookie) = bytes(path).ok().and_then(|file| authority::own_cookie(&file, display)) {
+    if let Some(cookie) = kept(path, display)? {
         fs::set_permissions(path, Permissions::from_mode(mode)).map_err(unwritable)?;
         return Ok(cookie);
     }
@@ -97,9 +118,15 @@ fn write_whole(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(contents)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    fs::rename(&unfinished, path)
+    let mut write = || {
+        file.write_all(contents)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        fs::rename(&unfinished, path)
+    };
+    write().inspect_err(|_| {
+        // The first error is the one that counts.
+        let _ = fs::remove_file(&unfinished);
+    })
 }
 
 #[cfg(test)]
@@ -138,12 +165,29 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_other_servers_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, display) = (folder.path().join("Xauthority"), DISPLAY.parse().unwrap());
+        let ours = keep_or_make(&path, display, 0o440).unwrap();
+        let two = [authority::file(display, &ours), authority::file(":98".parse().unwrap(), &ours)].concat();
+        let mut of_a_host = authority::file(display, &ours);
+        of_a_host[..2].copy_from_slice(&256_u16.to_be_bytes());
+        for foreign in [two, of_a_host] {
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, &foreign).unwrap();
+            let error = keep_or_make(&path, display, 0o440).unwrap_err().to_string();
+            assert!(error.contains("Xauthority holds the cookies of other servers"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), foreign);
+        }
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let display = DISPLAY.parse().unwrap();
         let nowhere = folder.path().join("none/cookie");
         let error = keep_or_make(&nowhere, display, 0o440).unwrap_err().to_string();
-        assert!(error.contains("none/cookie can't be written: mount a volume there that user"), "{error}");
+        assert!(error.contains("none/cookie can't be written: name a file on a volume that user"), "{error}");
         assert!(read(&nowhere, display).unwrap_err().to_string().contains("none/cookie can't be read"));
         let path = folder.path().join("cookie");
         keep_or_make(&path, ":98".parse().unwrap(), 0o440).unwrap();

@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod client;
+pub(super) mod clients;
 pub mod cookie;
 pub mod display;
 pub mod flags;
@@ -22,10 +23,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    program::{Kind, Program, ProgramError},
+    program::{Kind, Program, ProgramError, Stopped},
     settings::Settings,
 };
-use crate::runtime::orphans::Orphans;
+use crate::runtime::{complaint::with_causes, orphans::Orphans};
 use authority::Cookie;
 use client::ConnectError;
 use cookie::CookieError;
@@ -89,15 +90,20 @@ impl XServer {
     /// The display is somebody else's, or the server does not come up.
     pub(super) async fn start(plan: &Plan<'_>, stop: &CancellationToken, orphans: &Orphans) -> Result<Option<Self>, XServerError> {
         let display = plan.settings.display;
+        // Nothing is written for a display that is somebody else's.
+        let kept = cookie::kept(plan.authority, display)?;
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            cleared = stale::clear(display, &plan.rfb_socket, kept.as_ref()) => cleared?,
+        }
         let cookie = cookie::keep_or_make(plan.authority, display, plan.cookie_mode)?;
-        stale::clear(display, &plan.rfb_socket, &cookie).await?;
         let mut command = Command::new(XTIGERVNC.program);
         command.args(flags::arguments(plan.settings, plan.authority, &plan.rfb_socket, plan.features));
         let mut program = Program::start(XTIGERVNC, command, orphans)?;
         let start = Instant::now();
         tokio::select! {
             () = stop.cancelled() => {
-                program.stop().await;
+                Self { program, cookie }.stop(plan).await;
                 return Ok(None);
             }
             ended = program.ended() => return Err(ended.into()),
@@ -105,6 +111,14 @@ impl XServer {
         }
         tracing::info!(display = %plan.settings.display, after = ?start.elapsed(), "the X server lets clients in");
         Ok(Some(Self { program, cookie }))
+    }
+
+    /// Ends it, and sees to it that nothing is left of it.
+    pub(super) async fn stop(self, plan: &Plan<'_>) {
+        let was_killed = self.program.stop().await == Stopped::Killed;
+        if was_killed && let Err(error) = stale::remove_left(plan.settings.display, &plan.rfb_socket) {
+            tracing::warn!("{}", with_causes(&error));
+        }
     }
 }
 

@@ -45,10 +45,18 @@ pub enum TakenError {
 ///
 /// # Errors
 /// Somebody else's server has it.
-pub(super) async fn clear(display: Display, rfb_socket: &Path, cookie: &Cookie) -> Result<(), TakenError> {
+pub(super) async fn clear(display: Display, rfb_socket: &Path, cookie: Option<&Cookie>) -> Result<(), TakenError> {
     if let Some(process) = left_server(display, rfb_socket, cookie).await? {
         end(display, process).await?;
     }
+    remove_left(display, rfb_socket)
+}
+
+/// Removes what a dead server has left.
+///
+/// # Errors
+/// It can't be removed.
+pub(super) fn remove_left(display: Display, rfb_socket: &Path) -> Result<(), TakenError> {
     for path in [display.socket(), display.lock_file(), rfb_socket.to_owned()] {
         match fs::remove_file(&path) {
             Ok(()) => tracing::info!(path = %path.display(), "removed what a dead X server had left"),
@@ -60,11 +68,11 @@ pub(super) async fn clear(display: Display, rfb_socket: &Path, cookie: &Cookie) 
 }
 
 /// The process of a server that is certainly ours. Anybody else's is an error.
-async fn left_server(display: Display, rfb_socket: &Path, cookie: &Cookie) -> Result<Option<Pid>, TakenError> {
-    if is_there(&client::ask_abstract(display, Some(cookie)).await) {
+async fn left_server(display: Display, rfb_socket: &Path, cookie: Option<&Cookie>) -> Result<Option<Pid>, TakenError> {
+    if is_there(&client::ask_abstract(display, cookie).await) {
         return Err(TakenError::Taken(display));
     }
-    match client::ask(display, Some(cookie)).await {
+    match client::ask(display, cookie).await {
         Err(error) if error.is_absent() => Ok(None),
         Err(_) => Err(TakenError::Taken(display)),
         Ok(answer) => {

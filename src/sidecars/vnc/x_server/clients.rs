@@ -1,0 +1,25 @@
+//! The X clients that we start.
+
+use std::{ffi::OsStr, path::Path};
+
+use tokio::process::Command;
+
+use super::display::Display;
+
+/// The display they open, and what lets them in.
+#[derive(Debug)]
+pub(crate) struct Clients<'a> {
+    pub(crate) display: Display,
+    pub(crate) authority: &'a Path,
+    /// Where those may write that have no home.
+    pub(crate) home: &'a Path,
+}
+
+impl Clients<'_> {
+    /// The command of one.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env("DISPLAY", self.display.to_string()).env("XAUTHORITY", self.authority);
+        command
+    }
+}
