@@ -17,6 +17,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{Args, ColorChoice, Subcommand, ValueEnum};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -37,6 +38,7 @@ use crate::{
             metrics::Metrics,
             page::Page,
             probe,
+            rfb_port::{RfbPort, passwords::PasswordFile},
             router::{self, Desk},
             settings::{self, Mode, Row, Settings, WITHOUT_EFFECT},
         },
@@ -218,6 +220,7 @@ async fn until_ended(
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     settings.name.get_or_insert_with(|| host_name.clone());
     let (control, access, page) = (settings.policy(), settings.access.clone(), Page::new(settings.web.clone()));
+    let (rfb, largest_picture) = (settings.rfb.clone(), settings.largest());
     let desktop = Desktop::new(settings, app, &orphans, &started, &readiness, &pulses, &mut registry);
     let protocol = tokio::select! {
         protocol = desktop.protocol() => protocol?,
@@ -230,11 +233,21 @@ async fn until_ended(
         limits: access.limits,
         trusts_forwarded_address: access.forwarded_headers,
         administrator: access.administrator(),
+        largest_picture,
         ..router::Settings::open(Targets::new(Target::Unix(desktop.rfb_socket())), protocol)
     };
     let shutdown = Shutdown::default();
-    let router = Desk::new(shown, Metrics::new(&mut registry), shutdown.clone()).router().merge(page.router());
-    let mut viewers = pin!(port.serve(router, shutdown.clone()));
+    let desk = Desk::new(shown, Metrics::new(&mut registry), shutdown.clone());
+    let rfb_port = rfb_port(rfb, &desk).await?;
+    let mut viewers = pin!(async {
+        let over_rfb = async {
+            if let Some((port, listener)) = rfb_port {
+                port.serve(listener).await;
+            }
+        };
+        let (served, ()) = tokio::join!(port.serve(desk.router().merge(page.router()), shutdown.clone()), over_rfb);
+        served
+    });
     let listener = match health {
         Some(address) => Some(server::bind(address).await.with_context(|| format!("HEALTH_PORT {address} can't be listened on"))?),
         None => None,
@@ -292,6 +305,17 @@ async fn until_ended(
         () = orphans.clone().reap() => Ok(NOTHING_FOUND),
         () = opening => Ok(NOTHING_FOUND),
     }
+}
+
+/// The port for viewers that are no browsers, if there is to be one.
+async fn rfb_port(settings: Option<settings::Rfb>, desk: &Desk) -> Result<Option<(RfbPort, TcpListener)>> {
+    let Some(settings::Rfb { address, password_file }) = settings else { return Ok(None) };
+    let passwords = PasswordFile::new(password_file);
+    // Somebody who waits for the first viewer would hear of it late.
+    passwords.read().await?;
+    let listener = server::bind(address).await.with_context(|| format!("VNC_RFB_PORT {address} can't be listened on"))?;
+    tracing::info!(%address, "viewers who know the password may come over RFB");
+    Ok(Some((RfbPort::new(desk.clone(), passwords), listener)))
 }
 
 /// As shells tell the end of a command: its own code, or that of the signal that ended it.

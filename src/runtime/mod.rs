@@ -18,6 +18,7 @@ pub mod request;
 pub mod server;
 pub mod shutdown;
 pub mod status;
+pub mod streams;
 pub mod takeover;
 pub mod telemetry;
 pub mod traces;

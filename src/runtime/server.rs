@@ -137,7 +137,7 @@ impl Server {
 
     async fn serve(self, listener: TcpListener) {
         let shutdown = self.conversation.shutdown();
-        let (mut complaint, mut backoff) = (Complaint::default(), Backoff::new(ACCEPT_PAUSE, LONGEST_ACCEPT_PAUSE));
+        let mut trouble = Trouble::default();
         loop {
             let accepted = tokio::select! {
                 () = shutdown.closing() => break,
@@ -145,16 +145,10 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer, waiting)) => {
-                    complaint.settle();
-                    backoff.reset();
+                    trouble.settle();
                     self.spawn(stream, peer, Some(waiting));
                 }
-                Err(error) => {
-                    if complaint.is_new(&error) {
-                        tracing::warn!(error = with_causes(&error), "connections can't be accepted; trying again");
-                    }
-                    sleep(backoff.pause()).await;
-                }
+                Err(error) => trouble.wait(&error).await,
             }
         }
         self.drain(listener).await;
@@ -213,6 +207,32 @@ impl Server {
             self.connections.close();
             self.connections.wait().await;
         }
+    }
+}
+
+/// A listener that can't accept connections: said once, and asked again after a pause.
+pub(super) struct Trouble {
+    complaint: Complaint,
+    backoff: Backoff,
+}
+
+impl Default for Trouble {
+    fn default() -> Self {
+        Self { complaint: Complaint::default(), backoff: Backoff::new(ACCEPT_PAUSE, LONGEST_ACCEPT_PAUSE) }
+    }
+}
+
+impl Trouble {
+    pub(super) fn settle(&mut self) {
+        self.complaint.settle();
+        self.backoff.reset();
+    }
+
+    pub(super) async fn wait(&mut self, error: &io::Error) {
+        if self.complaint.is_new(error) {
+            tracing::warn!(error = with_causes(error), "connections can't be accepted; trying again");
+        }
+        sleep(self.backoff.pause()).await;
     }
 }
 

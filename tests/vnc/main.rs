@@ -10,5 +10,7 @@ mod desk;
 #[path = "../common/masked.rs"]
 mod masked;
 mod page;
+mod rfb_port;
+mod screenshot;
 mod upgrade;
 mod x_server;

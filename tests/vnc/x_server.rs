@@ -23,11 +23,15 @@ const RETURN: u32 = 0xff0d;
 const SCREEN: (u16, u16) = (1280, 800);
 
 /// The bridge before an X server, which may do as `control` says.
-async fn shown(server: &XServer, control: Policy) -> Bridge {
+pub(crate) async fn shown(server: &XServer, control: Policy) -> Bridge {
     let knows_more_buttons = knows_more_buttons(server);
-    let mut settings = Settings::open(Targets::new(Target::Unix(server.rfb_socket())), Protocol::Rfb { knows_more_buttons });
+    let mut settings = Settings::open(targets(server), Protocol::Rfb { knows_more_buttons });
     settings.control = control;
     Bridge::start(settings).await
+}
+
+pub(crate) fn targets(server: &XServer) -> Targets {
+    Targets::new(Target::Unix(server.rfb_socket()))
 }
 
 /// `Xtigervnc` does from 1.15 on.
@@ -126,7 +130,7 @@ impl Bytes {
 }
 
 /// A terminal that writes down the first line that is typed into it.
-fn terminal(server: &XServer, name: &str) -> PathBuf {
+pub(crate) fn terminal(server: &XServer, name: &str) -> PathBuf {
     terminal_with(server, name, "head -n 1")
 }
 
@@ -139,13 +143,13 @@ fn terminal_with(server: &XServer, name: &str, program: &str) -> PathBuf {
     file
 }
 
-async fn line(file: &PathBuf) -> String {
+pub(crate) async fn line(file: &PathBuf) -> String {
     until(|| file.exists()).await;
     fs::read_to_string(file).unwrap().trim_end().to_owned()
 }
 
 /// Within the terminal.
-const INSIDE: (u16, u16) = (100, 100);
+pub(crate) const INSIDE: (u16, u16) = (100, 100);
 
 #[tokio::test]
 async fn a_viewer_sees_the_desktop_and_types() {

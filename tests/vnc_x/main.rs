@@ -10,6 +10,7 @@ mod ends;
 mod listening;
 mod probe;
 mod restricted;
+mod shown;
 mod sidecar;
 mod taken;
 #[path = "../common/until.rs"]

@@ -4,7 +4,7 @@
 //! `desktop` keeps all of them running. The screen is then spoken for at one Unix socket, whoever shows it.
 //!
 //! `router` is what browsers meet there: `admittance` says who may come in, `viewers` who is there, and `bridge` carries RFB between a
-//! viewer's WebSocket and the X server. `websocket` and `rfb` are the two protocols, without I/O; `page` is what a browser
+//! viewer's WebSocket and the X server. `rfb_port` is the same without a WebSocket, and `screenshot` looks once. `websocket` and `rfb` are the two protocols, without I/O; `page` is what a browser
 //! loads first.
 
 pub mod admittance;
@@ -20,7 +20,9 @@ mod output;
 pub mod page;
 mod program;
 pub mod rfb;
+pub mod rfb_port;
 pub mod router;
+pub mod screenshot;
 pub mod settings;
 pub mod viewers;
 pub mod websocket;

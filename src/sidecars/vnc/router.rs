@@ -4,18 +4,21 @@
 //! |---|---|
 //! | `GET /websockify`, `GET /websockify/NAME` | the WebSocket to the pod's desktop, or to another that is listed |
 //! | `POST /admittance` | 204 if a viewer would be let in now, else why not; a browser's page can't read the refusal of a WebSocket |
+//! | `GET /screenshot`, `GET /screenshot?width=320` | a picture of the pod's own desktop as PNG |
 //! | `GET /activity` | [`Activity`](super::viewers::Activity) as JSON |
 //! | `DELETE /viewers/ID` | ends a viewer's conversation; the body may have a reason: `{"reason":"…"}` |
 //! | `PUT /viewers/ID/role` | `{"role":"view"}` or `{"role":"control"}`, in force at once |
 //! | `POST /tickets` | a ticket for `{"user":"…","role":"…","seconds":30}` |
 //!
-//! The last four need the administrator's token where there is one. The last three need that there is one, and so does `/activity`
-//! where viewers need a token.
+//! The last five need the administrator's token where there is one. The last three need that there is one, and so do `/activity` and
+//! `/screenshot` where viewers need a token.
 
 mod administration;
 mod refusal;
+mod screenshot;
 
 use std::{
+    error::Error,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -30,9 +33,13 @@ use axum::{
 
 use super::{
     admittance::{Admittance, Grant, administrator::TokenFile, origin::Origins},
-    bridge::{self, Buffers, Ends, Pace, target::Targets},
+    bridge::{self, Buffers, Ends, Framing, Pace, target::Targets},
     metrics::Metrics,
-    rfb::{filter::Filter, policy::Policy},
+    rfb::{
+        filter::Filter,
+        policy::{Bounds, Policy},
+    },
+    screenshot::Camera,
     viewers::{Guest, Limits, Role, Seat, Viewers},
     websocket::{
         close::{Close, CloseCode},
@@ -80,6 +87,8 @@ pub struct Settings {
     pub trusts_forwarded_address: bool,
     /// The file with the token of those who may see and change who is connected.
     pub administrator: Option<TokenFile>,
+    /// The largest desktop of which pictures are taken, in pixels across and down.
+    pub largest_picture: (u16, u16),
     /// How long is waited for what.
     pub pace: Pace,
     /// The longest frame of a viewer, in bytes.
@@ -99,6 +108,7 @@ impl Settings {
             limits: Limits::default(),
             trusts_forwarded_address: false,
             administrator: None,
+            largest_picture: Bounds::default().most,
             pace: Pace::default(),
             frame_limit: 16 * 1024 * 1024,
         }
@@ -114,6 +124,7 @@ struct Shared {
     settings: Settings,
     viewers: Viewers,
     buffers: Buffers,
+    camera: Camera,
     metrics: Metrics,
     shutdown: Shutdown,
 }
@@ -123,7 +134,16 @@ impl Desk {
     #[must_use]
     pub fn new(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> Self {
         let viewers = Viewers::new(settings.limits, settings.control, metrics.clone());
-        Self(Arc::new(Shared { settings, viewers, buffers: Buffers::default(), metrics, shutdown }))
+        let camera = Camera::new(settings.largest_picture);
+        Self(Arc::new(Shared { settings, viewers, buffers: Buffers::default(), camera, metrics, shutdown }))
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(super) fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
     }
 
     /// Who is connected.
@@ -136,6 +156,7 @@ impl Desk {
     pub fn router(&self) -> Router {
         let administration = Router::new()
             .route("/activity", get(administration::activity))
+            .route("/screenshot", get(screenshot::screenshot))
             .route("/viewers/{id}", delete(administration::revoke))
             .route("/viewers/{id}/role", put(administration::change_role))
             .route("/tickets", post(administration::issue_ticket))
@@ -204,22 +225,25 @@ impl Desk {
     /// Answers with the upgrade, after which the connection is the bridge's.
     fn begin(&self, accepted: &Accepted, seat: Seat, desktop: Box<dyn Stream>) -> Response {
         let desk = self.clone();
-        let mut response = Takeover::new(move |taken| async move { desk.show(seat, taken, desktop).await }).into_response();
+        let framing = Framing::WebSocket { limit: self.0.settings.frame_limit };
+        let mut response = Takeover::new(move |taken| async move { desk.show(seat, taken, framing, desktop).await }).into_response();
         response.headers_mut().extend(accepted.headers());
         response
     }
 
-    async fn show(&self, mut seat: Seat, taken: Taken, desktop: Box<dyn Stream>) {
+    /// Carries bytes between a viewer and the desktop to the end. Where they come in no frames, version and security are settled.
+    pub(super) async fn show(&self, mut seat: Seat, taken: Taken, framing: Framing, desktop: Box<dyn Stream>) {
         let Shared { settings, buffers, metrics, shutdown, .. } = &*self.0;
         let viewer = seat.viewer.clone();
         let guest = viewer.guest();
         tracing::info!(viewer = viewer.id(), user = guest.user, address = %guest.address, role = ?viewer.role(), "a viewer came");
-        let filter = match settings.protocol {
-            Protocol::Rfb { knows_more_buttons } => Some(Filter::new(knows_more_buttons)),
-            Protocol::Opaque => None,
+        let filter = match (framing, settings.protocol) {
+            (Framing::WebSocket { .. }, Protocol::Rfb { knows_more_buttons }) => Some(Filter::new(knows_more_buttons)),
+            (Framing::WebSocket { .. }, Protocol::Opaque) => None,
+            (Framing::Bare, Protocol::Rfb { knows_more_buttons }) => Some(Filter::after_security(knows_more_buttons)),
+            (Framing::Bare, Protocol::Opaque) => Some(Filter::after_security(false)),
         };
-        let (frame_limit, pace) = (settings.frame_limit, settings.pace);
-        let ends = Ends { viewer: &viewer, taken, desktop, buffers: buffers.clone(), filter, frame_limit, pace };
+        let ends = Ends { viewer: &viewer, taken, framing, desktop, buffers: buffers.clone(), filter, pace: settings.pace };
         let order = async {
             tokio::select! {
                 close = seat.order() => close,
@@ -229,6 +253,12 @@ impl Desk {
         let ended = bridge::run(ends, order).await;
         metrics.ended(ended.code);
         tracing::info!(viewer = viewer.id(), code = ended.code, reason = &*ended.reason, "a viewer left");
+    }
+
+    /// Counts and logs that somebody may not come in. The HTTP status says why, also where there is no HTTP.
+    pub(super) fn tell_refused(&self, status: u16, address: IpAddr, why: &dyn Error) {
+        self.0.metrics.refused(status);
+        tracing::info!(%address, status, reason = with_causes(why), "a viewer was refused");
     }
 }
 
@@ -256,8 +286,7 @@ async fn admittance(
 
 async fn answer(desk: &Desk, name: Option<&str>, peer: SocketAddr, request: Request) -> Response {
     desk.meet(name, peer, &request.into_parts().0).await.unwrap_or_else(|refusal| {
-        desk.0.metrics.refused(refusal.status().as_u16());
-        tracing::info!(%peer, status = refusal.status().as_u16(), reason = with_causes(&refusal), "a viewer was refused");
+        desk.tell_refused(refusal.status().as_u16(), peer.ip(), &refusal);
         refusal.into_response()
     })
 }

@@ -29,6 +29,7 @@ use super::{
     websocket::{
         ControlPayload,
         close::{Close, CloseCode},
+        decoder::Decoder,
     },
 };
 use crate::runtime::takeover::{Stream, Taken};
@@ -70,12 +71,21 @@ impl Default for Pace {
 pub(super) struct Ends<'viewer> {
     pub(super) viewer: &'viewer Viewer,
     pub(super) taken: Taken,
+    pub(super) framing: Framing,
     pub(super) desktop: Box<dyn Stream>,
     pub(super) buffers: Buffers,
     /// None where the desktop does not speak RFB.
     pub(super) filter: Option<Filter>,
-    pub(super) frame_limit: u64,
     pub(super) pace: Pace,
+}
+
+/// How the viewer's bytes and the desktop's are on their way to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// In frames of a WebSocket, of which the viewer's have so many bytes at most.
+    WebSocket { limit: u64 },
+    /// As they are. Such a viewer can't be told why it must go, and whether it is there TCP alone knows.
+    Bare,
 }
 
 /// How a conversation ended.
@@ -106,6 +116,7 @@ struct Bridge<'viewer> {
     desktop_has_spoken: bool,
     viewer_is_gone: bool,
     closing: Option<Closing>,
+    framing: Framing,
     watch: Watch,
     alarm: Pin<Box<Sleep>>,
     heard_at: Instant,
@@ -115,7 +126,7 @@ struct Bridge<'viewer> {
 /// An end that has begun.
 struct Closing {
     ended: Ended,
-    /// Whether the viewer's close frame is there, or can't be read any more.
+    /// Whether the viewer's close frame is there, or can't be read any more, or there is none.
     is_answered: bool,
     /// Where the viewer leaves by itself: the answer to its close frame. Before that, the desktop gets what the viewer said
     /// last, and hears that it was the last; and the viewer gets what the desktop says to that.
@@ -139,19 +150,24 @@ enum Watch {
 }
 
 impl<'viewer> Bridge<'viewer> {
-    fn new(Ends { viewer, taken: Taken { stream, read_ahead }, desktop, buffers, filter, frame_limit, pace }: Ends<'viewer>) -> Self {
+    fn new(Ends { viewer, taken: Taken { stream, read_ahead }, framing, desktop, buffers, filter, pace }: Ends<'viewer>) -> Self {
         let now = Instant::now();
+        let (decoder, outbox) = match framing {
+            Framing::WebSocket { limit } => (Some(Decoder::new(limit)), Outbox::default()),
+            Framing::Bare => (None, Outbox::bare()),
+        };
         Self {
             viewer,
             stream,
             desktop,
             buffers,
-            upstream: Upstream::new(frame_limit, filter, read_ahead),
-            outbox: Outbox::default(),
+            upstream: Upstream::new(decoder, filter, read_ahead),
+            outbox,
             is_unflushed: false,
             desktop_has_spoken: false,
             viewer_is_gone: false,
             closing: None,
+            framing,
             watch: Watch::Handshake,
             alarm: Box::pin(sleep_until(now + pace.handshake)),
             heard_at: now,
@@ -298,6 +314,7 @@ impl<'viewer> Bridge<'viewer> {
         match self.watch {
             Watch::Handshake if !self.upstream.has_begun() => self.close(self.handshake_took_too_long()),
             Watch::Handshake => self.watch_until(Watch::NextPing, now + self.pace.ping.saturating_sub(self.pace.handshake)),
+            Watch::NextPing if self.framing == Framing::Bare => self.watch_until(Watch::NextPing, now + self.pace.ping),
             Watch::NextPing => {
                 self.outbox.ping();
                 self.watch_until(Watch::Pong { asked_at: now }, now + self.pace.pong);
@@ -347,7 +364,8 @@ impl<'viewer> Bridge<'viewer> {
     }
 
     fn begin_to_close(&mut self, ended: Ended, last_words: Option<ControlPayload>) {
-        self.closing = Some(Closing { ended, is_answered: false, last_words, desktop_knows: false, is_shut_down: false });
+        self.closing =
+            Some(Closing { ended, is_answered: self.framing == Framing::Bare, last_words, desktop_knows: false, is_shut_down: false });
     }
 
     /// The viewer who leaves gets its answer.
@@ -386,7 +404,11 @@ impl<'viewer> Bridge<'viewer> {
     }
 
     fn ended(&mut self) -> Ended {
-        let vanished = || Ended { code: 1006, reason: Cow::Borrowed("the viewer vanished") };
-        self.closing.take().map_or_else(vanished, |closing| closing.ended)
+        let gone = || match self.framing {
+            Framing::WebSocket { .. } => Ended { code: 1006, reason: Cow::Borrowed("the viewer vanished") },
+            // That is how it leaves.
+            Framing::Bare => Ended { code: CloseCode::Normal.number(), reason: Cow::Borrowed("the viewer left") },
+        };
+        self.closing.take().map_or_else(gone, |closing| closing.ended)
     }
 }

@@ -16,12 +16,15 @@ pub(super) struct Outbox {
     ping_is_due: bool,
     close: Option<ControlPayload>,
     close_was_sent: bool,
+    /// Whether the desktop's bytes are sent as they are, and nothing else.
+    is_bare: bool,
 }
 
 #[derive(Debug)]
 struct Frame {
     opcode: Opcode,
-    head: Head,
+    /// None where there are no frames.
+    head: Option<Head>,
     payload: Payload,
     /// Bytes of head and payload that are sent.
     sent: usize,
@@ -43,7 +46,18 @@ impl Payload {
     }
 }
 
+impl Frame {
+    fn head(&self) -> &[u8] {
+        self.head.as_ref().map(Head::as_slice).unwrap_or_default()
+    }
+}
+
 impl Outbox {
+    /// For a viewer who gets the desktop's bytes as they are: it can't be asked or told anything.
+    pub(super) fn bare() -> Self {
+        Self { is_bare: true, ..Self::default() }
+    }
+
     /// Answers a ping.
     pub(super) fn pong(&mut self, payload: ControlPayload) {
         if self.pongs.len() == MOST_PONGS {
@@ -68,19 +82,21 @@ impl Outbox {
 
     /// Sends bytes of the desktop, when there is [no other frame](Self::begin).
     pub(super) fn data(&mut self, lent: Lent, range: Range<usize>) {
-        let head = Head::new(Opcode::Binary, range.len());
+        let head = (!self.is_bare).then(|| Head::new(Opcode::Binary, range.len()));
         self.frame = Some(Frame { opcode: Opcode::Binary, head, payload: Payload::Lent(lent, range), sent: 0 });
     }
 
     /// Whether there is a frame to send; if none is on its way, the next control frame is begun.
     pub(super) fn begin(&mut self) -> bool {
-        if self.frame.is_none() && !self.close_was_sent {
+        if self.frame.is_none() && self.is_bare {
+            self.close_was_sent |= self.close.take().is_some();
+        } else if self.frame.is_none() && !self.close_was_sent {
             let question = std::mem::take(&mut self.ping_is_due).then(|| (Opcode::Ping, ControlPayload::default()));
             let answer = || Some((Opcode::Pong, self.pongs.pop_front()?));
             let end = || Some((Opcode::Close, self.close.take()?));
             self.frame = question.or_else(answer).or_else(end).map(|(opcode, payload)| Frame {
                 opcode,
-                head: Head::new(opcode, payload.as_slice().len()),
+                head: Some(Head::new(opcode, payload.as_slice().len())),
                 payload: Payload::Control(payload),
                 sent: 0,
             });
@@ -91,7 +107,7 @@ impl Outbox {
     /// The rest of the frame that is on its way: of its head, and of its payload.
     pub(super) fn rest(&self) -> [IoSlice<'_>; 2] {
         let Some(frame) = &self.frame else { return [IoSlice::new(&[]), IoSlice::new(&[])] };
-        let (head, payload) = (frame.head.as_slice(), frame.payload.as_slice());
+        let (head, payload) = (frame.head(), frame.payload.as_slice());
         let of_head = frame.sent.min(head.len());
         let rest_of_payload = payload.get(frame.sent - of_head..).unwrap_or_default();
         [IoSlice::new(head.get(of_head..).unwrap_or_default()), IoSlice::new(rest_of_payload)]
@@ -101,7 +117,7 @@ impl Outbox {
     pub(super) fn sent(&mut self, length: usize) -> bool {
         let Some(frame) = &mut self.frame else { return true };
         frame.sent += length;
-        let is_done = frame.sent == frame.head.as_slice().len() + frame.payload.as_slice().len();
+        let is_done = frame.sent == frame.head().len() + frame.payload.as_slice().len();
         if is_done {
             self.close_was_sent |= frame.opcode == Opcode::Close;
             self.frame = None;
@@ -138,6 +154,18 @@ mod tests {
             outbox.pong(asked);
             assert_eq!(drained(&mut outbox, at_once), b"\x82\x03ata\x89\x00\x8a\x06there?");
         }
+    }
+
+    #[test]
+    fn without_frames_the_desktops_bytes_are_all_that_is_sent() {
+        let mut outbox = Outbox::bare();
+        let mut lent = Buffers::default().lend();
+        lent[..4].copy_from_slice(b"data");
+        outbox.data(lent, 1..4);
+        outbox.ping();
+        outbox.close(ControlPayload::default());
+        assert_eq!(drained(&mut outbox, 2), b"ata");
+        assert!(outbox.close_was_sent());
     }
 
     #[test]

@@ -57,6 +57,11 @@ impl Targets {
         self
     }
 
+    /// The pod's own desktop.
+    pub(in super::super) const fn own(&self) -> &Target {
+        &self.own
+    }
+
     /// The desktop of this name; the pod's own without one.
     pub(in super::super) fn find(&self, name: Option<&str>) -> Option<&Target> {
         name.map_or(Some(&self.own), |name| self.named.get(name))

@@ -1,4 +1,4 @@
-//! From the viewer to the desktop: frames are taken apart, what may not pass is dropped, and the rest is one write.
+//! From the viewer to the desktop: frames are taken apart where there are some, what may not pass is dropped, and the rest is one write.
 
 use std::ops::Range;
 
@@ -21,7 +21,8 @@ use crate::sidecars::vnc::{
 /// The viewer's bytes on their way.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    decoder: Decoder,
+    /// None where the viewer's bytes come in no frames.
+    decoder: Option<Decoder>,
     /// None where the desktop does not speak RFB.
     filter: Option<Filter>,
     /// The beginning of a message that can't be judged yet.
@@ -61,16 +62,8 @@ pub(super) struct Goodbye {
 }
 
 impl Upstream {
-    pub(super) fn new(frame_limit: u64, filter: Option<Filter>, read_ahead: Bytes) -> Self {
-        Self {
-            decoder: Decoder::new(frame_limit),
-            filter,
-            undecided: [0; MOST_UNDECIDED],
-            undecided_length: 0,
-            read_ahead,
-            pending: None,
-            is_deaf: false,
-        }
+    pub(super) fn new(decoder: Option<Decoder>, filter: Option<Filter>, read_ahead: Bytes) -> Self {
+        Self { decoder, filter, undecided: [0; MOST_UNDECIDED], undecided_length: 0, read_ahead, pending: None, is_deaf: false }
     }
 
     /// Whether the viewer has said what comes before the first message.
@@ -114,27 +107,11 @@ impl Upstream {
 
     /// Reads `length` bytes in the room. With `passes`, what may reach the desktop is pending then.
     pub(super) fn hear(&mut self, Room { mut lent, start }: Room, length: usize, policy: &Policy, passes: bool) -> Heard {
-        let (mut heard, mut payload, mut at) = (Heard::default(), 0..start, start);
-        while let Some(rest) = lent.get_mut(at..start + length).filter(|rest| !rest.is_empty() && !self.is_deaf) {
-            match self.decoder.decode(rest) {
-                Ok((read, event)) => {
-                    match event {
-                        Some(Event::Data(piece)) => payload = join(&mut lent, payload, at + piece.start..at + piece.end),
-                        Some(Event::Ping(payload)) => heard.pings.push(payload),
-                        Some(Event::Close(code)) => {
-                            heard.close = Some(Goodbye { code });
-                            self.is_deaf = true;
-                        }
-                        Some(Event::Pong) | None => {}
-                    }
-                    at += read;
-                }
-                Err(fault) => {
-                    heard.fault = Some(fault.into());
-                    self.is_deaf = true;
-                }
-            }
-        }
+        let mut heard = Heard::default();
+        let payload = match &mut self.decoder {
+            Some(decoder) => unframed(decoder, &mut lent, start, length, &mut self.is_deaf, &mut heard),
+            None => 0..start + length,
+        };
         if passes {
             self.pass(lent, payload, policy, &mut heard);
         }
@@ -171,4 +148,30 @@ impl Room {
     pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
         self.lent.get_mut(self.start..).unwrap_or_default()
     }
+}
+
+/// Takes the frames apart that stand behind `start`, and says where all payload stands then, with what was before them.
+fn unframed(decoder: &mut Decoder, lent: &mut Lent, start: usize, length: usize, is_deaf: &mut bool, heard: &mut Heard) -> Range<usize> {
+    let (mut payload, mut at) = (0..start, start);
+    while let Some(rest) = lent.get_mut(at..start + length).filter(|rest| !rest.is_empty() && !*is_deaf) {
+        match decoder.decode(rest) {
+            Ok((read, event)) => {
+                match event {
+                    Some(Event::Data(piece)) => payload = join(lent, payload, at + piece.start..at + piece.end),
+                    Some(Event::Ping(payload)) => heard.pings.push(payload),
+                    Some(Event::Close(code)) => {
+                        heard.close = Some(Goodbye { code });
+                        *is_deaf = true;
+                    }
+                    Some(Event::Pong) | None => {}
+                }
+                at += read;
+            }
+            Err(fault) => {
+                heard.fault = Some(fault.into());
+                *is_deaf = true;
+            }
+        }
+    }
+    payload
 }

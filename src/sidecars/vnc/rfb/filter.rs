@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::{
+    NO_SECURITY, VERSION,
     message::{self, EXTENDED_MOUSE_BUTTONS, LONGEST_HEAD, MORE_BUTTONS, Message, Unreadable},
     policy::Policy,
     pressed::{Pressed, Release},
@@ -17,9 +18,6 @@ use crate::sidecars::vnc::{
 /// The most bytes that may be left undecided.
 pub const MOST_UNDECIDED: usize = LONGEST_HEAD - 1;
 
-const VERSION: &[u8; 12] = b"RFB 003.008\n";
-/// The security type that is no security: who may be here, the bridge has decided.
-const NO_SECURITY: u8 = 1;
 /// Other viewers stay.
 const SHARED: u8 = 1;
 /// An encoding that nobody knows.
@@ -125,6 +123,12 @@ impl Filter {
     #[must_use]
     pub fn new(desktop_knows_more_buttons: bool) -> Self {
         Self { desktop_knows_more_buttons, more_buttons: false, stage: Stage::Version, pressed: Pressed::default() }
+    }
+
+    /// The filter of a viewer with whom version and security are settled.
+    #[must_use]
+    pub fn after_security(desktop_knows_more_buttons: bool) -> Self {
+        Self { stage: Stage::Init, ..Self::new(desktop_knows_more_buttons) }
     }
 
     /// Whether the viewer has said all that comes before the first message.

@@ -63,13 +63,7 @@ struct RevokeRequest {
 
 /// `GET /activity`
 pub(super) async fn activity(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, Refusal> {
-    let settings = &desk.0.settings;
-    match &settings.administrator {
-        Some(administrator) => check(administrator, &headers).await?,
-        None if settings.admittance.is_open() => {}
-        // Who is there is no business of those who may not come in.
-        None => return Err(Refusal::NoAdministrator),
-    }
+    check_reader(&desk, &headers).await?;
     let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(([no_store], Json(desk.0.viewers.activity())).into_response())
 }
@@ -123,6 +117,17 @@ pub(super) async fn issue_ticket(State(desk): State<Desk>, headers: HeaderMap, b
 
 fn parsed<T: DeserializeOwned>(body: &[u8], expected: &'static str) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|_| Refusal::Body(expected))
+}
+
+/// Whether somebody may see who is there and what: whoever reaches us, or the administrator where there is one.
+pub(super) async fn check_reader(desk: &Desk, headers: &HeaderMap) -> Result<(), Refusal> {
+    let settings = &desk.0.settings;
+    match &settings.administrator {
+        Some(administrator) => check(administrator, headers).await,
+        None if settings.admittance.is_open() => Ok(()),
+        // What is there is no business of those who may not come in.
+        None => Err(Refusal::NoAdministrator),
+    }
 }
 
 async fn check_administrator(desk: &Desk, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -7,6 +7,8 @@ use axum::{
 
 use crate::sidecars::vnc::{
     admittance::{Unadmitted, administrator::TokenFileError, tickets::TicketError},
+    rfb::frame::FrameError,
+    screenshot::ScreenshotError,
     viewers::Full,
     websocket::handshake::Malformed,
 };
@@ -44,6 +46,12 @@ pub(super) enum Refusal {
     NoTickets,
     #[error(transparent)]
     Ticket(#[from] TicketError),
+    #[error("width is no number of pixels from 1 to 65535")]
+    Width,
+    #[error("this desktop's protocol is not RFB, so no picture can be taken")]
+    NoPicture,
+    #[error(transparent)]
+    Screenshot(#[from] ScreenshotError),
 }
 
 impl Refusal {
@@ -51,14 +59,21 @@ impl Refusal {
         match self {
             Self::Malformed(malformed) => malformed.status(),
             Self::NoDesktop | Self::NoViewer => StatusCode::NOT_FOUND,
-            Self::Unadmitted(Unadmitted::Keys(_)) | Self::AdministratorUnknown(_) | Self::DesktopAway | Self::GoingDown => {
+            Self::NotFiltered
+            | Self::NoTickets
+            | Self::NoPicture
+            | Self::Screenshot(ScreenshotError::Frame(FrameError::TooLarge { .. })) => StatusCode::CONFLICT,
+            Self::Unadmitted(Unadmitted::Keys(_))
+            | Self::AdministratorUnknown(_)
+            | Self::DesktopAway
+            | Self::GoingDown
+            | Self::Screenshot(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Unadmitted(_) | Self::NotAdministrator => StatusCode::UNAUTHORIZED,
             Self::Origin | Self::NoAdministrator => StatusCode::FORBIDDEN,
-            Self::NotFiltered | Self::NoTickets => StatusCode::CONFLICT,
             Self::Full(_) | Self::Ticket(TicketError::TooMany(_)) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Body(_) => StatusCode::BAD_REQUEST,
+            Self::Body(_) | Self::Width => StatusCode::BAD_REQUEST,
             Self::Ticket(TicketError::Random) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -89,6 +89,8 @@ pub struct Settings {
     pub port: u16,
     /// Who may come in there.
     pub access: Access,
+    /// The TCP port of RFB, if there is to be one.
+    pub rfb: Option<Rfb>,
     /// The folder of noVNC, if it is not where it usually is.
     pub web: Option<PathBuf>,
     /// Where the health port is.
@@ -97,6 +99,15 @@ pub struct Settings {
     pub log_level: String,
     /// How log lines are written.
     pub log_format: LogFormat,
+}
+
+/// The TCP port of RFB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rfb {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The file with its passwords.
+    pub password_file: PathBuf,
 }
 
 /// Whose X server is shown, and where its cookie is.
@@ -130,6 +141,12 @@ pub enum Clipboard {
 }
 
 impl Settings {
+    /// The largest the desktop may be, in pixels across and down.
+    #[must_use]
+    pub const fn largest(&self) -> (u16, u16) {
+        (self.bounds.1.width, self.bounds.1.height)
+    }
+
     /// What a viewer who is in control may do.
     #[must_use]
     pub fn policy(&self) -> Policy {
@@ -210,6 +227,7 @@ impl Given<'_> {
             folder: self.read(&t::VNC_FOLDER, folder)?.into(),
             port: self.bridge_port()?,
             access: self.access()?,
+            rfb: self.rfb()?,
             web: self.read_if_set(&t::VNC_WEB_FOLDER, folder)?.map(PathBuf::from),
             health: SocketAddr::new(host, port),
             log_level: self.read(&t::LOG_LEVEL, |text| word(text, &LOG_LEVELS))?.to_owned(),
@@ -226,6 +244,22 @@ impl Given<'_> {
         } else {
             Mode::Serve { authority: authority.unwrap_or_else(|| COOKIE_FILE.into()), cookie_mode }
         })
+    }
+
+    fn rfb(&self) -> Result<Option<Rfb>, SettingsError> {
+        let rfb_port = self.read_if_set(&t::VNC_RFB_PORT, port)?;
+        let password_file = self.read_if_set(&t::VNC_RFB_PASSWORD_FILE, folder)?;
+        let host = self.read(&t::VNC_RFB_HOST, ip)?;
+        let alone = |row: &'static Row, value: String, missing: &Row| {
+            let way_out = format!("set {} too, or neither: a port for everybody is none", missing.name);
+            Err(SettingsError::Unreadable { name: row.name, value, way_out })
+        };
+        match (rfb_port, password_file) {
+            (Some(port), Some(file)) => Ok(Some(Rfb { address: SocketAddr::new(host, port), password_file: file.into() })),
+            (Some(port), None) => alone(&t::VNC_RFB_PORT, port.to_string(), &t::VNC_RFB_PASSWORD_FILE),
+            (None, Some(file)) => alone(&t::VNC_RFB_PASSWORD_FILE, file.clone(), &t::VNC_RFB_PORT),
+            (None, None) => Ok(None),
+        }
     }
 
     fn bridge_port(&self) -> Result<u16, SettingsError> {

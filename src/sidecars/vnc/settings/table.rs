@@ -43,7 +43,8 @@ impl Setting for Row {
 }
 
 /// Variables of images with Xvfb, x11vnc and websockify that change nothing here, and why: so that nobody waits for their effect.
-pub const WITHOUT_EFFECT: &[(&str, &str)] = &[("VNC_PASSWORD", "the X server has no port at which it could ask for one")];
+pub const WITHOUT_EFFECT: &[(&str, &str)] =
+    &[("VNC_PASSWORD", "only the port of VNC_RFB_PORT asks for a password, which VNC_RFB_PASSWORD_FILE has")];
 
 /// Turns each row into a constant and all of them into [`TABLE`], so that none can be left out.
 macro_rules! table {
@@ -105,6 +106,12 @@ table! {
         "Folder of noVNC, if it is neither in /usr/share/outrigger/novnc nor in novnc beside the program.";
     WEBSOCKET_PORT: "a port",
         "The same by its name in images where VNC_PORT was that of x11vnc; it counts for more.";
+    VNC_RFB_PORT: "a port",
+        "Port for programs that speak RFB over TCP, such as guacd. There is none unless VNC_RFB_PASSWORD_FILE is set, too.";
+    VNC_RFB_HOST: "an IP address" = "127.0.0.1",
+        "Address of that port. Its passwords keep out chance visitors alone: elsewhere than here, a NetworkPolicy has to say who reaches it.";
+    VNC_RFB_PASSWORD_FILE: "a path",
+        "File with the password of that port, 1 to 8 bytes, and in a second line, if there is one, that of those who may only look. It is read for each viewer.";
 
     VNC_ORIGINS: "origins",
         "Origins whose pages may connect beside the desktop's own, such as https://desks.example.com; comma-separated.";

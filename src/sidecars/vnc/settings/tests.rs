@@ -46,6 +46,10 @@ fn a_bad_value_is_refused_by_name_with_what_is_allowed() {
         ("VNC_FOLDER", "../desk", "an absolute path"),
         ("VNC_PORT", "0", "a port from 1 to 65535"),
         ("WEBSOCKET_PORT", "65536", "a port from 1 to 65535"),
+        ("VNC_RFB_PORT", "rfb", "a port from 1 to 65535"),
+        ("VNC_RFB_PORT", "5900", "set VNC_RFB_PASSWORD_FILE too, or neither"),
+        ("VNC_RFB_PASSWORD_FILE", "/p", "set VNC_RFB_PORT too, or neither"),
+        ("VNC_RFB_HOST", "everywhere", "an IP address"),
         ("HEALTH_HOST", "localhost", "an IP address"),
         ("LOG_LEVEL", "loud", "error, warn, info"),
     ] {
@@ -68,6 +72,15 @@ fn sizes_with_a_depth_and_the_other_name_of_the_port_are_understood() {
     assert_eq!(settings.geometry, Geometry { width: 1920, height: 1080 });
     assert_eq!(settings.port, 6080);
     assert_eq!(with(&[("VNC_PORT", "8000")]).unwrap().port, 8000);
+}
+
+#[test]
+fn the_port_of_rfb_is_there_only_if_it_is_asked_for_and_then_on_this_machine_alone() {
+    assert_eq!(with(&[]).unwrap().rfb, None);
+    let both = [("VNC_RFB_PORT", "5900"), ("VNC_RFB_PASSWORD_FILE", "/p")];
+    assert_eq!(with(&both).unwrap().rfb, Some(Rfb { address: ([127, 0, 0, 1], 5900).into(), password_file: "/p".into() }));
+    let everywhere = with(&[&both[..], &[("VNC_RFB_HOST", "::")]].concat()).unwrap().rfb.unwrap();
+    assert_eq!(everywhere.address.to_string(), "[::]:5900");
 }
 
 #[test]
