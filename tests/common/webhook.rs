@@ -1,6 +1,10 @@
 //! A control plane with the webhook registered: what `kubectl apply` meets.
 
-use std::{process::Command, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::Command,
+    time::Duration,
+};
 
 use outrigger::cli::manifests::{Node, yaml_writer};
 use outrigger_bed::{ControlPlane, free_port};
@@ -11,6 +15,7 @@ pub(crate) struct Webhook {
     pub(crate) cluster: &'static ControlPlane,
     pub(crate) status_port: u16,
     pub(crate) https_port: u16,
+    host: IpAddr,
 }
 
 static SHARED: OnceCell<Webhook> = OnceCell::const_new();
@@ -28,16 +33,23 @@ impl Webhook {
     }
 
     async fn start(cluster: &'static ControlPlane) -> Self {
+        Self::start_at(cluster, Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// One at an address where this control plane reaches this machine.
+    #[allow(dead_code, reason = "each test binary has its own copy of this file, and most need no node")]
+    pub(crate) async fn start_at(cluster: &'static ControlPlane, host: IpAddr) -> Self {
         let (https_port, status_port) = (free_port().unwrap(), free_port().unwrap());
         let ca = cluster.path("outrigger-ca.crt");
         let crds = cluster.kubectl(&["apply", "--server-side", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/charts/outrigger/crds")]).await;
         assert!(crds.status.success(), "{}", crds.stderr);
         let mut serve = Command::new(env!("CARGO_BIN_EXE_outrigger"));
         serve.arg("serve").arg("--kubeconfig").arg(cluster.kubeconfig_path()).arg("--ca-out").arg(&ca);
-        serve.arg(format!("--https-address=127.0.0.1:{https_port}")).arg(format!("--status-address=127.0.0.1:{status_port}"));
+        serve.arg(format!("--https-address={}", SocketAddr::new(host, https_port))).arg(format!("--tls-name={host}"));
+        serve.arg(format!("--status-address=127.0.0.1:{status_port}"));
         serve.args(["--drain-delay=0s", "--log=info,outrigger=debug"]);
         cluster.start_beside("outrigger", &serve);
-        let webhook = Self { cluster, status_port, https_port };
+        let webhook = Self { cluster, status_port, https_port, host };
         webhook.wait_until_ready().await;
         webhook.register(&std::fs::read_to_string(&ca).unwrap()).await;
         webhook
@@ -55,7 +67,8 @@ impl Webhook {
 
     async fn register(&self, ca: &str) {
         use outrigger::admission::registration::{Endpoint, manifests};
-        let documents = manifests(&Endpoint::Url(format!("https://127.0.0.1:{}", self.https_port)), Some(ca)).map(Node::from);
+        let documents =
+            manifests(&Endpoint::Url(format!("https://{}", SocketAddr::new(self.host, self.https_port))), Some(ca)).map(Node::from);
         let applied = self.cluster.kubectl_with_input(&["apply", "-f", "-"], &yaml_writer::write_all(documents.iter())).await;
         assert!(applied.status.success(), "{}", applied.stderr);
         // The API server learns of webhooks by a watch of its own.

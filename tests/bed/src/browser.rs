@@ -195,8 +195,34 @@ impl Page {
     /// # Panics
     /// When the page is gone.
     pub fn click(&self, x: u32, y: u32) {
-        for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
-            let event = json!({"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1});
+        self.click_with("left", (x, y));
+    }
+
+    /// The same with another button: `middle`, `right`, `back` or `forward`.
+    ///
+    /// # Panics
+    /// When the page is gone.
+    pub fn click_with(&self, button: &str, point: (u32, u32)) {
+        self.drag(button, point, point);
+    }
+
+    /// Presses a button at a point, and lets it go at another.
+    ///
+    /// # Panics
+    /// When the page is gone.
+    pub fn drag(&self, button: &str, from: (u32, u32), to: (u32, u32)) {
+        // What is down is told by a bit for each button.
+        let down = match button {
+            "left" => 1,
+            "right" => 2,
+            "middle" => 4,
+            "back" => 8,
+            _ => 16,
+        };
+        for (kind, (x, y), buttons) in
+            [("mouseMoved", from, 0), ("mousePressed", from, down), ("mouseMoved", to, down), ("mouseReleased", to, 0)]
+        {
+            let event = json!({"type": kind, "x": x, "y": y, "button": button, "buttons": buttons, "clickCount": 1});
             crate::expect(self.call("Input.dispatchMouseEvent", &event), "cannot click");
         }
     }
@@ -206,8 +232,13 @@ impl Page {
     /// # Panics
     /// When the page is gone.
     pub fn resize(&self, width: u32, height: u32) {
+        crate::expect(self.try_resize(width, height), "cannot resize a page");
+    }
+
+    /// The same for those who report what goes wrong themselves.
+    pub(crate) fn try_resize(&self, width: u32, height: u32) -> Result<()> {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        crate::expect(self.call("Emulation.setDeviceMetricsOverride", &size), "cannot resize a page");
+        self.call("Emulation.setDeviceMetricsOverride", &size).map(drop)
     }
 
     /// What the page looks like, as PNG.
@@ -216,9 +247,13 @@ impl Page {
     /// When the page is gone.
     #[must_use]
     pub fn screenshot(&self) -> Vec<u8> {
-        let shot = crate::expect(self.call("Page.captureScreenshot", &json!({"format": "png"})), "cannot take a picture");
-        let bytes = STANDARD.decode(field(&shot, "data").as_str().unwrap_or_default());
-        crate::expect(bytes.map_err(anyhow::Error::from), "a picture is no base64")
+        crate::expect(self.try_screenshot(), "cannot take a picture")
+    }
+
+    /// The same for those who report what goes wrong themselves.
+    pub(crate) fn try_screenshot(&self) -> Result<Vec<u8>> {
+        let shot = self.call("Page.captureScreenshot", &json!({"format": "png"}))?;
+        STANDARD.decode(field(&shot, "data").as_str().unwrap_or_default()).context("a picture is no base64")
     }
 
     fn try_evaluate(&self, script: &str) -> Result<Value> {

@@ -18,7 +18,7 @@
 //! | `postgres`, `pgbouncer` | a PostgreSQL with a database for each test, and a pooler before it |
 //! | `display`, `x_server` | numbers of displays that nobody else has, and a running X server that speaks RFB |
 //! | `browser` | a Chromium that is told what to do |
-//! | `demo/` | the product shown on a control plane, each step checked |
+//! | `demo/` | the product shown on a node, or on a control plane where there is none, each step checked |
 //! | `gaps` | what could not be had: skipped by name, or a failure |
 //! | `progress` | what a person sees meanwhile |
 //! | `main` | the program `outrigger-bed`, which the Makefile uses |
@@ -47,7 +47,7 @@ pub use control_plane::{ControlPlane, free_port};
 pub use display::Display;
 pub use kubectl::KubectlOutput;
 pub use namespace::Namespace;
-pub use node::Node;
+pub use node::{Node, Process};
 pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 pub use x_server::XServer;

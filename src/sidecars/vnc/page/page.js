@@ -112,6 +112,7 @@ function sentence(text) {
 }
 
 function rename(name) {
+  if (!name) return;
   element("name").textContent = name;
   document.title = name;
 }

@@ -38,6 +38,9 @@ use crate::runtime::{
 use failures::Failures;
 use passwords::{PasswordFile, PasswordFileError};
 
+/// How long connections may go on when the desktop ends. Viewers are told at once.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+
 /// Connections at once, of viewers and of those who may become viewers.
 const CONNECTIONS: usize = 64;
 /// How long somebody waits for the answer to a wrong password.
@@ -112,7 +115,7 @@ impl RfbPort {
             let port = self.clone();
             async move { port.receive(stream, peer.ip().to_canonical()).await }
         };
-        streams::serve(listener, CONNECTIONS, receive, shutdown).await;
+        streams::serve(listener, CONNECTIONS, receive, DRAIN_LIMIT, shutdown).await;
     }
 
     async fn receive(&self, mut stream: TcpStream, address: IpAddr) {

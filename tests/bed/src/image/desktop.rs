@@ -35,7 +35,7 @@ pub fn write(program: &Path, destination: &Path) -> Result<()> {
     Image { reference: REFERENCE, config: config() }.write_layer(&layer, destination)
 }
 
-fn packages() -> impl Iterator<Item = &'static str> {
+pub(super) fn packages() -> impl Iterator<Item = &'static str> {
     PACKAGES.lines().filter(|line| !line.starts_with('#'))
 }
 

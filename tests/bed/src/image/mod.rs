@@ -2,6 +2,7 @@
 //! `ctr images import` reads it.
 
 pub mod desktop;
+pub mod dockerfile;
 mod layer;
 mod package;
 pub mod postgres;

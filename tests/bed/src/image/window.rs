@@ -1,11 +1,12 @@
-//! An image whose program has a window, and which knows nothing of desktops: xterm, as Debian has it.
+//! Images whose program has a window, xterm as Debian has it: one that knows nothing of desktops, and one that brings its own X server.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use super::layer::Layer;
-use super::{Image, ImageConfig, package};
+use super::{Image, ImageConfig, desktop, package};
 use crate::obtain::debian;
 
 /// The image's name.
@@ -50,11 +51,30 @@ const PACKAGES: [&str; 31] = [
 
 /// Writes the image into a folder and returns its tar. Its window is green, and as large as a screen.
 pub fn window(folder: &Path) -> Result<PathBuf> {
+    write(folder, REFERENCE, &PACKAGES.into(), &[&XTERM[..], &["-e", "sh"]].concat())
+}
+
+/// The name of the image that brings its own X server.
+pub const SERVED_REFERENCE: &str = "localhost/served-window:1";
+
+/// The app is tried until the X server is there. It ends with its window, which ends with the X server.
+const SERVED: &str = "Xtigervnc :99 -geometry 1024x768 -rfbport -1 -rfbunixpath /tmp/rfb -nolisten tcp -SecurityTypes None & \
+                      until DISPLAY=:99 \"$@\"; do kill -0 $! || exit 1; done";
+
+/// Writes the image with an X server of its own into a folder and returns its tar. Its display is `:99`, its window the same.
+pub fn served_window(folder: &Path) -> Result<PathBuf> {
+    let packages = PACKAGES.into_iter().chain(desktop::packages()).collect();
+    write(folder, SERVED_REFERENCE, &packages, &[&["/bin/sh", "-c", SERVED, "sh"], &XTERM[..], &["-e", "sh"]].concat())
+}
+
+const XTERM: [&str; 5] = ["/usr/bin/xterm", "-geometry", "300x100+0+0", "-bg", "#20c040"];
+
+fn write(folder: &Path, reference: &str, packages: &BTreeSet<&str>, entrypoint: &[&str]) -> Result<PathBuf> {
+    let packages: Vec<&str> = packages.iter().copied().collect();
     let mut layer = Layer::default();
-    package::add_all(&mut layer, &debian::download_of(RELEASE, &PACKAGES)?)?;
+    package::add_all(&mut layer, &debian::download_of(RELEASE, &packages)?)?;
     let image = folder.join("window.tar");
-    let entrypoint = ["/usr/bin/xterm", "-geometry", "300x100+0+0", "-bg", "#20c040", "-e", "sh"];
-    let config = ImageConfig { entrypoint: &entrypoint, env: &["PATH=/usr/bin:/bin"], user: "1000", ..ImageConfig::default() };
-    Image { reference: REFERENCE, config }.write_layer(&layer, &image)?;
+    let config = ImageConfig { entrypoint, env: &["PATH=/usr/bin:/bin"], user: "1000", ..ImageConfig::default() };
+    Image { reference, config }.write_layer(&layer, &image)?;
     Ok(image)
 }

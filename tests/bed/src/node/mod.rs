@@ -5,6 +5,7 @@ mod network;
 mod settings;
 
 use std::ffi::OsString;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::Api;
+use tokio::sync::OnceCell;
 
 use self::network::Network;
 use crate::control_plane::{ControlPlane, Placement, flag};
@@ -26,6 +28,10 @@ const RUNTIME_DEADLINE: Duration = Duration::from_secs(30);
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// containerd's namespace for what the kubelet runs.
 const CONTAINERD_NAMESPACE: &str = "k8s.io";
+const CONTAINERD: &str = "containerd";
+const KUBELET: &str = "kubelet";
+
+static SHARED: OnceCell<Option<Node>> = OnceCell::const_new();
 
 /// A running one-node cluster. It ends when this is dropped or when the process ends, however that happens.
 pub struct Node {
@@ -47,6 +53,12 @@ impl Node {
                 None
             }
         }
+    }
+
+    /// The node that all tests of this test binary share: started by the first that asks, ended with the binary. `None` as in
+    /// [`Self::start`].
+    pub async fn shared(name: &str) -> Option<&'static Self> {
+        SHARED.get_or_init(|| Self::start(name)).await.as_ref()
     }
 
     /// Starts a node, for callers that report errors themselves.
@@ -87,10 +99,39 @@ impl Node {
     /// # Panics
     /// When containerd refuses it.
     pub async fn import_image(&self, tar: &Path) {
+        crate::expect(self.try_import_image(tar).await, "cannot import an image");
+    }
+
+    /// The same for those who report what goes wrong themselves.
+    pub(crate) async fn try_import_image(&self, tar: &Path) -> Result<()> {
         let mut import = self.ctr();
         import.args(["images", "import"]).arg(tar);
-        let imported = tokio::task::spawn_blocking(move || output(&mut import)).await.context("importing was interrupted");
-        crate::expect(imported.and_then(|result| result), "cannot import an image");
+        tokio::task::spawn_blocking(move || output(&mut import)).await.context("importing was interrupted")?.map(drop)
+    }
+
+    /// The processes of a container, given its id without `containerd://`: its first process comes first.
+    ///
+    /// # Panics
+    /// When the machine does not tell.
+    #[must_use]
+    pub fn processes(&self, container: &str) -> Vec<Process> {
+        let mut processes = crate::expect(processes_of(container), "cannot look at processes");
+        processes.sort_by_key(|process| process.id_inside);
+        processes
+    }
+
+    /// Kills containerd and the kubelet, as a crash of both would, and starts them again. Pods are to go on meanwhile. Whether the
+    /// kubelet answers again is for the caller to find out.
+    ///
+    /// # Panics
+    /// When they can't be started again.
+    pub async fn restart_runtime(&self) {
+        let run = &self.cluster.run;
+        let killed = run.kill(KUBELET).and_then(|()| run.kill(CONTAINERD));
+        crate::expect(killed.and_then(|()| self.start_containerd()), "cannot restart containerd");
+        let answers = self.cluster.wait_until("containerd answers", RUNTIME_DEADLINE, async || output(self.ctr().args(["images", "list"])));
+        crate::expect(answers.await, "cannot restart containerd");
+        crate::expect(self.start_kubelet(), "cannot restart the kubelet");
     }
 
     async fn start_with(programs: NodePrograms) -> Result<Self> {
@@ -128,7 +169,7 @@ impl Node {
         settings::pod_network(run, &self.network)?;
         let mut containerd = self.cluster.program(&self.programs.containerd);
         containerd.arg("--config").arg(settings::containerd(run, &self.programs)?).env("PATH", self.path()?);
-        run.start("containerd", &containerd)
+        run.start(CONTAINERD, &containerd)
     }
 
     fn start_scheduler(&self) -> Result<()> {
@@ -158,7 +199,7 @@ impl Node {
             .arg(flag("hostname-override", self.name()))
             .arg(flag("node-ip", self.address()))
             .arg(flag("root-dir", run.path("kubelet").display()));
-        run.start("kubelet", &kubelet)
+        run.start(KUBELET, &kubelet)
     }
 
     async fn check_ready(&self) -> Result<()> {
@@ -187,6 +228,32 @@ impl Node {
         let for_root = ["/usr/sbin", "/sbin"].map(Into::into);
         Ok(std::env::join_paths([shim.to_owned()].into_iter().chain(std::env::split_paths(&path)).chain(for_root))?)
     }
+}
+
+/// A process of a container.
+#[derive(Debug)]
+pub struct Process {
+    /// Its id on this machine.
+    pub id: u32,
+    /// Its id in the container; 1 is the first process.
+    pub id_inside: u32,
+    /// The name of its program, of which the kernel keeps 15 bytes.
+    pub name: String,
+}
+
+fn processes_of(container: &str) -> Result<Vec<Process>> {
+    let folders = fs::read_dir("/proc")?.collect::<std::io::Result<Vec<_>>>()?;
+    let processes = folders.iter().filter_map(|folder| {
+        // Processes come and go while we look, and not all folders there are processes.
+        let read = |file: &str| fs::read_to_string(folder.path().join(file)).ok();
+        read("cgroup").filter(|groups| groups.contains(container))?;
+        let status = read("status")?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let mut ids = field("NSpid")?.split_whitespace().map(str::parse::<u32>);
+        let id = ids.next()?.ok()?;
+        Some(Process { id, id_inside: ids.next_back()?.ok()?, name: field("Name")?.trim().to_owned() })
+    });
+    Ok(processes.collect())
 }
 
 /// A control plane in a node's network, where all ports are free.

@@ -58,6 +58,33 @@ pub(crate) fn download_of(release: &str, packages: &[&str]) -> Result<Vec<PathBu
     sources.download(packages).with_context(|| format!("this machine's package sources have to offer Debian {release}, too"))
 }
 
+/// A whole Debian system of a release with these packages, installed as its own tools do it, as a tar in the cache. Needs root.
+pub(crate) fn system(release: &str, packages: &[String]) -> Result<PathBuf> {
+    let _one_at_a_time = cache::lock("debian-systems")?;
+    let name = digest::of_bytes(packages.join(" ").as_bytes());
+    let place = cache::subfolder("debian/systems")?.join(format!("{release}-{}.tar", name.get(..16).unwrap_or(&name)));
+    if place.is_file() {
+        return Ok(place);
+    }
+    install(&[Need { program: "mmdebstrap", packages: &["mmdebstrap"] }])?;
+    let sources = {
+        let _one_at_a_time = cache::lock("debian")?;
+        Sources::of(release)?.list().context("a release has sources of its own")?
+    };
+    progress::say(&format!("installing Debian {release} with {} in a folder (about a minute, once) ...", packages.join(", ")));
+    let unfinished = place.with_extension("unfinished.tar");
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--variant=essential", "--quiet", "--skip=output/dev", "--aptopt=Apt::Install-Recommends \"false\""]);
+    command.args(UNWANTED.map(|folder| format!("--dpkgopt=path-exclude={folder}/*")));
+    command.arg(format!("--include={}", packages.join(","))).arg(release).arg(&unfinished).arg(sources);
+    output(&mut command)?;
+    fs::rename(&unfinished, &place).with_context(|| format!("cannot write {}", place.display()))?;
+    Ok(place)
+}
+
+/// What no program reads. Manuals stay: Java can't be installed without their folders.
+const UNWANTED: [&str; 3] = ["/usr/share/doc", "/usr/share/info", "/usr/share/locale"];
+
 /// Where packages come from.
 #[derive(Default)]
 struct Sources {
@@ -75,7 +102,7 @@ impl Sources {
         }
         fs::write(folder.join("status"), "")?;
         let printed = output(Command::new("apt-get").args(["indextargets", "--format", INDEX_FORMAT, "Identifier: Packages"]))?;
-        fs::write(folder.join("sources/release.sources"), sources_of(release, &printed)?)?;
+        fs::write(folder.join(SOURCES), sources_of(release, &printed)?)?;
         let place = folder.display();
         let settings = format!(
             "Dir::State \"{place}\";\nDir::State::status \"{place}/status\";\nDir::Cache \"{place}\";\n\
@@ -83,6 +110,11 @@ impl Sources {
         );
         fs::write(folder.join("apt.conf"), settings)?;
         Ok(Self { settings: Some(folder.join("apt.conf")) })
+    }
+
+    /// The file that names them, unless they are the machine's.
+    fn list(&self) -> Option<PathBuf> {
+        Some(self.settings.as_ref()?.parent()?.join(SOURCES))
     }
 
     fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
@@ -136,6 +168,8 @@ fn ensure_tools(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Where a release's sources are named, in its folder.
+const SOURCES: &str = "sources/release.sources";
 /// What is asked of each list of packages that this machine uses.
 const INDEX_FORMAT: &str = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
