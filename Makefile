@@ -15,20 +15,24 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares
 FUZZ_SECONDS ?= 30
+PICTURE ?= $(TARGET)/demo.png
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help test demo image web matrix soak figures fuzz rust compiler format lint documentation bed licences suites gaps forget-gaps
+.PHONY: help test demo picture image web matrix soak figures fuzz rust compiler format lint documentation bed licences suites gaps forget-gaps
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 test: forget-gaps format lint documentation bed licences suites gaps ## Run everything there is: format, lints, documentation, licences, all tests
 
-demo: rust compiler ## Show the product on a real control plane until Ctrl-C, or once with DEMO_ONCE=1
+demo: rust compiler ## Show the product until Ctrl-C, as root on a real node with a desktop in a page; or once with DEMO_ONCE=1
 	$(call say,the program)
 	@cargo build --release --package outrigger --package outrigger-bed
 	@$(TARGET)/release/outrigger-bed demo --outrigger $(TARGET)/release/outrigger \
-		--examples examples --crds charts/outrigger/crds $(if $(DEMO_ONCE),--once)
+		--examples examples --crds charts/outrigger/crds $(if $(DEMO_ONCE),--once --picture '$(PICTURE)')
+
+picture: ## Make the README's picture again: what the demo's page shows
+	@$(MAKE) --no-print-directory demo DEMO_ONCE=1 PICTURE=docs/desktop.png
 
 image: rust compiler ## Make the images localhost/outrigger and localhost/outrigger-desktop as tars, without Docker
 	$(call say,the images)

@@ -18,7 +18,7 @@ usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny | openssl 
        outrigger-bed image --outrigger PATH --destination FILE              write the product's image, for `ctr -n k8s.io images import FILE`
        outrigger-bed desktop-image --outrigger PATH --destination FILE      write the desktop sidecar's image
        outrigger-bed web --destination DIR                                  write what the product's pages need of others
-       outrigger-bed demo --outrigger PATH --examples DIR --crds DIR [--once]
+       outrigger-bed demo --outrigger PATH --examples DIR --crds DIR [--once [--picture FILE]]
                                                                             show the product, until Ctrl-C or once";
 
 const PARTS: [&str; 11] =

@@ -37,6 +37,10 @@ impl Comparison {
 
 fn to_yaml(name: &str, pod: &Value) -> Result<String> {
     let mut pod = json!({"metadata": {"annotations": pod.pointer("/metadata/annotations"), "name": name}, "spec": pod.get("spec")});
+    if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
+        // The scheduler's word.
+        spec.remove("nodeName");
+    }
     normalize(&mut pod);
     let options = serde_saphyr::ser_options! { compact_list_indent: true };
     Ok(serde_saphyr::to_string_with_options(&pod, options)?)
@@ -70,6 +74,11 @@ mod tests {
         assert!(added.lines.iter().any(|line| line.starts_with('+') && line.contains("name: more")), "{:?}", added.lines);
         assert!(!added.has_removals);
         assert!(compare(&after, &before).has_removals);
+    }
+
+    #[test]
+    fn where_a_pod_runs_is_not_our_doing() {
+        assert!(compare(&json!({"containers": []}), &json!({"containers": [], "nodeName": "node"})).lines.is_empty());
     }
 
     #[test]
