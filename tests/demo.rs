@@ -10,9 +10,17 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+/// Runs with temporary directories of their own know nothing of each other, and their nodes would want the same addresses.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What the audience must have read, in this order.
 const STORY: [&str; 17] = [
@@ -37,6 +45,7 @@ const STORY: [&str; 17] = [
 
 #[test]
 fn the_story_is_told_to_its_end() {
+    let _turn = turn();
     let temporary = tempfile::tempdir().unwrap();
     let picture = temporary.path().join("picture.png");
     let output = demo(&temporary).arg("--once").arg("--picture").arg(&picture).output().unwrap();
@@ -57,6 +66,7 @@ fn the_story_is_told_to_its_end() {
 
 #[test]
 fn the_tour_works_on_its_cluster_and_ctrl_c_leaves_no_process_and_no_file() {
+    let _turn = turn();
     let temporary = tempfile::tempdir().unwrap();
     let mut demo = Running(demo(&temporary).stdout(Stdio::piped()).spawn().unwrap());
     let mut told = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -89,6 +99,7 @@ fn the_tour_works_on_its_cluster_and_ctrl_c_leaves_no_process_and_no_file() {
 
 #[test]
 fn a_program_that_does_not_work_fails_the_demo() {
+    let _turn = turn();
     let temporary = tempfile::tempdir().unwrap();
     let output = bed(&temporary).args(["--outrigger", "/bin/false", "--once"]).output().unwrap();
     assert!(!output.status.success());

@@ -16,8 +16,11 @@ use crate::{
     webhook::Webhook,
 };
 
+/// A name, and whether a pod has come so far.
+type Phase = (&'static str, fn(&PodStatus) -> bool);
+
 /// What is seen of a pod on its way, in this order.
-const PHASES: [(&str, fn(&PodStatus) -> bool); 4] = [
+const PHASES: [Phase; 4] = [
     ("scheduled", |status| status.conditions.iter().flatten().any(|is| is.type_ == "PodScheduled" && is.status == "True")),
     ("sidecar started", |status| init(status, |sidecar| sidecar.state.as_ref().is_some_and(|state| state.running.is_some()))),
     ("X server ready", |status| init(status, |sidecar| sidecar.started == Some(true))),
@@ -72,7 +75,7 @@ fn print(seen: &[(&str, Duration)]) {
     let mut last = Duration::ZERO;
     println!("| phase | after ms | since the last ms |\n|---|--:|--:|");
     for (name, at) in seen {
-        println!("| {name} | {} | {} |", at.as_millis(), (*at - last).as_millis());
+        println!("| {name} | {} | {} |", at.as_millis(), at.saturating_sub(last).as_millis());
         last = *at;
     }
 }
