@@ -15,11 +15,10 @@ use tokio::{
 
 use crate::{
     client::{LONG, request},
-    desk::{Bridge, scripted},
+    desk::{Bridge, TOKEN, administrator, scripted},
     x_server::shown,
 };
 
-const TOKEN: &str = "a token of the administrator";
 const RED: [u8; 3] = [0xcc, 0x11, 0x22];
 const BLUE: [u8; 3] = [0x33, 0x66, 0xcc];
 
@@ -168,7 +167,7 @@ async fn who_may_not_see_who_is_there_sees_no_picture_and_tickets_are_not_gone_a
     {
         let (bridge, _desktop) = scripted(|settings| {
             settings.targets = crate::x_server::targets(&server);
-            settings.administrator = has_administrator.then(|| TOKEN.into());
+            settings.administrator = has_administrator.then(administrator);
             settings.admittance = if has_tickets { tickets() } else { Admittance::default() };
         })
         .await;

@@ -67,9 +67,7 @@ impl Refusal {
             | Self::AdministratorUnknown(_)
             | Self::DesktopAway
             | Self::GoingDown
-            | Self::Screenshot(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            | Self::Screenshot(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unadmitted(_) | Self::NotAdministrator => StatusCode::UNAUTHORIZED,
             Self::Origin | Self::NoAdministrator => StatusCode::FORBIDDEN,
             Self::Full(_) | Self::Ticket(TicketError::TooMany(_)) => StatusCode::TOO_MANY_REQUESTS,
