@@ -401,8 +401,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_does_not_end_is_cut_when_connections_have_drained_for_long_enough() {
         let (listener, address) = listener().await;
-        const DRAIN: Duration = Duration::from_secs(3);
-        let limits = Limits { idle: DRAIN * 100, request: DRAIN * 100, drain: DRAIN };
+        let drain = Duration::from_secs(3);
+        let limits = Limits { idle: drain * 100, request: drain * 100, drain };
         let shutdown = Shutdown::default();
         let serving = Server::new(None, hello(), limits, shutdown.clone()).serve(listener);
         let mut client = TcpStream::connect(address).await.unwrap();
@@ -410,9 +410,9 @@ mod tests {
         shutdown.close();
         let start = Instant::now();
         serving.await;
-        assert_eq!(start.elapsed(), DRAIN);
+        assert_eq!(start.elapsed(), drain);
         // By the clock of this test nothing else would happen for long.
-        let end = timeout(DRAIN, client.read_u8()).await.unwrap();
+        let end = timeout(drain, client.read_u8()).await.unwrap();
         assert!(end.is_err(), "it is closed");
     }
 }
