@@ -1,6 +1,6 @@
 //! `outrigger file-sync`: the file mirror.
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{env, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -65,17 +65,19 @@ impl FileSync {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.action {
             None => self.mirror().map(|()| NOTHING_FOUND),
-            Some(Action::Probe) => tell(self.port()?, health::ask_whether_started(self.port()?)),
-            Some(Action::Wait) => tell(self.port()?, health::wait_until_started(self.port()?, WAIT_LIMIT)),
+            Some(Action::Probe) => tell(health::ask_whether_started(self.health_address()?)),
+            Some(Action::Wait) => tell(health::wait_until_started(self.health_address()?, WAIT_LIMIT)),
         }
     }
 
-    fn port(&self) -> Result<u16> {
-        Ok(settings::health_port(|row| self.flags.or_environment(row))?)
+    fn health_address(&self) -> Result<SocketAddr> {
+        let set = self.flags.or_environment()?;
+        Ok(settings::health_address(|row| set.text(row))?)
     }
 
     fn mirror(self) -> Result<()> {
-        let settings = settings::read(|row| self.flags.or_environment(row))?;
+        let set = self.flags.or_environment()?;
+        let settings = settings::read(|row| set.text(row))?;
         telemetry::start_logging(&settings.log_level, settings.log_format)?;
         say_what_holds(&settings);
         // One thread: there is little to do at a time, and each further one takes memory.

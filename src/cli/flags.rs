@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, env, marker::PhantomData};
 
+use anyhow::{Result, bail};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::sidecars::setting::Setting;
@@ -42,9 +43,49 @@ impl<S: Setting> Flags<S> {
         self.0.get(row.name()).cloned()
     }
 
-    /// A flag counts for more than a variable, and a variable for more than its other name.
-    pub(super) fn or_environment(&self, row: &S) -> Option<String> {
-        let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        self.given(row).or_else(|| set(row.name())).or_else(|| set(row.also()?))
+    /// What is set. A flag counts for more than a variable, and a variable for more than its other name.
+    ///
+    /// # Errors
+    /// A variable that counts is no text.
+    pub(super) fn or_environment(&self) -> Result<Choices> {
+        let choices = S::TABLE.iter().map(|row| Ok(self.choice(row)?.map(|choice| (row.name(), choice))));
+        choices.filter_map(Result::transpose).collect::<Result<_>>().map(Choices)
+    }
+
+    fn choice(&self, row: &S) -> Result<Option<Choice>> {
+        if let Some(text) = self.given(row) {
+            return Ok(Some(Choice { name: format!("--{}", row.flag()), text }));
+        }
+        let set = |name: &'static str| env::var_os(name).filter(|value| !value.is_empty()).map(|value| (name, value));
+        let Some((name, value)) = set(row.name()).or_else(|| set(row.also()?)) else { return Ok(None) };
+        match value.into_string() {
+            Ok(text) => Ok(Some(Choice { name: name.to_owned(), text })),
+            Err(_) if row.is_secret() => bail!("{name} is no text in UTF-8: set it to one, or leave it out"),
+            Err(value) => {
+                let value = value.as_encoded_bytes().escape_ascii();
+                bail!("{name} is \"{value}\", which is no text in UTF-8: set it to one, or leave it out")
+            }
+        }
+    }
+}
+
+/// What is set for a sidecar, and by what.
+pub(super) struct Choices(BTreeMap<&'static str, Choice>);
+
+struct Choice {
+    /// The flag, the variable, or the variable's other name.
+    name: String,
+    text: String,
+}
+
+impl Choices {
+    /// What a row is set to, if it is.
+    pub(super) fn text<S: Setting>(&self, row: &S) -> Option<String> {
+        self.0.get(row.name()).map(|choice| choice.text.clone())
+    }
+
+    /// By what it is set, or can be.
+    pub(super) fn name<S: Setting>(&self, row: &S) -> String {
+        self.0.get(row.name()).map_or_else(|| row.name().to_owned(), |choice| choice.name.clone())
     }
 }

@@ -261,7 +261,7 @@ impl GuacamoleProvisioner {
 
     async fn serve(self) -> Result<()> {
         let signals = Signals::listen().context("signals can't be listened to")?;
-        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.health_port));
+        let address = health_address(self.health_port);
         let listener = server::bind(address).await.with_context(|| format!("{address} can't be listened on"))?;
         let (readiness, pulses, mut registry) = (Readiness::default(), Pulses::default(), telemetry::registry());
         readiness.register(&mut registry);
@@ -331,7 +331,12 @@ fn say_findings(findings: &[Finding], console: &Console) {
     }
 }
 
+/// Everywhere.
+fn health_address(port: u16) -> SocketAddr {
+    (Ipv6Addr::UNSPECIFIED, port).into()
+}
+
 fn wait(health_port: u16) -> Result<ExitCode> {
-    let answer = health::wait_until_started(health_port, WAIT_LIMIT).context("the sidecar can't be reached")?;
+    let answer = health::wait_until_started(health_address(health_port), WAIT_LIMIT)?;
     if answer.is_good { Ok(NOTHING_FOUND) } else { bail!("the sidecar is not up after {WAIT_LIMIT:?}: {}", answer.report.trim()) }
 }

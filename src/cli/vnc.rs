@@ -8,6 +8,7 @@ use std::{
     env,
     ffi::OsString,
     future::pending,
+    iter,
     net::SocketAddr,
     os::unix::process::ExitStatusExt,
     path::Path,
@@ -49,7 +50,7 @@ use super::{
     FOUND, NOTHING_FOUND,
     console::{self, Console},
     flags::Flags,
-    probe::{WAIT_LIMIT, tell},
+    probe::{WAIT_LIMIT, missing, tell},
     skew,
 };
 use own_folder::OwnFolder;
@@ -123,35 +124,40 @@ impl Vnc {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.action {
             Some(Action::Probe) => self.probe(),
-            Some(Action::Wait) => tell(self.health_port()?, health::wait_until_started(self.health_port()?, WAIT_LIMIT)),
+            Some(Action::Wait) => tell(health::wait_until_started(self.health_address()?, WAIT_LIMIT)),
             None if self.command.is_empty() => self.serve_pod(),
             None => self.serve_command(),
         }
     }
 
-    fn health_port(&self) -> Result<u16> {
-        Ok(settings::health_port(|row| self.flags.or_environment(row))?)
+    fn health_address(&self) -> Result<SocketAddr> {
+        let set = self.flags.or_environment()?;
+        Ok(settings::health_address(|row| set.text(row), |row| set.name(row))?)
+    }
+
+    /// What flags and variables say.
+    fn settings(&self) -> Result<Settings> {
+        let set = self.flags.or_environment()?;
+        Ok(settings::read(|row| set.text(row), |row| set.name(row))?)
     }
 
     /// The kubelet shows the one line of this in an Event.
     fn probe(&self) -> Result<ExitCode> {
-        let settings = settings::read(|row| self.flags.or_environment(row))?;
-        let port = settings.health.port();
+        let settings = self.settings()?;
         let Mode::Serve { authority, .. } = &settings.mode else {
-            return tell(port, health::ask_whether_started(port));
+            return tell(health::ask_whether_started(settings.health));
         };
         let Err(error) = runtime()?.block_on(probe(settings.display, authority)) else { return Ok(NOTHING_FOUND) };
         // The supervisor may know more, if it is there.
-        let known = health::ask_whether_started(port).map(|answer| answer.report).unwrap_or_default();
-        console::print(&format!(
-            "{}\n",
-            [with_causes(&error), known.lines().collect::<Vec<_>>().join("; ")].join("; ").trim_end_matches("; ")
-        ))?;
+        let known = health::ask_whether_ready(settings.health).map(|answer| answer.report).unwrap_or_default();
+        let reason = with_causes(&error);
+        let said: Vec<&str> = iter::once(reason.as_str()).chain(missing(&known)).collect();
+        console::print(&format!("{}\n", said.join("; ")))?;
         Ok(FOUND)
     }
 
     fn serve_pod(self) -> Result<ExitCode> {
-        let settings = settings::read(|row| self.flags.or_environment(row))?;
+        let settings = self.settings()?;
         telemetry::start_logging(&settings.log_level, settings.log_format)?;
         say_what_holds(&settings);
         let _lock = own_folder::lock_of_pod(&settings.folder)?;
@@ -160,8 +166,7 @@ impl Vnc {
     }
 
     fn serve_command(mut self) -> Result<ExitCode> {
-        let wanted = settings::TABLE.iter().find(|row| row.name == "DISPLAY").and_then(|row| self.flags.given(row));
-        let folder = OwnFolder::create(wanted.map(|display| display.parse()).transpose()?)?;
+        let folder = OwnFolder::create(settings::wanted_display(|row| self.flags.given(row))?)?;
         // The display and the cookie in the environment are those of whoever types the command.
         let name = self.command.first().and_then(|program| Path::new(program).file_name());
         let own = |row: &Row| match row.name {
@@ -172,8 +177,11 @@ impl Vnc {
             "LOG_LEVEL" => Some("warn".to_owned()),
             _ => None,
         };
-        let settings = settings::read(|row| self.flags.given(row).or_else(|| own(row)))?;
+        let settings = settings::read_for_command(|row| self.flags.given(row).or_else(|| own(row)))?;
         telemetry::start_logging(&settings.log_level, settings.log_format)?;
+        if let Some(lack) = Page::new(settings.web.clone()).lack() {
+            Console::new(ColorChoice::Auto).warning(&lack);
+        }
         // Two desktops of one machine would want the same port, so there is none unless it is named.
         let is_given = |name: &str| settings::TABLE.iter().any(|row| row.name == name && self.flags.given(row).is_some());
         let health = is_given("HEALTH_PORT").then_some(settings.health);
@@ -334,6 +342,9 @@ fn say_what_holds(settings: &Settings) {
         if let Some(file) = file.as_ref().filter(|file| !file.exists()) {
             tracing::warn!("{name} {} is not there: this way in is shut until it is", file.display());
         }
+    }
+    if let Some(lack) = Page::new(settings.web.clone()).lack() {
+        tracing::warn!("{lack}");
     }
     for (name, why) in WITHOUT_EFFECT {
         if env::var_os(name).is_some_and(|value| !value.is_empty()) {

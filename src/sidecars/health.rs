@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -73,31 +73,75 @@ pub struct Answer {
     pub report: String,
 }
 
-/// Asks the sidecar of this pod at its health port whether the app may start.
+/// Nothing that is known to be a sidecar answers.
+#[derive(Debug, thiserror::Error)]
+#[error("the sidecar does not answer at {address}")]
+pub struct Unanswered {
+    address: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+/// Asks the sidecar of this pod whether the app may start. `health` is the address at which its health port listens.
 ///
 /// # Errors
 /// It can't be reached, or what answers is no sidecar.
-pub fn ask_whether_started(port: u16) -> io::Result<Answer> {
-    let mut connection = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER_LIMIT)?;
-    connection.set_read_timeout(Some(ANSWER_LIMIT))?;
-    connection.write_all(b"GET /startupz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    connection.take(LONGEST_ANSWER).read_to_string(&mut text)?;
-    let (head, report) = text.split_once("\r\n\r\n").ok_or(ErrorKind::InvalidData)?;
-    let code = head.split(' ').nth(1).ok_or(ErrorKind::InvalidData)?;
-    Ok(Answer { is_good: code == "200", report: report.to_owned() })
+pub fn ask_whether_started(health: SocketAddr) -> Result<Answer, Unanswered> {
+    ask(health, "/startupz")
+}
+
+/// Asks the sidecar of this pod whether all is as it should be.
+///
+/// # Errors
+/// It can't be reached, or what answers is no sidecar.
+pub fn ask_whether_ready(health: SocketAddr) -> Result<Answer, Unanswered> {
+    ask(health, "/readyz")
 }
 
 /// Waits until the app may start, but not longer than `limit`. Tells whether it may, and what was said last.
-pub fn wait_until_started(port: u16, limit: Duration) -> io::Result<Answer> {
+///
+/// # Errors
+/// At the end it can't be reached, or what answers is no sidecar.
+pub fn wait_until_started(health: SocketAddr, limit: Duration) -> Result<Answer, Unanswered> {
     let end = Instant::now() + limit;
     loop {
-        let answer = ask_whether_started(port);
+        let answer = ask_whether_started(health);
         if answer.as_ref().is_ok_and(|answer| answer.is_good) || Instant::now() >= end {
             return answer;
         }
         std::thread::sleep(LOOK_INTERVAL);
     }
+}
+
+fn ask(health: SocketAddr, path: &str) -> Result<Answer, Unanswered> {
+    let address = reachable(health);
+    let answer = match exchange(address, path) {
+        // Where there is no IPv6, what listens everywhere listens on IPv4 alone.
+        Err(_) if health.ip() == Ipv6Addr::UNSPECIFIED => exchange((Ipv4Addr::LOCALHOST, health.port()).into(), path),
+        answer => answer,
+    };
+    answer.map_err(|source| Unanswered { address, source })
+}
+
+/// Where one of this pod finds what listens at an address, which may be all there are.
+fn reachable(health: SocketAddr) -> SocketAddr {
+    let host = match health.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    SocketAddr::new(host, health.port())
+}
+
+fn exchange(address: SocketAddr, path: &str) -> io::Result<Answer> {
+    let mut connection = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
+    connection.set_read_timeout(Some(ANSWER_LIMIT))?;
+    connection.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut text = String::new();
+    connection.take(LONGEST_ANSWER).read_to_string(&mut text)?;
+    let (head, report) = text.split_once("\r\n\r\n").ok_or(ErrorKind::InvalidData)?;
+    let code = head.split(' ').nth(1).ok_or(ErrorKind::InvalidData)?;
+    Ok(Answer { is_good: code == "200", report: report.to_owned() })
 }
 
 #[cfg(test)]
@@ -114,18 +158,29 @@ mod tests {
         files.close_with("forbidden: bind a role");
         let health = Health { started, readiness, pulses, registry: telemetry::registry() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, shutdown) = (listener.local_addr().unwrap().port(), Shutdown::default());
+        let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::default());
         let server = tokio::spawn(serve_plain(listener, router(health), shutdown.clone()));
 
-        let answer = spawn_blocking(move || ask_whether_started(port)).await.unwrap().unwrap();
+        let answer = spawn_blocking(move || ask_whether_started(address)).await.unwrap().unwrap();
         assert_eq!(answer, Answer { is_good: false, report: "files: forbidden: bind a role\n".to_owned() });
-        let waiting = spawn_blocking(move || wait_until_started(port, Duration::from_secs(60)));
+        let waiting = spawn_blocking(move || wait_until_started(address, Duration::from_secs(60)));
         files.open();
         assert!(waiting.await.unwrap().unwrap().is_good, "readiness is no matter of the app's");
-        let late = spawn_blocking(move || wait_until_started(1, Duration::ZERO));
-        assert!(late.await.unwrap().is_err(), "nobody listens there");
+        let answer = spawn_blocking(move || ask_whether_ready(address)).await.unwrap().unwrap();
+        assert_eq!(answer, Answer { is_good: false, report: "database: waiting\n".to_owned() });
+        let late = spawn_blocking(|| wait_until_started("127.0.0.1:1".parse().unwrap(), Duration::ZERO)).await.unwrap();
+        assert_eq!(late.unwrap_err().to_string(), "the sidecar does not answer at 127.0.0.1:1");
         shutdown.close();
         server.await.unwrap();
+    }
+
+    #[test]
+    fn what_listens_everywhere_is_asked_at_home_and_what_listens_somewhere_is_asked_there() {
+        for (listens, asked) in
+            [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("127.0.0.2:1", "127.0.0.2:1"), ("[fd00::2]:1", "[fd00::2]:1")]
+        {
+            assert_eq!(reachable(listens.parse().unwrap()), asked.parse().unwrap(), "{listens}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

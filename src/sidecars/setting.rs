@@ -58,7 +58,7 @@ pub(super) fn boolean(text: &str) -> Read<bool> {
 
 /// A whole number.
 pub(super) fn number(text: &str) -> Read<u32> {
-    text.parse().map_err(|_| "use a whole number".to_owned())
+    text.parse().map_err(|_| format!("use a whole number from 0 to {}", u32::MAX))
 }
 
 /// An absolute path without `..`, cleaned of doubled slashes and of one at its end.
@@ -83,6 +83,14 @@ pub(super) fn ip(text: &str) -> Read<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_whole_and_who_writes_too_large_a_one_learns_the_bound() {
+        assert_eq!((number("0"), number("4294967295")), (Ok(0), Ok(u32::MAX)));
+        for text in ["", "-1", "1.5", "four", "4294967296", "99999999999999"] {
+            assert_eq!(number(text).unwrap_err(), "use a whole number from 0 to 4294967295", "{text}");
+        }
+    }
 
     #[test]
     fn folders_are_absolute_and_go_nowhere_else() {

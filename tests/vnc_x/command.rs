@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        net::UnixStream,
+    },
     process::Stdio,
 };
 
@@ -186,4 +189,57 @@ async fn without_a_display_one_is_taken_that_is_free() {
     let output = timeout(DEADLINE, command.output()).await.unwrap().unwrap();
     assert!(output.status.success() && printed(&output).starts_with(':'), "{}", printed(&output));
     assert_eq!(fs::read_dir(site.path("outrigger")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn errors_name_the_flag_that_was_given_or_is_missing() {
+    let site = Site::new();
+    for (flags, said) in [
+        (&["--geometry", "1280"][..], "--geometry is \"1280\": use "),
+        (&["--geometry", "16000x100"], "--geometry is \"16000x100\": use a size from --smallest 64x64 to --largest 7680x4320"),
+        (&["--port", "99999"], "--port is \"99999\": use a port from 1 to 65535"),
+        (&["--tickets", "true"], "--tickets is \"true\", and --administrator-token-file is not set"),
+        (&["--smallest", "800x600", "--largest", "640x480"], "--smallest is \"800x600\", and --largest is \"640x480\": "),
+    ] {
+        let output = timeout(DEADLINE, outrigger(&site, &[flags, &["--", "true"]].concat()).output()).await.unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(printed(&output).contains(said), "{}", printed(&output));
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    command.args(["vnc", "--display", "foo", "--", "true"]).env("XDG_RUNTIME_DIR", site.path(""));
+    let output = timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+    assert!(printed(&output).contains("--display is \"foo\": use a display "), "{}", printed(&output));
+    assert!(!site.path("outrigger").exists(), "nothing is made");
+}
+
+/// "All paths set in these environment variables must be absolute. If an implementation encounters a relative path [...] it should
+/// consider the path invalid and ignore it" (XDG Base Directory Specification).
+#[tokio::test]
+async fn a_runtime_folder_that_is_no_absolute_path_is_as_if_it_were_not_set() {
+    let site = Site::new();
+    let temporary = site.path("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let mut command = outrigger(&site, &["--", "sh", "-c", "echo $XAUTHORITY"]);
+    command.env("XDG_RUNTIME_DIR", "relative").env("TMPDIR", &temporary).current_dir(site.path(""));
+    let output = timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+    let said = printed(&output);
+    assert!(output.status.success() && said.contains(temporary.to_str().unwrap()), "{said}");
+    assert!(!site.path("relative").exists());
+    site.until_nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn without_a_window_manager_or_novnc_the_flag_that_helps_is_named() {
+    let site = Site::new();
+    let programs = site.path("programs");
+    fs::create_dir(&programs).unwrap();
+    symlink("/usr/bin/Xtigervnc", programs.join("Xtigervnc")).unwrap();
+    let web = site.path("nowhere").display().to_string();
+    let mut command = outrigger(&site, &["--web-folder", &web, "--", "/bin/true"]);
+    let output = timeout(DEADLINE, command.env("PATH", &programs).output()).await.unwrap().unwrap();
+    let said = printed(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("openbox is not here") && said.contains("set --window-manager=none"), "{said}");
+    assert!(said.contains(&format!("warning: noVNC is not here. It was looked for in {web}: ")) && said.contains("--web-folder"), "{said}");
+    until_gone(&site).await;
 }

@@ -17,6 +17,7 @@ async fn probe(site: &Site, port: u16, variables: &[(&str, &str)]) -> (bool, Str
 async fn fails_with(site: &Site, port: u16, reason: &str) {
     let (is_good, said) = probe(site, port, &[]).await;
     assert!(!is_good && said.contains(reason), "{said}");
+    assert!(!said.contains(": ok"), "what fails is not called well: {said}");
     assert_eq!(said.trim_end().lines().count(), 1, "one line: {said}");
 }
 
@@ -31,6 +32,9 @@ async fn a3_the_probe_wants_a_real_answer_before_while_and_after_the_server_live
     let server = site.process("Xtigervnc").await;
     kill_process(server, Signal::STOP).unwrap();
     fails_with(&site, sidecar.port, "does not answer within 3 s").await;
+    sidecar.until_status("/readyz", 503).await;
+    let (is_good, said) = probe(&site, sidecar.port, &[]).await;
+    assert!(!is_good && said.contains("desktop: down since") && !said.contains(": ok"), "what the supervisor knows by now: {said}");
     kill_process(server, Signal::CONT).unwrap();
 
     kill_process(server, Signal::KILL).unwrap();
@@ -73,4 +77,25 @@ async fn who_waits_for_the_sidecar_is_told_when_it_is_ready() {
     command.arg("wait").env("HEALTH_PORT", sidecar.port.to_string());
     assert!(timeout(DEADLINE, command.status()).await.unwrap().unwrap().success());
     assert!(site.client("xdpyinfo", &[]).await.status.success());
+}
+
+#[tokio::test]
+async fn the_sidecar_is_asked_at_the_address_where_it_listens() {
+    let server = XServer::start().await;
+    let (display, authority) = (server.display().name(), server.authority().display().to_string());
+    for host in ["127.0.0.2", "::1", "::", "0.0.0.0"] {
+        let site = Site::new();
+        let variables = [("VNC_MODE", "attach"), ("DISPLAY", &*display), ("XAUTHORITY", &*authority), ("HEALTH_HOST", host)];
+        let sidecar = site.start(&variables);
+        let port = sidecar.port.to_string();
+        let waited = site.command(&variables).arg("wait").env("HEALTH_PORT", &port).output();
+        let waited = timeout(DEADLINE, waited).await.unwrap().unwrap();
+        assert!(waited.status.success(), "{host}: {}", printed(&waited));
+        let (is_good, said) = probe(&site, sidecar.port, &variables).await;
+        assert!(is_good, "{host}: {said}");
+    }
+    let variables = [("VNC_MODE", "attach"), ("HEALTH_HOST", "127.0.0.2")];
+    let port = free_port().unwrap();
+    let (is_good, said) = probe(&Site::new(), port, &variables).await;
+    assert!(!is_good && said.contains(&format!("the sidecar does not answer at 127.0.0.2:{port}")), "{said}");
 }

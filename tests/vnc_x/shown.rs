@@ -78,7 +78,10 @@ async fn the_port_of_rfb_is_there_if_it_is_asked_for_and_ends_with_the_sidecar()
 async fn a_port_of_rfb_without_a_usable_password_is_refused_at_once_by_name() {
     let site = Site::new();
     let (status, log) = site.failing(&[("VNC_RFB_PORT", "5900")]).await;
-    assert!(!status.success() && log.contains("VNC_RFB_PORT is \"5900\": set VNC_RFB_PASSWORD_FILE too, or neither"), "{log}");
+    assert!(
+        !status.success() && log.contains("VNC_RFB_PORT is \"5900\", and VNC_RFB_PASSWORD_FILE is not set: a port for everybody"),
+        "{log}"
+    );
     let passwords = site.path("passwords");
     fs::write(&passwords, "much too long").unwrap();
     let port = free_port().unwrap().to_string();

@@ -1,21 +1,24 @@
 //! A display that another server has, or had.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::{
         linux::net::SocketAddrExt,
         unix::{
+            ffi::OsStrExt,
             fs::{PermissionsExt, symlink},
             net::{SocketAddr, UnixListener},
         },
     },
+    process::Stdio,
 };
 
 use outrigger_bed::XServer;
 use rustix::process::{Signal, kill_process};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, time::timeout};
 
-use crate::sidecar::{Site, printed};
+use crate::sidecar::{DEADLINE, Site, printed};
 
 #[tokio::test]
 async fn a13_a_lock_that_names_a_living_process_does_not_keep_a_dead_servers_display() {
@@ -117,7 +120,7 @@ async fn what_is_missing_is_named_with_its_package() {
     let (status, log) = site.failing(&[("PATH", &path)]).await;
     assert_eq!(status.code(), Some(2));
     assert!(
-        log.contains("openbox is not here: install it (in Debian, apt-get install openbox)") && log.contains("VNC_WINDOW_MANAGER"),
+        log.contains("openbox is not here: install it (in Debian, apt-get install openbox)") && log.contains("set VNC_WINDOW_MANAGER=none"),
         "{log}"
     );
     site.until_nothing_is_left().await;
@@ -160,4 +163,44 @@ async fn sizes_as_other_images_write_them_are_understood() {
     assert!(printed(&site.client("xdpyinfo", &[]).await).contains("1024x768 pixels"));
     assert!(sidecar.log().contains("VNC_PASSWORD changes nothing") && !sidecar.log().contains("secret"), "{}", sidecar.log());
     kill_process(sidecar.pid(), Signal::TERM).unwrap();
+}
+
+#[tokio::test]
+async fn the_variable_that_was_set_is_named() {
+    let site = Site::new();
+    for (set, said) in [
+        (&[("SCREEN_RESOLUTION", "1x1")][..], "SCREEN_RESOLUTION is \"1x1\": use "),
+        (&[("VNC_PORT", "15999"), ("HEALTH_PORT", "15999")], "VNC_PORT is \"15999\", and HEALTH_PORT is \"15999\": set one of them"),
+    ] {
+        let output = timeout(DEADLINE, site.command(&[]).envs(set.iter().copied()).stderr(Stdio::piped()).output()).await.unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(printed(&output).contains(said), "{}", printed(&output));
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_is_no_text_is_refused() {
+    let site = Site::new();
+    for (name, value) in [("VNC_NAME", &b"Ann\xff"[..]), ("SCREEN_RESOLUTION", b"\xff")] {
+        let mut command = site.command(&[]);
+        command.env(name, OsStr::from_bytes(value)).stderr(Stdio::piped());
+        let output = timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let said = printed(&output);
+        assert!(said.contains(&format!("{name} is \"")) && said.contains("\\xff\", which is no text in UTF-8: "), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn where_novnc_is_not_the_log_says_how_to_get_it() {
+    let site = Site::new();
+    let folder = site.path("nowhere").display().to_string();
+    let sidecar = site.ready(&[("VNC_WEB_FOLDER", &folder)]).await;
+    let expected = format!("noVNC is not here. It was looked for in {folder}: ");
+    assert_eq!(sidecar.log().matches(&expected).count(), 1, "{}", sidecar.log());
+    fs::create_dir_all(site.path("somewhere/core")).unwrap();
+    fs::write(site.path("somewhere/core/rfb.js"), "").unwrap();
+    let site_with = Site::new();
+    let sidecar = site_with.ready(&[("VNC_WEB_FOLDER", &site.path("somewhere").display().to_string())]).await;
+    assert!(!sidecar.log().contains("noVNC is not here"), "{}", sidecar.log());
 }

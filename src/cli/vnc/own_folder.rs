@@ -88,11 +88,14 @@ fn folder_name(display: Display) -> String {
     format!("desktop-{}", display.number())
 }
 
-/// Where this user's programs keep sockets ("XDG Base Directory Specification"), or a folder among the temporary files.
+/// Where this user's programs keep sockets, or a folder among the temporary files. The path is absolute, whatever was given: the desktop's
+/// programs may look from elsewhere.
 fn runtime_folder() -> Result<PathBuf> {
     let own = rustix::process::geteuid().as_raw();
-    let given = env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(|folder| PathBuf::from(folder).join("outrigger"));
-    let folder = given.unwrap_or_else(|| env::temp_dir().join(format!("outrigger-desktops-{own}")));
+    // "XDG Base Directory Specification": a relative path is invalid, and is to be ignored.
+    let given = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let folder = given.map_or_else(|| env::temp_dir().join(format!("outrigger-desktops-{own}")), |folder| folder.join("outrigger"));
+    ensure!(folder.to_str().is_some(), "the path {} is no text in UTF-8: set XDG_RUNTIME_DIR to another folder", folder.display());
     private_folder(&folder)?;
     let owner = fs::symlink_metadata(&folder)?;
     ensure!(
@@ -100,7 +103,7 @@ fn runtime_folder() -> Result<PathBuf> {
         "{} belongs to somebody else: set XDG_RUNTIME_DIR to a folder of your own",
         folder.display()
     );
-    Ok(folder)
+    fs::canonicalize(&folder).with_context(|| format!("{} can't be found again", folder.display()))
 }
 
 fn private_folder(path: &Path) -> Result<()> {

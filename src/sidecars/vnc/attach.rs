@@ -118,7 +118,7 @@ mod tests {
 
     fn arguments_with(set: &[(&str, &str)]) -> String {
         let value = |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
-        let settings = settings::read(|row| value(row.name)).unwrap();
+        let settings = settings::read(|row| value(row.name), |row| row.name.to_owned()).unwrap();
         arguments(&settings, Some(Path::new("/a/cookie")), Path::new("/d/rfb.sock")).join(" ")
     }
 

@@ -92,8 +92,14 @@ pub enum DesktopError {
         source: Box<Self>,
     },
     /// There is no window manager.
-    #[error("there is no window manager, and VNC_WINDOW_MANAGER is not none")]
-    WindowManager(#[source] ProgramError),
+    #[error("there is no window manager: set {setting}=none to go without one")]
+    WindowManager {
+        /// By which name it is set here.
+        setting: &'static str,
+        /// Why.
+        #[source]
+        source: ProgramError,
+    },
     /// The command does not run.
     #[error(transparent)]
     App(#[from] AppError),
@@ -109,7 +115,7 @@ impl DesktopError {
             | Self::Folder { .. }
             | Self::LongFolder { .. }
             | Self::TooOften { .. }
-            | Self::WindowManager(_)
+            | Self::WindowManager { .. }
             | Self::App(_) => true,
             Self::Attach(AttachError::Unready) => false,
         }
@@ -267,7 +273,8 @@ impl Desktop {
             let Some(kind) = self.settings.window_manager else { return Ok(()) };
             let kept = window_manager::keep(kind, &clients, &clients_end, &self.orphans, &self.health.window_manager).await;
             client_ended.cancel();
-            kept.map_err(DesktopError::WindowManager)
+            let setting = if self.app.is_some() { "--window-manager" } else { "VNC_WINDOW_MANAGER" };
+            kept.map_err(|source| DesktopError::WindowManager { setting, source })
         };
         let app = async {
             let Some(app) = &self.app else { return Ok(None) };
@@ -376,7 +383,7 @@ impl Desktop {
         stop: &CancellationToken,
     ) -> Result<(), DesktopError> {
         // What runs on the desktop is no fault of what shows it.
-        if matches!(error, DesktopError::WindowManager(_) | DesktopError::App(_)) {
+        if matches!(error, DesktopError::WindowManager { .. } | DesktopError::App(_)) {
             return Err(error);
         }
         let pause = if error.is_lasting() { None } else { attempts.pause_after(life) };

@@ -212,8 +212,8 @@ pub fn read(set: impl Fn(&Row) -> Option<String>) -> Result<Settings, SettingsEr
 ///
 /// # Errors
 /// It can't be read.
-pub fn health_port(set: impl Fn(&Row) -> Option<String>) -> Result<u16, SettingsError> {
-    Given::new(&set)?.read(&t::HEALTH_PORT, port)
+pub fn health_address(set: impl Fn(&Row) -> Option<String>) -> Result<SocketAddr, SettingsError> {
+    Given::new(&set)?.health()
 }
 
 /// What was set, with the defaults that hold otherwise.
@@ -232,7 +232,6 @@ impl<'a> Given<'a> {
     fn settings(&self) -> Result<Settings, SettingsError> {
         let method = self.read(&t::METHOD, |text| self.method(text))?;
         let rules = self.rules()?;
-        let (host, port) = (self.read(&t::HEALTH_HOST, ip)?, self.read(&t::HEALTH_PORT, port)?);
         Ok(Settings {
             compat: self.compat,
             method,
@@ -261,12 +260,16 @@ impl<'a> Given<'a> {
                 ca_file: self.text(&t::REQ_CA_FILE),
                 refresh: Some(self.read(&t::URL_REFRESH, time)?).filter(|refresh| !refresh.is_zero()),
             },
-            health: SocketAddr::new(host, port),
+            health: self.health()?,
             log_level: self.read(&t::LOG_LEVEL, |text| word(text, &LOG_LEVELS))?.to_owned(),
             log_format: self.read(&t::LOG_FORMAT, |text| {
                 word(text, &[("text", LogFormat::Text), ("logfmt", LogFormat::Text), ("json", LogFormat::Json)])
             })?,
         })
+    }
+
+    fn health(&self) -> Result<SocketAddr, SettingsError> {
+        Ok(SocketAddr::new(self.read(&t::HEALTH_HOST, ip)?, self.read(&t::HEALTH_PORT, port)?))
     }
 
     fn publish(&self) -> Result<Publish, SettingsError> {

@@ -223,9 +223,11 @@ fn an_empty_value_is_none() {
 }
 
 #[test]
-fn only_the_health_port_is_needed_to_ask_there() {
-    assert_eq!(health_port(|row| (row.name == "HEALTH_PORT").then(|| "1234".to_owned())), Ok(1234));
-    assert_eq!(health_port(|row| (row.name == "COMPAT").then(|| "kiwigrid".to_owned())), Ok(8080));
+fn only_the_health_address_is_needed_to_ask_there() {
+    let address = |name: &str, value: &str| health_address(|row| (row.name == name).then(|| value.to_owned())).unwrap().to_string();
+    assert_eq!(address("HEALTH_PORT", "1234"), "[::]:1234");
+    assert_eq!(address("HEALTH_HOST", "127.0.0.2"), "127.0.0.2:15801");
+    assert_eq!(address("COMPAT", "kiwigrid"), "[::]:8080");
 }
 
 #[test]

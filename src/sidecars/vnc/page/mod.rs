@@ -20,6 +20,9 @@ const INDEX: &str = include_str!("index.html");
 const SCRIPT: &str = include_str!("page.js");
 const STYLE: &str = include_str!("page.css");
 
+/// The file of noVNC that our script loads.
+const ENTRY: &str = "core/rfb.js";
+
 /// Scripts and styles are files of this server alone. noVNC makes images of what it decodes.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
                                        connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
@@ -56,11 +59,18 @@ impl Page {
             .with_state(self.clone())
     }
 
+    /// What to do about it if noVNC is in none of its folders.
+    #[must_use]
+    pub fn lack(&self) -> Option<String> {
+        let is_here = self.folders.iter().any(|folder| folder.join(ENTRY).is_file());
+        (!is_here).then(|| self.missing())
+    }
+
     /// What to do where noVNC is not.
     fn missing(&self) -> String {
         let folders: Vec<_> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
         format!(
-            "noVNC is not here. It was looked for in {}: use the image outrigger-desktop, run make web, or name its folder with VNC_WEB_FOLDER",
+            "noVNC is not here. It was looked for in {}: use the image outrigger-desktop, run make web, or name its folder with VNC_WEB_FOLDER or --web-folder",
             folders.join(" and ")
         )
     }

@@ -92,20 +92,19 @@ impl Given<'_> {
 
     /// What makes no sense together was not meant so, and may leave the desktop more open than was thought.
     fn check(&self, access: &Access) -> Result<(), SettingsError> {
-        let contradiction = |row: &'static t::Row, other, way_out| {
-            Err(SettingsError::Contradiction { name: row.name, value: self.text(row).unwrap_or_default(), other, way_out })
-        };
+        let is_not_set = |row| format!("{} is not set", (self.name)(row));
         if access.tickets && access.administrator_token.is_none() {
             let way_out = "nobody could get a ticket; name the file with the administrator's token, or leave tickets out";
-            return contradiction(&t::VNC_TICKETS, "VNC_ADMINISTRATOR_TOKEN_FILE is not set", way_out);
+            return Err(self.contradiction_with(&t::VNC_TICKETS, is_not_set(&t::VNC_ADMINISTRATOR_TOKEN_FILE), way_out));
         }
         if access.claims_session.is_some() && access.claims_keys.is_none() {
             let way_out = "no claims are checked; name the file with the keys that sign them, or leave the session out";
-            return contradiction(&t::VNC_CLAIMS_SESSION, "VNC_CLAIMS_KEYS_FILE is not set", way_out);
+            return Err(self.contradiction_with(&t::VNC_CLAIMS_SESSION, is_not_set(&t::VNC_CLAIMS_KEYS_FILE), way_out));
         }
         if access.token_in_address && !access.tickets && access.claims_keys.is_none() {
             let way_out = "no token is asked for; set one of them, or leave the token out of the address";
-            return contradiction(&t::VNC_TOKEN_IN_ADDRESS, "neither VNC_TICKETS nor VNC_CLAIMS_KEYS_FILE is set", way_out);
+            let neither = format!("neither {} nor {} is set", (self.name)(&t::VNC_TICKETS), (self.name)(&t::VNC_CLAIMS_KEYS_FILE));
+            return Err(self.contradiction_with(&t::VNC_TOKEN_IN_ADDRESS, neither, way_out));
         }
         Ok(())
     }

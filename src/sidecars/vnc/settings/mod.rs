@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::annotations::{Geometry, ValueKind},
     runtime::telemetry::LogFormat,
-    sidecars::setting::{LOG_LEVELS, Read, boolean, folder, ip, number, port, word},
+    sidecars::setting::{LOG_LEVELS, Read, Setting, boolean, folder, ip, number, port, word},
 };
 use table as t;
 
@@ -29,14 +29,14 @@ const COOKIE_FILE: &str = "/run/outrigger/xauth/cookie";
 /// Longer texts would not fit into a frame of the WebSocket with all that may come with them.
 const CLIPBOARD_LIMITS: RangeInclusive<u32> = 1..=8 * 1024 * 1024;
 
-/// Why a setting can't be used.
+/// Why a setting can't be used. The names are those by which they were set, or can be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// It can't be read.
     #[error("{name} is {value:?}: {way_out}")]
     Unreadable {
         /// The setting.
-        name: &'static str,
+        name: String,
         /// What was written.
         value: String,
         /// What to write instead.
@@ -46,13 +46,13 @@ pub enum SettingsError {
     #[error("{name} is {value:?}, and {other}: {way_out}")]
     Contradiction {
         /// The setting.
-        name: &'static str,
+        name: String,
         /// What was written.
         value: String,
         /// How the other is.
-        other: &'static str,
+        other: String,
         /// What to do about it.
-        way_out: &'static str,
+        way_out: String,
     },
 }
 
@@ -181,35 +181,71 @@ pub enum WindowManager {
     Openbox,
 }
 
-/// Reads all settings. `set` is what a row was set to, if it was.
+/// Reads the settings of a pod. `set` is what a row was set to, if it was, and `name` by what it was, or can be.
 ///
 /// # Errors
-/// One can't be read.
-pub fn read(set: impl Fn(&Row) -> Option<String>) -> Result<Settings, SettingsError> {
-    Given(&set).settings()
+/// One can't be read, or two make no sense together.
+pub fn read(set: impl Fn(&Row) -> Option<String>, name: impl Fn(&Row) -> String) -> Result<Settings, SettingsError> {
+    Given { set: &set, name: &name }.settings(Use::Pod)
+}
+
+/// Reads the settings of a desktop for a command, which flags alone set.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_for_command(set: impl Fn(&Row) -> Option<String>) -> Result<Settings, SettingsError> {
+    Given { set: &set, name: &flag }.settings(Use::Command)
+}
+
+/// Reads the display that was asked for by a flag.
+///
+/// # Errors
+/// It can't be read.
+pub fn wanted_display(set: impl Fn(&Row) -> Option<String>) -> Result<Option<Display>, SettingsError> {
+    let given = Given { set: &set, name: &flag };
+    if given.is_set(&t::DISPLAY) { given.read_if_set(&t::DISPLAY, display) } else { Ok(None) }
 }
 
 /// Reads where the health port is, for those who only ask there.
 ///
 /// # Errors
 /// It can't be read.
-pub fn health_port(set: impl Fn(&Row) -> Option<String>) -> Result<u16, SettingsError> {
-    Given(&set).read(&t::HEALTH_PORT, port)
+pub fn health_address(set: impl Fn(&Row) -> Option<String>, name: impl Fn(&Row) -> String) -> Result<SocketAddr, SettingsError> {
+    Given { set: &set, name: &name }.health()
 }
 
-/// What was set, with the defaults that hold otherwise.
-struct Given<'a>(&'a dyn Fn(&Row) -> Option<String>);
+fn flag(row: &Row) -> String {
+    format!("--{}", row.flag())
+}
+
+/// What a desktop is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// The app of a pod.
+    Pod,
+    /// A command, where there is a health port only if one is named.
+    Command,
+}
+
+/// What was set, by what, and the defaults that hold otherwise.
+struct Given<'a> {
+    set: &'a dyn Fn(&Row) -> Option<String>,
+    name: &'a dyn Fn(&Row) -> String,
+}
 
 impl Given<'_> {
-    fn settings(&self) -> Result<Settings, SettingsError> {
-        let bounds = (self.read(&t::VNC_SMALLEST, geometry)?, self.read(&t::VNC_LARGEST, geometry)?);
+    fn settings(&self, purpose: Use) -> Result<Settings, SettingsError> {
+        let bounds = self.bounds()?;
         let mode = self.mode()?;
         let window_manager =
             self.read(&t::VNC_WINDOW_MANAGER, |text| word(text, &[("openbox", Some(WindowManager::Openbox)), ("none", None)]))?;
-        let (host, port) = (self.read(&t::HEALTH_HOST, ip)?, self.read(&t::HEALTH_PORT, port)?);
+        let (port, health) = (self.bridge_port()?, self.health()?);
+        if port == health.port() && (purpose == Use::Pod || self.is_set(&t::HEALTH_PORT)) {
+            return Err(self.contradiction(self.bridge_row(), &t::HEALTH_PORT, "set one of them to another port"));
+        }
         Ok(Settings {
-            display: self.read(&t::DISPLAY, |text| text.parse().map_err(|error: NoDisplay| error.to_string()))?,
-            geometry: self.read(&t::VNC_GEOMETRY, |text| within(without_depth(text).and_then(geometry)?, bounds))?,
+            display: self.read(&t::DISPLAY, display)?,
+            geometry: self.geometry(bounds)?,
             resize: self.read(&t::VNC_RESIZE, boolean)?,
             bounds,
             view_only: self.read(&t::VNC_VIEW_ONLY, boolean)?,
@@ -225,11 +261,11 @@ impl Given<'_> {
             mode,
             restarts: self.read(&t::VNC_X_RESTARTS, number)?,
             folder: self.read(&t::VNC_FOLDER, folder)?.into(),
-            port: self.bridge_port()?,
+            port,
             access: self.access()?,
             rfb: self.rfb()?,
             web: self.read_if_set(&t::VNC_WEB_FOLDER, folder)?.map(PathBuf::from),
-            health: SocketAddr::new(host, port),
+            health,
             log_level: self.read(&t::LOG_LEVEL, |text| word(text, &LOG_LEVELS))?.to_owned(),
             log_format: self.read(&t::LOG_FORMAT, |text| word(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]))?,
         })
@@ -250,38 +286,98 @@ impl Given<'_> {
         let rfb_port = self.read_if_set(&t::VNC_RFB_PORT, port)?;
         let password_file = self.read_if_set(&t::VNC_RFB_PASSWORD_FILE, folder)?;
         let host = self.read(&t::VNC_RFB_HOST, ip)?;
-        let alone = |row: &'static Row, value: String, missing: &Row| {
-            let way_out = format!("set {} too, or neither: a port for everybody is none", missing.name);
-            Err(SettingsError::Unreadable { name: row.name, value, way_out })
+        let alone = |row: &'static Row, missing: &Row| {
+            let way_out = "a port for everybody is none; set both, or neither";
+            Err(self.contradiction_with(row, format!("{} is not set", (self.name)(missing)), way_out))
         };
         match (rfb_port, password_file) {
             (Some(port), Some(file)) => Ok(Some(Rfb { address: SocketAddr::new(host, port), password_file: file.into() })),
-            (Some(port), None) => alone(&t::VNC_RFB_PORT, port.to_string(), &t::VNC_RFB_PASSWORD_FILE),
-            (None, Some(file)) => alone(&t::VNC_RFB_PASSWORD_FILE, file.clone(), &t::VNC_RFB_PORT),
+            (Some(_), None) => alone(&t::VNC_RFB_PORT, &t::VNC_RFB_PASSWORD_FILE),
+            (None, Some(_)) => alone(&t::VNC_RFB_PASSWORD_FILE, &t::VNC_RFB_PORT),
             (None, None) => Ok(None),
         }
     }
 
+    /// The smallest and the largest size that the desktop may have.
+    fn bounds(&self) -> Result<(Geometry, Geometry), SettingsError> {
+        let (smallest, largest) = (self.read(&t::VNC_SMALLEST, geometry)?, self.read(&t::VNC_LARGEST, geometry)?);
+        if smallest.width > largest.width || smallest.height > largest.height {
+            let way_out = "make the smallest size no larger than the largest, in width and in height";
+            return Err(self.contradiction(&t::VNC_SMALLEST, &t::VNC_LARGEST, way_out));
+        }
+        Ok((smallest, largest))
+    }
+
+    /// The size that the desktop begins with.
+    fn geometry(&self, (smallest, largest): (Geometry, Geometry)) -> Result<Geometry, SettingsError> {
+        let size = self.read(&t::VNC_GEOMETRY, |text| without_depth(text).and_then(geometry))?;
+        let is_too_large = size.width > largest.width || size.height > largest.height;
+        let is_too_small = size.width < smallest.width || size.height < smallest.height;
+        if !is_too_large && !is_too_small {
+            return Ok(size);
+        }
+        let (least, most) = ((self.name)(&t::VNC_SMALLEST), (self.name)(&t::VNC_LARGEST));
+        let range = format!("from {least} {}x{} to {most} {}x{}", smallest.width, smallest.height, largest.width, largest.height);
+        if self.is_set(&t::VNC_GEOMETRY) {
+            return self.read(&t::VNC_GEOMETRY, |_| Err(format!("use a size {range}")));
+        }
+        // Nobody asked for this size, but for a bound.
+        let bound = if is_too_large { &t::VNC_LARGEST } else { &t::VNC_SMALLEST };
+        let way_out = format!("set {} to a size {range}", (self.name)(&t::VNC_GEOMETRY));
+        Err(self.contradiction(bound, &t::VNC_GEOMETRY, &way_out))
+    }
+
     fn bridge_port(&self) -> Result<u16, SettingsError> {
-        let by_other_name = self.read_if_set(&t::WEBSOCKET_PORT, port)?;
-        by_other_name.map_or_else(|| self.read(&t::VNC_PORT, port), Ok)
+        self.read(self.bridge_row(), port)
+    }
+
+    /// Which name of the bridge's port counts.
+    fn bridge_row(&self) -> &'static Row {
+        if self.is_set(&t::WEBSOCKET_PORT) { &t::WEBSOCKET_PORT } else { &t::VNC_PORT }
+    }
+
+    fn health(&self) -> Result<SocketAddr, SettingsError> {
+        Ok(SocketAddr::new(self.read(&t::HEALTH_HOST, ip)?, self.read(&t::HEALTH_PORT, port)?))
+    }
+
+    /// Two rows that make no sense together, first the one that was set.
+    fn contradiction(&self, one: &Row, other: &Row, way_out: &str) -> SettingsError {
+        let (one, other) = if self.is_set(one) { (one, other) } else { (other, one) };
+        let by_default = if self.is_set(other) { "" } else { " by default" };
+        let value = self.text(other).unwrap_or_default();
+        self.contradiction_with(one, format!("{} is {value:?}{by_default}", (self.name)(other)), way_out)
+    }
+
+    /// A row that makes no sense beside what another is.
+    fn contradiction_with(&self, row: &Row, other: String, way_out: &str) -> SettingsError {
+        let value = self.text(row).unwrap_or_default();
+        SettingsError::Contradiction { name: (self.name)(row), value, other, way_out: way_out.to_owned() }
+    }
+
+    /// Nothing is no value.
+    fn is_set(&self, row: &Row) -> bool {
+        (self.set)(row).is_some_and(|value| !value.is_empty())
     }
 
     /// What a row is set to, or its default.
     fn text(&self, row: &Row) -> Option<String> {
-        (self.0)(row).filter(|value| !value.is_empty()).or_else(|| row.default.map(str::to_owned))
+        (self.set)(row).filter(|value| !value.is_empty()).or_else(|| row.default.map(str::to_owned))
     }
 
-    fn read_if_set<T>(&self, row: &'static Row, read: impl FnOnce(&str) -> Read<T>) -> Result<Option<T>, SettingsError> {
+    fn read_if_set<T>(&self, row: &Row, read: impl FnOnce(&str) -> Read<T>) -> Result<Option<T>, SettingsError> {
         let Some(value) = self.text(row) else { return Ok(None) };
-        read(&value).map(Some).map_err(|way_out| SettingsError::Unreadable { name: row.name, value, way_out })
+        read(&value).map(Some).map_err(|way_out| SettingsError::Unreadable { name: (self.name)(row), value, way_out })
     }
 
     /// Reads a row that has a default.
-    fn read<T>(&self, row: &'static Row, read: impl FnOnce(&str) -> Read<T>) -> Result<T, SettingsError> {
-        let missing = || SettingsError::Unreadable { name: row.name, value: String::new(), way_out: "give it a value".to_owned() };
+    fn read<T>(&self, row: &Row, read: impl FnOnce(&str) -> Read<T>) -> Result<T, SettingsError> {
+        let missing = || SettingsError::Unreadable { name: (self.name)(row), value: String::new(), way_out: "give it a value".to_owned() };
         self.read_if_set(row, read)?.ok_or_else(missing)
     }
+}
+
+fn display(text: &str) -> Read<Display> {
+    text.parse().map_err(|error: NoDisplay| error.to_string())
 }
 
 fn clipboard_limit(text: &str) -> Read<u32> {
@@ -302,12 +398,4 @@ fn without_depth(text: &str) -> Read<&str> {
         Some((size, depth)) if size.contains('x') => Err(format!("the depth is always 24, and {depth:?} is not: use {size}")),
         _ => Ok(text),
     }
-}
-
-fn within(geometry: Geometry, (smallest, largest): (Geometry, Geometry)) -> Read<Geometry> {
-    let fits = |side: u16, least: u16, most: u16| (least..=most).contains(&side);
-    if fits(geometry.width, smallest.width, largest.width) && fits(geometry.height, smallest.height, largest.height) {
-        return Ok(geometry);
-    }
-    Err(format!("use a size from VNC_SMALLEST {}x{} to VNC_LARGEST {}x{}", smallest.width, smallest.height, largest.width, largest.height))
 }

@@ -3,7 +3,15 @@
 use super::*;
 
 fn with(set: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-    read(|row| set.iter().find(|(name, _)| *name == row.name).map(|(_, value)| (*value).to_owned()))
+    read(|row| value(set, row), |row| row.name.to_owned())
+}
+
+fn for_command(set: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    read_for_command(|row| value(set, row))
+}
+
+fn value(set: &[(&str, &str)], row: &Row) -> Option<String> {
+    set.iter().find(|(name, _)| *name == row.name).map(|(_, value)| (*value).to_owned())
 }
 
 #[test]
@@ -42,19 +50,19 @@ fn a_bad_value_is_refused_by_name_with_what_is_allowed() {
         ("VNC_MAX_VIEWERS", "0", "from 1 to 500"),
         ("VNC_MAX_VIEWERS_OF_ADDRESS", "501", "from 1 to 500"),
         ("VNC_TLS_FOLDER", "tls", "an absolute path"),
-        ("VNC_X_RESTARTS", "-1", "a whole number"),
+        ("VNC_X_RESTARTS", "99999999999999", "a whole number from 0 to 4294967295"),
         ("VNC_FOLDER", "../desk", "an absolute path"),
         ("VNC_PORT", "0", "a port from 1 to 65535"),
         ("WEBSOCKET_PORT", "65536", "a port from 1 to 65535"),
         ("VNC_RFB_PORT", "rfb", "a port from 1 to 65535"),
-        ("VNC_RFB_PORT", "5900", "set VNC_RFB_PASSWORD_FILE too, or neither"),
-        ("VNC_RFB_PASSWORD_FILE", "/p", "set VNC_RFB_PORT too, or neither"),
+        ("VNC_RFB_PORT", "5900", "VNC_RFB_PASSWORD_FILE is not set"),
+        ("VNC_RFB_PASSWORD_FILE", "/p", "VNC_RFB_PORT is not set"),
         ("VNC_RFB_HOST", "everywhere", "an IP address"),
         ("HEALTH_HOST", "localhost", "an IP address"),
         ("LOG_LEVEL", "loud", "error, warn, info"),
     ] {
         let error = with(&[(name, value)]).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{name} is {value:?}: ")) && error.contains(way_out), "{error}");
+        assert!(error.starts_with(&format!("{name} is {value:?}")) && error.contains(way_out), "{error}");
     }
 }
 
@@ -86,7 +94,6 @@ fn the_port_of_rfb_is_there_only_if_it_is_asked_for_and_then_on_this_machine_alo
 #[test]
 fn nothing_is_no_value() {
     assert_eq!(with(&[("VNC_GEOMETRY", "")]).unwrap().geometry, Geometry { width: 1280, height: 800 });
-    assert_eq!(health_port(|_| Some("1".to_owned())), Ok(1));
 }
 
 /// Both settings, and what to do.
@@ -106,6 +113,81 @@ fn what_makes_no_sense_together_is_refused_and_both_are_named() {
         let error = with(set).unwrap_err().to_string();
         assert!(error.starts_with(said), "{error}");
     }
+    let error = for_command(&[("VNC_TOKEN_IN_ADDRESS", "true")]).unwrap_err().to_string();
+    assert!(error.starts_with("--token-in-address is \"true\", and neither --tickets nor --claims-keys-file is set: "), "{error}");
+}
+
+/// Only what somebody has set is called so.
+#[test]
+fn sizes_that_do_not_fit_each_other_are_refused_by_the_one_that_was_set() {
+    const TOO_SMALL: &str = "make the smallest size no larger than the largest, in width and in height";
+    for (set, said) in [
+        (
+            &[("VNC_SMALLEST", "800x600"), ("VNC_LARGEST", "640x480")][..],
+            format!("VNC_SMALLEST is \"800x600\", and VNC_LARGEST is \"640x480\": {TOO_SMALL}"),
+        ),
+        (&[("VNC_SMALLEST", "64x9000")], format!("VNC_SMALLEST is \"64x9000\", and VNC_LARGEST is \"7680x4320\" by default: {TOO_SMALL}")),
+        (
+            &[("VNC_LARGEST", "100x100")],
+            "VNC_LARGEST is \"100x100\", and VNC_GEOMETRY is \"1280x800\" by default: \
+             set VNC_GEOMETRY to a size from VNC_SMALLEST 64x64 to VNC_LARGEST 100x100"
+                .to_owned(),
+        ),
+        (
+            &[("VNC_SMALLEST", "1920x1080")],
+            "VNC_SMALLEST is \"1920x1080\", and VNC_GEOMETRY is \"1280x800\" by default: \
+             set VNC_GEOMETRY to a size from VNC_SMALLEST 1920x1080 to VNC_LARGEST 7680x4320"
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(with(set).unwrap_err().to_string(), said);
+    }
+    let sizes = [("VNC_SMALLEST", "100x100"), ("VNC_LARGEST", "100x100"), ("VNC_GEOMETRY", "100x100x24")];
+    assert_eq!(with(&sizes).unwrap().geometry, Geometry { width: 100, height: 100 });
+}
+
+#[test]
+fn the_page_and_the_health_port_need_ports_of_their_own() {
+    let way_out = "set one of them to another port";
+    for (set, said) in [
+        (&[("VNC_PORT", "15803")][..], "VNC_PORT is \"15803\", and HEALTH_PORT is \"15803\" by default"),
+        (&[("HEALTH_PORT", "6080")], "HEALTH_PORT is \"6080\", and VNC_PORT is \"6080\" by default"),
+        (&[("WEBSOCKET_PORT", "80"), ("HEALTH_PORT", "80"), ("VNC_PORT", "81")], "WEBSOCKET_PORT is \"80\", and HEALTH_PORT is \"80\""),
+    ] {
+        assert_eq!(with(set).unwrap_err().to_string(), format!("{said}: {way_out}"));
+    }
+    assert!(with(&[("WEBSOCKET_PORT", "80"), ("VNC_PORT", "15803")]).is_ok(), "the port that nobody listens on is nobody's");
+    assert!(for_command(&[("VNC_PORT", "15803")]).is_ok(), "nobody has asked for a health port");
+    let error = for_command(&[("VNC_PORT", "80"), ("HEALTH_PORT", "80")]).unwrap_err().to_string();
+    assert_eq!(error, format!("--port is \"80\", and --health-port is \"80\": {way_out}"));
+}
+
+#[test]
+fn for_a_command_settings_are_flags() {
+    for (name, value, said) in [
+        ("VNC_GEOMETRY", "1280", "--geometry is \"1280\": use WIDTHxHEIGHT in pixels"),
+        ("VNC_GEOMETRY", "16000x100", "--geometry is \"16000x100\": use a size from --smallest 64x64 to --largest 7680x4320"),
+        ("WEBSOCKET_PORT", "0", "--websocket-port is \"0\": use a port"),
+    ] {
+        let error = for_command(&[(name, value)]).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{error}");
+    }
+}
+
+#[test]
+fn a_display_is_wanted_where_one_is_named() {
+    let wanted = |value: Option<&str>| wanted_display(|row| value.filter(|_| row.name == "DISPLAY").map(str::to_owned));
+    assert_eq!((wanted(None), wanted(Some("")), wanted(Some(":7"))), (Ok(None), Ok(None), Ok(":7".parse().ok())));
+    assert_eq!(wanted(Some("foo")).unwrap_err().to_string(), "--display is \"foo\": use a display from :0 to :999, such as :99");
+}
+
+/// All else may be as it likes.
+#[test]
+fn only_the_health_address_is_needed_to_ask_there() {
+    let address = |set: &[(&str, &str)]| health_address(|row| value(set, row), |row| row.name.to_owned()).map(|it| it.to_string());
+    assert_eq!(address(&[("VNC_MODE", "neither")]), Ok("[::]:15803".to_owned()));
+    assert_eq!(address(&[("HEALTH_HOST", "127.0.0.2"), ("HEALTH_PORT", "1")]), Ok("127.0.0.2:1".to_owned()));
+    assert!(address(&[("HEALTH_HOST", "here")]).is_err());
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub struct Display(u16);
 
 /// The text names no display of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("use a display of this pod from :0 to :{LARGEST}, such as :99")]
+#[error("use a display from :0 to :{LARGEST}, such as :99")]
 pub struct NoDisplay;
 
 impl Display {

@@ -84,7 +84,8 @@ mod tests {
     }
 
     fn arguments_of(set: &[(&str, &str)], features: Features) -> String {
-        let settings = settings::read(|row| set.iter().find(|(name, _)| *name == row.name).map(|(_, value)| (*value).to_owned())).unwrap();
+        let value = |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+        let settings = settings::read(|row| value(row.name), |row| row.name.to_owned()).unwrap();
         arguments(&settings, Path::new("/a/cookie"), Path::new("/d/rfb.sock"), features).join(" ")
     }
 
