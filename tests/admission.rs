@@ -41,7 +41,7 @@ fn count(reviews: &str, labels: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_annotated_pod_comes_back_with_its_sidecars_under_pod_security_restricted() {
+async fn a12_an_annotated_pod_comes_back_with_its_sidecars_under_pod_security_restricted() {
     let webhook = Webhook::shared().await;
     let namespace = webhook.cluster.namespace("restricted").await;
     namespace.label("pod-security.kubernetes.io/enforce", "restricted").await;

@@ -1,7 +1,7 @@
 //! Each defect that is known of a predecessor has a test here that bears its label.
 //!
 //! The lists in `tests/defects/` have a line for each label: the label, and the name of a test. A label without a test, and a test of a
-//! predecessor's name without a label, fail.
+//! predecessor's name without a label, fail. The same holds for what a desktop and its bridge must be capable of.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -34,17 +34,52 @@ fn no_label_is_left_out() {
     for (origin, letters) in [("kiwigrid", &[('K', 13)][..]), ("gsidecar", &[('N', 8)]), ("provisioner", &[('S', 15), ('G', 21)])] {
         let lines = lists().into_iter().find(|(name, _)| name == origin).unwrap().1;
         let labels: BTreeSet<String> = lines.into_iter().map(|(label, _)| label).collect();
-        let expected = letters.iter().flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number}")));
-        let expected: BTreeSet<String> = expected.collect();
-        assert_eq!(labels, expected, "{origin}");
+        assert_eq!(labels, numbered(letters), "{origin}");
     }
+}
+
+#[test]
+fn each_capability_of_desktops_has_a_test_or_says_why_not() {
+    let (tests, text) = (tests(), fs::read_to_string(root().join("tests/data/desktop_capabilities.txt")).unwrap());
+    let (mut labels, mut listed) = (BTreeSet::new(), BTreeSet::new());
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (label, shown_by) = line.split_once(' ').unwrap();
+        labels.insert(label.to_owned());
+        if let Some(reason) = shown_by.strip_prefix("- ") {
+            assert!(!reason.is_empty(), "{label}: say why there is no test");
+            continue;
+        }
+        assert!(tests.contains(shown_by), "{label}: there is no test {shown_by}");
+        assert!(capabilities_of(shown_by).contains(&label.to_owned()), "{label}: {shown_by} does not bear the label in its name");
+        listed.insert(shown_by.to_owned());
+    }
+    assert_eq!(labels, numbered(&[('A', 32), ('B', 18)]));
+    let unlisted: Vec<&String> = tests.iter().filter(|test| !capabilities_of(test).is_empty() && !listed.contains(*test)).collect();
+    assert!(unlisted.is_empty(), "not in tests/data/desktop_capabilities.txt: {unlisted:?}");
+}
+
+/// The labels of desktops that a test bears: `A19` of `sortie_s3_a19_…`.
+fn capabilities_of(test: &str) -> Vec<String> {
+    let words = test.strip_prefix("sortie_").unwrap_or(test).split('_');
+    let labels = words.take_while(|word| is_label(word)).map(str::to_ascii_uppercase);
+    labels.filter(|label| label.starts_with(['A', 'B'])).collect()
 }
 
 /// The labels of this origin that a test bears: `K1` of `kiwigrid_k1_…`, `S3` and `G1` of `provisioner_s3_g1_…`.
 fn labels_of(origin: &str, test: &str) -> Vec<String> {
     let words = test.strip_prefix(origin).and_then(|rest| rest.strip_prefix('_')).into_iter().flat_map(|rest| rest.split('_'));
-    let is_label = |word: &&str| word.get(1..).is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
-    words.take_while(is_label).map(str::to_ascii_uppercase).collect()
+    words.take_while(|word| is_label(word)).map(str::to_ascii_uppercase).collect()
+}
+
+/// A letter and a number.
+fn is_label(word: &str) -> bool {
+    let number = word.strip_prefix(|letter: char| letter.is_ascii_alphabetic()).unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// All labels of these letters, each up to its number.
+fn numbered(letters: &[(char, u32)]) -> BTreeSet<String> {
+    letters.iter().flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number}"))).collect()
 }
 
 /// Each list's name with its lines: label and test.

@@ -117,7 +117,7 @@ fn all_that_is_wrong_is_said_at_once() {
 // ---- where containers stand ----
 
 #[test]
-fn sidecars_are_native_and_stand_around_the_apps_own_init_containers() {
+fn a2_sidecars_are_native_and_stand_around_the_apps_own_init_containers() {
     let mut pod = all_three();
     pod["spec"]["initContainers"] =
         json!([{"name": "istio-init"}, {"name": "istio-proxy", "restartPolicy": "Always"}, {"name": "migrate"}]);

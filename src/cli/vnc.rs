@@ -1,6 +1,7 @@
 //! `outrigger vnc`: the desktop.
 
 mod browser;
+mod farewell;
 mod own_folder;
 mod port;
 
@@ -222,7 +223,7 @@ async fn until_ended(
     skew::report(&mut registry);
     let serving = readiness.gate("process");
     serving.open();
-    let (orphans, stop) = (Orphans::default(), CancellationToken::new());
+    let (orphans, stop, is_for_command) = (Orphans::default(), CancellationToken::new(), app.is_some());
     let port = Port::open(&settings, place, &readiness, &mut registry).await?;
     let page_address = opens_page.then(|| port.page()).transpose()?;
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -271,6 +272,9 @@ async fn until_ended(
         signals.next().await;
         tracing::info!("shutting down");
         serving.close();
+        if is_for_command {
+            desk.set_farewell(farewell::interrupted());
+        }
         shutdown.close();
         signals.next().await;
         tracing::warn!("second signal: ending now");
@@ -286,6 +290,9 @@ async fn until_ended(
             }
         };
         if let Some(end) = end {
+            if let Some(close) = farewell::of(&end, is_for_command) {
+                desk.set_farewell(close);
+            }
             shutdown.close();
             viewers.await?;
             return anyhow::Ok(end?);

@@ -7,7 +7,7 @@ use super::*;
 // ---- VNC ----
 
 #[test]
-fn vnc_shares_socket_and_cookie_read_only_with_chosen_containers_alone() {
+fn a1_a6_vnc_shares_socket_and_cookie_read_only_with_chosen_containers_alone() {
     let mut pod = with(&[VNC], ("vnc.outrigger.dev/containers", "app"));
     pod["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "worker"}));
     let pod = injected(&pod);
@@ -85,7 +85,7 @@ fn vnc_attaches_to_the_one_container_that_brings_the_x_server() {
 }
 
 #[test]
-fn vnc_gives_shared_memory_on_request() {
+fn a10_vnc_gives_shared_memory_on_request() {
     let pod = injected(&with(&[VNC], ("vnc.outrigger.dev/shared-memory", "256Mi")));
     let volume = pod["spec"]["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "outrigger-shm").unwrap();
     assert_eq!(volume["emptyDir"], json!({"medium": "Memory", "sizeLimit": "256Mi"}));

@@ -108,3 +108,18 @@ async fn tickets_are_issued_only_where_they_are_used() {
     let mut client = Client::connect(bridge.address).await;
     client.send(BINARY, b"RFB").await;
 }
+
+#[tokio::test]
+async fn a_ticket_lives_as_long_as_was_asked_for_or_is_refused() {
+    let (bridge, _desktop) = scripted(|settings| {
+        settings.admittance.tickets = Some(Tickets::new(10));
+        settings.administrator = Some(administrator());
+    })
+    .await;
+    for (seconds, status) in [(0, 400), (1, 201), (3600, 201), (3601, 400), (u64::MAX, 400)] {
+        let answer = asked(&bridge, "POST /tickets", &format!(r#"{{"role":"view","seconds":{seconds}}}"#)).await;
+        assert_eq!(answer.status, status, "{seconds}: {answer:?}");
+        let told = if status == 201 { format!("\"seconds\":{seconds}") } else { "1 to 3600".to_owned() };
+        assert!(answer.body.contains(&told), "{answer:?}");
+    }
+}

@@ -6,10 +6,7 @@ use outrigger::{
     runtime::{server, shutdown::Shutdown, telemetry},
     sidecars::vnc::{
         admittance::administrator::TokenFile,
-        bridge::{
-            Pace,
-            target::{Target, Targets},
-        },
+        bridge::target::{Target, Targets},
         metrics::Metrics,
         router::{Desk, Protocol, Settings},
     },
@@ -158,11 +155,6 @@ pub(crate) async fn scripted(change: impl FnOnce(&mut Settings)) -> (Bridge, Des
     let mut settings = Settings::open(desktop.targets(), Protocol::Rfb { knows_more_buttons: true });
     change(&mut settings);
     (Bridge::start(settings).await, desktop)
-}
-
-/// Pings and pongs at a test's speed.
-pub(crate) fn quick_pings() -> Pace {
-    Pace { handshake: Duration::from_millis(100), ping: Duration::from_millis(200), pong: Duration::from_millis(150), ..Pace::default() }
 }
 
 /// What the bridge sends a desktop.

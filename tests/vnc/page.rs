@@ -87,6 +87,19 @@ async fn the_page_shows_the_desktop_and_types_into_it() {
     page.type_text("ahoy 42\n");
     until(|| std::fs::read_to_string(&file).is_ok_and(|text| text == "ahoy 42\n")).await;
     assert!(page.screenshot().len() > 1000);
+    assert_eq!(shown.desk.viewers().activity().viewers[0].dropped_messages, 0, "all that noVNC says reaches the desktop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_does_not_try_again_where_nothing_comes_back() {
+    let shown = Shown::start().await;
+    let browser = Browser::start().await;
+    let page = browser.open(&shown.address);
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    shown.desk.set_farewell(Close::new(CloseCode::Normal, "the app has ended"));
+    shown.shutdown.close();
+    page.until("document.getElementById('status').textContent === 'the app has ended'");
+    assert_eq!(page.evaluate("document.getElementById('connect').hidden"), false);
 }
 
 #[tokio::test(flavor = "multi_thread")]

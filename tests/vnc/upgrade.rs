@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use outrigger::sidecars::vnc::{
     admittance::{Admittance, claims, claims::KeyFile, tickets::Tickets},
-    bridge::target::Target,
+    bridge::target::{Target, Targets},
     router::{Protocol, Settings},
     viewers::{Limits, Role},
 };
 use secrecy::ExposeSecret;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use crate::{
-    client::{BINARY, Client, request},
+    client::{BINARY, Client, LONG, request},
     desk::{Bridge, Desktop, TOKEN, administrator, echoing, received, scripted},
 };
 
@@ -55,7 +60,67 @@ async fn sortie_s8_pages_of_other_servers_do_not_connect() {
         Client::try_connect(bridge.address, "/websockify", lines).await.unwrap();
     }
     let refused = Client::try_connect(bridge.address, "/websockify", "Origin: https://evil.example\r\n").await.err().unwrap();
-    assert_eq!((refused.status, refused.body.contains("origin")), (403, true), "{refused:?}");
+    assert_eq!((refused.status, refused.body.contains("VNC_ORIGINS")), (403, true), "{refused:?}");
+}
+
+#[tokio::test]
+async fn b2_a_page_of_a_name_that_anybody_may_own_connects_and_reads_only_where_a_token_is_needed() {
+    let (open, _desktop) = scripted(|_| {}).await;
+    let (guarded, _desktop) = scripted(|settings| settings.admittance.tickets = Some(Tickets::new(1))).await;
+    for (bridge, status) in [(&open, 403), (&guarded, 401)] {
+        let port = bridge.address.port();
+        let page = format!("Host: desk.example:{port}\r\nOrigin: http://desk.example:{port}\r\nConnection: close\r\n\r\n");
+        let upgrade = format!(
+            "GET /websockify HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{page}"
+        );
+        for request in [upgrade, format!("POST /admittance HTTP/1.1\r\n{page}")] {
+            let refused = Client::ask(bridge.address, request).await.err().unwrap();
+            assert_eq!(refused.status, status, "{refused:?}");
+            assert_eq!(refused.body.contains("vnc.outrigger.dev/origins"), status == 403, "{refused:?}");
+        }
+        let reading = format!("GET /activity HTTP/1.1\r\nHost: desk.example:{port}\r\nConnection: close\r\n\r\n");
+        assert_eq!(Client::ask(bridge.address, reading).await.err().unwrap().status, 403);
+    }
+    let elsewhere = request(open.address, "GET /activity HTTP/1.1\r\nOrigin: https://evil.example", "").await;
+    assert_eq!(elsewhere.status, 403, "{elsewhere:?}");
+}
+
+#[tokio::test]
+async fn b3_a_ticket_is_good_again_when_its_viewer_hangs_up_before_it_is_in() {
+    // A desktop whose queue is full: whoever connects waits.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let desktop = socket.listen(1).unwrap();
+    let target = desktop.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(connected) = timeout(Duration::from_millis(500), TcpStream::connect(target)).await {
+        queue.push(connected.unwrap());
+    }
+    let mut settings = Settings::open(Targets::new(Target::Tcp(target)), Protocol::Opaque);
+    settings.admittance.tickets = Some(Tickets::new(10));
+    settings.administrator = Some(administrator());
+    settings.pace.connect = LONG;
+    let bridge = Bridge::start(settings).await;
+    let ticket = ticket(&bridge, r#"{"role":"control"}"#).await;
+    let becomes = async |status: u16| {
+        let asking = async {
+            let line = format!("POST /admittance HTTP/1.1\r\nOutrigger-Token: {ticket}");
+            while request(bridge.address, &line, "").await.status != status {}
+        };
+        timeout(LONG, asking).await.unwrap_or_else(|_| panic!("it is not {status} in time"));
+    };
+    becomes(204).await;
+    let mut viewer = TcpStream::connect(bridge.address).await.unwrap();
+    let upgrade = format!(
+        "GET /websockify HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOutrigger-Token: {ticket}\r\n\r\n",
+        bridge.address
+    );
+    viewer.write_all(upgrade.as_bytes()).await.unwrap();
+    becomes(401).await;
+    drop(viewer);
+    becomes(204).await;
 }
 
 #[tokio::test]
@@ -101,7 +166,7 @@ async fn ticket(bridge: &Bridge, wanted: &str) -> String {
 }
 
 #[tokio::test]
-async fn b3_signed_claims_let_a_user_in_with_its_role_and_nobody_else() {
+async fn a20_b3_signed_claims_let_a_user_in_with_its_role_and_nobody_else() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "n".repeat(32)).unwrap();
     let (bridge, _desktop) = scripted(|settings| {

@@ -7,11 +7,13 @@ use outrigger::sidecars::vnc::{
     rfb::policy::{Bounds, Policy},
     router::{Protocol, Settings},
     viewers::Role,
+    x_server::flags::Features,
 };
 use outrigger_bed::XServer;
+use tokio::time::timeout;
 
 use crate::{
-    client::{BINARY, Client},
+    client::{BINARY, Client, LONG},
     desk::{Bridge, until},
 };
 
@@ -34,13 +36,9 @@ pub(crate) fn targets(server: &XServer) -> Targets {
     Targets::new(Target::Unix(server.rfb_socket()))
 }
 
-/// `Xtigervnc` does from 1.15 on.
 fn knows_more_buttons(server: &XServer) -> bool {
-    let said = server.client("Xtigervnc").arg("-version").output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
-    let version = said.split("TigerVNC ").nth(1).unwrap_or_else(|| panic!("{said}"));
-    let mut numbers = version.split(|character: char| !character.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    (numbers.next().unwrap(), numbers.next().unwrap()) >= (1, 15)
+    let said = server.client("Xtigervnc").arg("-help").output().unwrap();
+    Features::read(&format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr))).knows_more_buttons
 }
 
 /// A viewer that speaks RFB.
@@ -228,10 +226,24 @@ async fn b6_a_viewer_who_does_not_read_still_types() {
     let bridge = shown(&server, Policy::control()).await;
     let file = terminal(&server, "stalled");
     let mut viewer = Viewer::connect(&bridge, &[RAW]).await;
-    // Four megabytes each, of which none is read.
-    for _ in 0..20 {
-        viewer.asks().await;
-    }
+    // Four megabytes for each change of the screen, of which none is read, until nothing goes any more.
+    let taken = || bridge.desk.viewers().activity().viewers[0].bytes_from_desktop;
+    // What it does not read fills the sockets, and then waits in one buffer of the bridge.
+    let is_full = || bridge.metric("outrigger_vnc_buffer_bytes") == 64 * 1024;
+    let (mut before, mut unchanged) = (0, 0);
+    let filling = async {
+        for colour in ["red", "green"].iter().cycle() {
+            server.output("xsetroot", &["-solid", colour]);
+            viewer.asks().await;
+            unchanged = if is_full() && taken() == before { unchanged + 1 } else { 0 };
+            before = taken();
+            if unchanged == 5 {
+                break;
+            }
+        }
+    };
+    timeout(LONG, filling).await.expect("the viewer's sockets are full in time");
+    assert!(before > 1_000_000, "{before}");
     viewer.points(0, INSIDE).await;
     viewer.types("still").await;
     viewer.key(RETURN).await;

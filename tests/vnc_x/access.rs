@@ -28,7 +28,7 @@ use crate::{
 };
 
 const ADMINISTRATOR: &str = "the token of the administrator";
-const UPGRADE: &str = "GET /websockify HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+pub(crate) const UPGRADE: &str = "GET /websockify HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: binary\r\n";
 
 /// A sidecar with a page, and the folder that its Secret would be.
@@ -99,7 +99,7 @@ impl Desk {
 }
 
 /// Sends a request, and reads the head of the answer.
-async fn head(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> u16 {
+pub(crate) async fn head(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> u16 {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -120,7 +120,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The next short frame of the desktop: its first byte, and its payload.
-async fn frame(stream: &mut (impl AsyncRead + Unpin)) -> (u8, Vec<u8>) {
+pub(crate) async fn frame(stream: &mut (impl AsyncRead + Unpin)) -> (u8, Vec<u8>) {
     let [first, length] = timeout(DEADLINE, async { [stream.read_u8().await.unwrap(), stream.read_u8().await.unwrap()] }).await.unwrap();
     let mut payload = vec![0; length.into()];
     timeout(DEADLINE, stream.read_exact(&mut payload)).await.unwrap().unwrap();
@@ -128,7 +128,7 @@ async fn frame(stream: &mut (impl AsyncRead + Unpin)) -> (u8, Vec<u8>) {
 }
 
 /// A viewer's part of the handshake, whatever the desktop is called.
-async fn shakes_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+pub(crate) async fn shakes_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     for (heard, said) in [(&b"RFB 003.008\n"[..], &b"RFB 003.008\n"[..]), (&[1, 1], &[1]), (&[0; 4], &[1])] {
         assert_eq!(frame(stream).await, (0x82, heard.to_vec()));
         stream.write_all(&masked(0x82, said)).await.unwrap();
@@ -288,7 +288,7 @@ async fn connect_trusting(desk: &Desk, root: &CertificateDer<'static>) -> std::i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_tls_a_browser_sees_the_desktop_and_viewers_stay_when_the_certificate_changes() {
+async fn b14_over_tls_a_browser_sees_the_desktop_and_viewers_stay_when_the_certificate_changes() {
     // A viewer that says nothing of other sizes is sent away when the browser's window makes one.
     let desk = Desk::start(&[], &[("VNC_TLS_FOLDER", "FOLDER"), ("VNC_RESIZE", "false")]).await;
     // There is none yet: that is told, and keeps nothing else back.

@@ -11,11 +11,13 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
+    net::TcpStream,
     process::{Child, Command},
     time::timeout,
 };
 
 use crate::{
+    access::{UPGRADE, frame, head, shakes_hands},
     sidecar::{DEADLINE, Site, desktop_name, printed},
     until::until,
 };
@@ -68,7 +70,7 @@ async fn a_real_window_is_shown_until_somebody_interrupts() {
 }
 
 #[tokio::test]
-async fn the_desktop_stays_or_the_command_comes_back_where_that_is_wanted() {
+async fn a22_the_desktop_stays_or_the_command_comes_back_where_that_is_wanted() {
     for (policy, runs) in [("keep", 1), ("restart", 2)] {
         let site = Site::new();
         let runs_file = site.path("runs");
@@ -83,6 +85,48 @@ async fn the_desktop_stays_or_the_command_comes_back_where_that_is_wanted() {
         signal(&child, Signal::TERM);
         assert!(timeout(DEADLINE, child.wait()).await.unwrap().unwrap().success());
         assert_eq!(fs::read_to_string(&runs_file).unwrap().lines().count() >= 2, runs == 2, "{policy}");
+        until_gone(&site).await;
+    }
+}
+
+#[tokio::test]
+async fn b4_viewers_hear_that_the_command_has_ended_and_that_nothing_comes_back() {
+    for (ends_by_itself, reason) in [(true, "the app has ended"), (false, "the desktop was closed")] {
+        let site = Site::new();
+        let script = format!("while ! test -e {}; do sleep 0.1; done", site.path("done").display());
+        let errors = site.path("errors");
+        let mut command = outrigger(&site, &["--", "sh", "-c", &script]);
+        let mut child = command.stderr(fs::File::create(&errors).unwrap()).spawn().unwrap();
+        let mut address = String::new();
+        until("its address is said", async || {
+            let text = fs::read_to_string(&errors).unwrap();
+            let said = text.split_once("http://").and_then(|(_, rest)| rest.split_once('/'));
+            said.map(|(said, _)| said.clone_into(&mut address)).ok_or(text.clone())
+        })
+        .await;
+        let mut viewer = None;
+        until("viewers are let in", async || {
+            let mut stream = TcpStream::connect(&address).await.map_err(|error| error.to_string())?;
+            let status = head(&mut stream, &format!("{UPGRADE}Host: {address}\r\n\r\n")).await;
+            viewer = (status == 101).then_some(stream);
+            if viewer.is_some() { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+        let mut viewer = viewer.unwrap();
+        shakes_hands(&mut viewer).await;
+        if ends_by_itself {
+            fs::write(site.path("done"), "").unwrap();
+        } else {
+            signal(&child, Signal::INT);
+        }
+        let told = loop {
+            let (first, payload) = frame(&mut viewer).await;
+            if first == 0x88 {
+                break payload;
+            }
+        };
+        assert_eq!(told, [&1000u16.to_be_bytes()[..], reason.as_bytes()].concat(), "{}", told.escape_ascii());
+        assert!(timeout(DEADLINE, child.wait()).await.unwrap().unwrap().success());
         until_gone(&site).await;
     }
 }

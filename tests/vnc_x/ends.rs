@@ -40,7 +40,7 @@ async fn by_policy_the_first_death_of_the_x_server_ends_the_sidecar() {
 }
 
 #[tokio::test]
-async fn a_dead_window_manager_comes_back_and_the_windows_stay() {
+async fn a21_a_dead_window_manager_comes_back_and_the_windows_stay() {
     let site = Site::new();
     let sidecar = site.ready(&[]).await;
     let server = site.process("Xtigervnc").await;
@@ -57,7 +57,7 @@ async fn a_dead_window_manager_comes_back_and_the_windows_stay() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_told_and_left_alone() {
+async fn a26_a_server_that_hangs_is_told_and_left_alone() {
     let site = Site::new();
     let sidecar = site.ready(&[]).await;
     let server = site.process("Xtigervnc").await;

@@ -12,6 +12,7 @@ use super::rfb::filter::Tally;
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     viewers: Gauge,
+    buffered: Gauge,
     refused: Family<Status, Counter>,
     ended: Family<Code, Counter>,
     bytes_to_desktop: Counter,
@@ -42,6 +43,11 @@ impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("vnc_viewers", "Viewers that are connected", metrics.viewers.clone());
+        registry.register(
+            "vnc_buffer_bytes",
+            "Memory for bytes that are on their way between viewers and the desktop",
+            metrics.buffered.clone(),
+        );
         registry.register("vnc_refused", "Requests for a desktop that were refused, by HTTP status", metrics.refused.clone());
         registry.register("vnc_ended", "Viewers that left or were sent away, by WebSocket close code", metrics.ended.clone());
         let counters = [
@@ -62,6 +68,14 @@ impl Metrics {
 
     pub(super) fn viewers(&self, count: usize) {
         self.viewers.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn buffer_lent(&self, bytes: usize) {
+        self.buffered.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn buffer_returned(&self, bytes: usize) {
+        self.buffered.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub(super) fn refused(&self, status: u16) {

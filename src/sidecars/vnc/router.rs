@@ -20,7 +20,7 @@ mod screenshot;
 use std::{
     error::Error,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use axum::{
@@ -127,15 +127,17 @@ struct Shared {
     camera: Camera,
     metrics: Metrics,
     shutdown: Shutdown,
+    /// What viewers are told at the end.
+    farewell: OnceLock<Close>,
 }
 
 impl Desk {
-    /// Shows desktops until `shutdown` closes: then viewers are told to come back, and go.
+    /// Shows desktops until `shutdown` closes: then viewers are told to come back, unless there is [another end](Self::set_farewell), and go.
     #[must_use]
     pub fn new(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> Self {
         let viewers = Viewers::new(settings.limits, settings.control, metrics.clone());
-        let camera = Camera::new(settings.largest_picture);
-        Self(Arc::new(Shared { settings, viewers, buffers: Buffers::default(), camera, metrics, shutdown }))
+        let (buffers, camera) = (Buffers::new(metrics.clone()), Camera::new(settings.largest_picture));
+        Self(Arc::new(Shared { settings, viewers, buffers, camera, metrics, shutdown, farewell: OnceLock::new() }))
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -144,6 +146,17 @@ impl Desk {
 
     pub(super) fn shutdown(&self) -> &Shutdown {
         &self.0.shutdown
+    }
+
+    /// What viewers are told when `shutdown` closes, where not that they may come back at once. What is said first counts.
+    pub fn set_farewell(&self, close: Close) {
+        // Somebody else knew it before.
+        let _ = self.0.farewell.set(close);
+    }
+
+    fn farewell(&self) -> Close {
+        let restarts = || Close::new(CloseCode::ServiceRestart, "the desktop's server restarts or goes: connect again");
+        self.0.farewell.get().cloned().unwrap_or_else(restarts)
     }
 
     /// Who is connected.
@@ -173,25 +186,16 @@ impl Desk {
         if shutdown.is_closing() {
             return Err(Refusal::GoingDown);
         }
-        if !settings.origins.allow(&request.headers) {
-            return Err(Refusal::Origin);
-        }
+        settings.origins.check_page(&request.headers, &settings.admittance)?;
         let admitted = settings.admittance.admit(&request.headers, request.uri.query()).await?;
         let address = self.address(&request.headers, peer);
-        match self.guest(&admitted.grant, address).and_then(|guest| Ok(self.0.viewers.seat(guest)?)) {
-            Ok(seat) => match target.connect(settings.pace.connect).await {
-                Ok(desktop) => Ok(self.begin(&accepted, seat, desktop)),
-                Err(error) => {
-                    settings.admittance.give_back(admitted);
-                    tracing::warn!(error = with_causes(&error), ?target, "the desktop can't be reached");
-                    Err(Refusal::DesktopAway)
-                }
-            },
-            Err(refusal) => {
-                settings.admittance.give_back(admitted);
-                Err(refusal)
-            }
-        }
+        let seat = self.0.viewers.seat(self.guest(&admitted.grant, address)?)?;
+        let desktop = target.connect(settings.pace.connect).await.map_err(|error| {
+            tracing::warn!(error = with_causes(&error), ?target, "the desktop can't be reached");
+            Refusal::DesktopAway
+        })?;
+        admitted.enter();
+        Ok(self.begin(&accepted, seat, desktop))
     }
 
     /// Whether a viewer would be let in now. Nothing changes by that, so the answer may be old when it arrives.
@@ -200,9 +204,7 @@ impl Desk {
         if shutdown.is_closing() {
             return Err(Refusal::GoingDown);
         }
-        if !settings.origins.allow(headers) {
-            return Err(Refusal::Origin);
-        }
+        settings.origins.check_page(headers, &settings.admittance)?;
         let grant = settings.admittance.check(headers, query).await?;
         Ok(viewers.has_room(&self.guest(&grant, self.address(headers, peer))?)?)
     }
@@ -247,7 +249,7 @@ impl Desk {
         let order = async {
             tokio::select! {
                 close = seat.order() => close,
-                () = shutdown.closing() => Close::new(CloseCode::ServiceRestart, "the desktop's server restarts or goes: connect again"),
+                () = shutdown.closing() => self.farewell(),
             }
         };
         let ended = bridge::run(ends, order).await;

@@ -69,19 +69,28 @@ pub struct Admittance {
     pub allows_address: bool,
 }
 
-/// Somebody who may come in.
+/// Somebody who may come in. Whoever does not after all may try again with the same ticket.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct Admitted<'tickets> {
     /// As whom and as what.
     pub grant: Grant,
     /// The ticket that was used for it.
-    ticket: Option<Used>,
+    ticket: Option<Used<'tickets>>,
+}
+
+impl Admitted<'_> {
+    /// They are in.
+    pub fn enter(self) {
+        if let Some(used) = self.ticket {
+            used.spend();
+        }
+    }
 }
 
 /// What is known of somebody before a ticket is looked up.
-enum Judged<'a> {
+enum Judged<'tickets, 'request> {
     Granted(Grant),
-    Ticket(&'a Tickets, &'a str),
+    Ticket(&'tickets Tickets, &'request str),
 }
 
 impl Admittance {
@@ -91,11 +100,11 @@ impl Admittance {
         self.tickets.is_none() && self.keys.is_none()
     }
 
-    /// Whether somebody may come in, and as what. A ticket is used by that.
+    /// Whether somebody may come in, and as what. A ticket is used by that, once they [are in](Admitted::enter).
     ///
     /// # Errors
     /// See [`Unadmitted`].
-    pub async fn admit(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Admitted, Unadmitted> {
+    pub async fn admit(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Admitted<'_>, Unadmitted> {
         match self.judge(headers, query).await? {
             Judged::Granted(grant) => Ok(Admitted { grant, ticket: None }),
             Judged::Ticket(tickets, token) => {
@@ -116,7 +125,7 @@ impl Admittance {
         }
     }
 
-    async fn judge<'a>(&'a self, headers: &'a HeaderMap, query: Option<&'a str>) -> Result<Judged<'a>, Unadmitted> {
+    async fn judge<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Result<Judged<'_, 'a>, Unadmitted> {
         if self.is_open() {
             return Ok(Judged::Granted(Grant { user: None, role: Role::Control }));
         }
@@ -138,13 +147,6 @@ impl Admittance {
         })?;
         let claims = claims::verify(token, &keys, &self.session, Timestamp::now().as_second())?;
         Ok(Grant { user: Some(claims.user), role: claims.role })
-    }
-
-    /// Somebody did not get in after all, and may try again.
-    pub fn give_back(&self, admitted: Admitted) {
-        if let (Some(tickets), Some(used)) = (&self.tickets, admitted.ticket) {
-            tickets.give_back(used);
-        }
     }
 
     fn token<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<&'a str> {
@@ -187,7 +189,8 @@ mod tests {
 
     #[tokio::test]
     async fn without_tickets_and_keys_whoever_reaches_us_is_in_control() {
-        let admitted = Admittance::default().admit(&HeaderMap::new(), None).await.unwrap();
+        let admittance = Admittance::default();
+        let admitted = admittance.admit(&HeaderMap::new(), None).await.unwrap();
         assert_eq!(admitted.grant, Grant { user: None, role: Role::Control });
     }
 
@@ -205,7 +208,9 @@ mod tests {
             (header::COOKIE, "theme=dark; outrigger-token=", "; other=1"),
         ] {
             let lines = headers(name, &format!("{before}{}{after}", issue(&admittance)));
-            assert_eq!(admittance.admit(&lines, None).await.unwrap().grant, grant);
+            let admitted = admittance.admit(&lines, None).await.unwrap();
+            assert_eq!(admitted.grant, grant);
+            admitted.enter();
             assert!(matches!(admittance.admit(&lines, None).await, Err(Unadmitted::Ticket)), "used");
         }
         let query = format!("x=1&token={}", issue(&admittance));
@@ -246,7 +251,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(admittance.check(&lines, None).await.unwrap(), grant);
         }
-        admittance.admit(&lines, None).await.unwrap();
+        admittance.admit(&lines, None).await.unwrap().enter();
         assert!(matches!(admittance.check(&lines, None).await, Err(Unadmitted::Ticket)));
     }
 

@@ -47,17 +47,33 @@ struct Ticket {
     expires: Instant,
 }
 
-/// A ticket that was used, until its viewer is in: a viewer who is only asked to come later needs it once more.
+/// A ticket that was used, until its viewer is in. Dropped before that it is good again: whoever was asked to come later, or hung up
+/// meanwhile, needs it once more.
 #[derive(Debug)]
-pub struct Used {
+pub struct Used<'tickets> {
+    tickets: &'tickets Tickets,
     digest: Digest,
     ticket: Ticket,
+    is_spent: bool,
 }
 
-impl Used {
+impl Used<'_> {
     /// What it allows.
     pub(super) const fn grant(&self) -> &Grant {
         &self.ticket.grant
+    }
+
+    /// Its viewer is in.
+    pub(super) fn spend(mut self) {
+        self.is_spent = true;
+    }
+}
+
+impl Drop for Used<'_> {
+    fn drop(&mut self) {
+        if !self.is_spent {
+            self.tickets.waiting().insert(self.digest, self.ticket.clone());
+        }
     }
 }
 
@@ -103,21 +119,16 @@ impl Tickets {
 
     /// Uses a ticket. `None` if there is none like it, or it has expired.
     #[must_use]
-    pub fn take(&self, token: &str, now: Instant) -> Option<Used> {
+    pub fn take(&self, token: &str, now: Instant) -> Option<Used<'_>> {
         let digest = Digest::of(token);
         let ticket = self.waiting().remove(&digest).filter(|ticket| ticket.expires > now)?;
-        Some(Used { digest, ticket })
+        Some(Used { tickets: self, digest, ticket, is_spent: false })
     }
 
     /// What a ticket allows, which stays unused. `None` if there is none like it, or it has expired.
     #[must_use]
     pub fn look_up(&self, token: &str, now: Instant) -> Option<Grant> {
         self.waiting().get(&Digest::of(token)).filter(|ticket| ticket.expires > now).map(|ticket| ticket.grant.clone())
-    }
-
-    /// Makes a ticket good again that has let nobody in.
-    pub fn give_back(&self, used: Used) {
-        self.waiting().insert(used.digest, used.ticket);
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<Digest, Ticket>> {
@@ -143,7 +154,9 @@ mod tests {
         let issue = || tickets.issue(grant(), LIFE, now).unwrap();
         let (first, second) = (issue(), issue());
         assert_ne!(first.expose_secret(), second.expose_secret());
-        assert_eq!(tickets.take(first.expose_secret(), now).unwrap().grant(), &grant());
+        let used = tickets.take(first.expose_secret(), now).unwrap();
+        assert_eq!(used.grant(), &grant());
+        used.spend();
         assert!(tickets.take(first.expose_secret(), now).is_none(), "used");
         assert!(tickets.take(second.expose_secret(), now + LIFE).is_none(), "expired");
         assert!(tickets.take("", now).is_none());
@@ -155,7 +168,8 @@ mod tests {
         let (tickets, now) = (Tickets::new(10), Instant::now());
         let ticket = tickets.issue(grant(), LIFE, now).unwrap();
         let used = tickets.take(ticket.expose_secret(), now).unwrap();
-        tickets.give_back(used);
+        assert!(tickets.take(ticket.expose_secret(), now).is_none(), "nobody else comes in by it meanwhile");
+        drop(used);
         assert!(tickets.take(ticket.expose_secret(), now).is_some());
     }
 

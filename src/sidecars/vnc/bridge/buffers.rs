@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crate::sidecars::vnc::metrics::Metrics;
+
 /// Bytes of a buffer. Larger ones gain nothing: X servers write less at once.
 pub(super) const BUFFER: usize = 64 * 1024;
 /// How many that nobody needs are kept for the next.
@@ -13,12 +15,25 @@ const KEPT: usize = 4;
 
 /// Where buffers are borrowed. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+pub struct Buffers(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    kept: Mutex<Vec<Vec<u8>>>,
+    metrics: Metrics,
+}
 
 impl Buffers {
+    /// None yet. What is lent is counted.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self(Arc::new(Shared { kept: Mutex::default(), metrics }))
+    }
+
     /// A buffer, for as long as it is held.
     pub(super) fn lend(&self) -> Lent {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        self.0.metrics.buffer_lent(BUFFER);
         Lent { bytes: kept.unwrap_or_else(|| vec![0; BUFFER]), home: self.clone() }
     }
 }
@@ -46,7 +61,8 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut kept = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.home.0.metrics.buffer_returned(BUFFER);
+        let mut kept = self.home.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < KEPT {
             kept.push(mem::take(&mut self.bytes));
         }

@@ -1,9 +1,10 @@
 //! One viewer's conversation with a desktop: two directions that never wait for each other, in one task.
 //!
 //! `upstream` is what the viewer says, `outbox` what it is sent, `target` where the desktop is, and `buffers` are lent to both
-//! directions while bytes are on their way.
+//! directions while bytes are on their way. `liveness` knows whether the viewer is still there.
 
 mod buffers;
+mod liveness;
 mod outbox;
 pub mod target;
 mod upstream;
@@ -27,12 +28,13 @@ use super::{
     rfb::filter::Filter,
     viewers::Viewer,
     websocket::{
-        ControlPayload,
+        ControlPayload, Opcode,
         close::{Close, CloseCode},
         decoder::Decoder,
     },
 };
 use crate::runtime::takeover::{Stream, Taken};
+use liveness::{Liveness, Verdict};
 use outbox::Outbox;
 use upstream::{Goodbye, Heard, Upstream};
 
@@ -42,6 +44,8 @@ const LONGEST_PAYLOAD: usize = u16::MAX as usize;
 const CLOSING_LIMIT: Duration = Duration::from_millis(600);
 /// How long a desktop may take for what it still has to say to a viewer who leaves.
 const LAST_WORDS_LIMIT: Duration = Duration::from_millis(200);
+/// How long after the desktop's end an order may still come that tells viewers why.
+const REASON_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long the bridge waits.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +56,12 @@ pub struct Pace {
     pub handshake: Duration,
     /// From one ping to the next. Proxies end connections that are silent for a minute.
     pub ping: Duration,
-    /// For a sign of life after a ping; less than `ping`.
+    /// For a sign of life after a ping, from when it was sent.
     pub pong: Duration,
+    /// For a viewer's socket to take bytes, where a ping waits behind many.
+    pub stall: Duration,
+    /// For the desktop to take what a viewer said.
+    pub desktop: Duration,
 }
 
 impl Default for Pace {
@@ -63,6 +71,8 @@ impl Default for Pace {
             handshake: Duration::from_secs(10),
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(10),
+            stall: Duration::from_mins(2),
+            desktop: Duration::from_secs(30),
         }
     }
 }
@@ -119,7 +129,10 @@ struct Bridge<'viewer> {
     framing: Framing,
     watch: Watch,
     alarm: Pin<Box<Sleep>>,
-    heard_at: Instant,
+    liveness: Liveness,
+    desktop_is_gone: bool,
+    /// Since when the desktop has not taken what the viewer said.
+    desktop_stuck_since: Option<Instant>,
     pace: Pace,
 }
 
@@ -143,6 +156,8 @@ enum Watch {
     Pong {
         asked_at: Instant,
     },
+    /// Somebody may know why the desktop has gone.
+    Reason,
     LastWords,
     Closing,
     /// The end took too long.
@@ -170,7 +185,9 @@ impl<'viewer> Bridge<'viewer> {
             framing,
             watch: Watch::Handshake,
             alarm: Box::pin(sleep_until(now + pace.handshake)),
-            heard_at: now,
+            liveness: Liveness::new(pace, now),
+            desktop_is_gone: false,
+            desktop_stuck_since: None,
             pace,
         }
     }
@@ -203,15 +220,17 @@ impl<'viewer> Bridge<'viewer> {
     /// One step from the viewer to the desktop.
     fn poll_upstream(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(pending) = self.upstream.pending() {
-            match ready!(Pin::new(&mut self.desktop).poll_write(context, pending)) {
+            let Poll::Ready(written) = Pin::new(&mut self.desktop).poll_write(context, pending) else {
+                self.desktop_stuck_since.get_or_insert_with(Instant::now);
+                return Poll::Pending;
+            };
+            self.desktop_stuck_since = None;
+            match written {
                 Ok(length) if length > 0 => {
                     self.viewer.received(length);
                     self.upstream.sent(length);
                 }
-                _ => {
-                    self.upstream.give_up();
-                    self.close(self.desktop_ended());
-                }
+                _ => self.lose_desktop(),
             }
             return Poll::Ready(());
         }
@@ -235,7 +254,7 @@ impl<'viewer> Bridge<'viewer> {
             self.viewer_is_gone = read.is_err() || length == 0;
         }
         if length > 0 {
-            self.heard_at = Instant::now();
+            self.note_life();
             let passes = self.closing.is_none();
             let heard = self.upstream.hear(room, length, &self.viewer.policy(), passes);
             self.mind(heard);
@@ -243,11 +262,23 @@ impl<'viewer> Bridge<'viewer> {
         Poll::Ready(())
     }
 
+    /// The viewer has said something, so the next question has time.
+    fn note_life(&mut self) {
+        let now = Instant::now();
+        self.liveness.heard(now);
+        if let Watch::Pong { asked_at } = self.watch {
+            self.watch_until(Watch::NextPing, (asked_at + self.pace.ping).max(now));
+        }
+    }
+
     /// Does what the viewer's frames ask for.
-    fn mind(&mut self, heard: Heard) {
+    fn mind(&mut self, mut heard: Heard) {
         self.viewer.count(&heard.tally);
-        for payload in heard.pings {
+        while let Some(payload) = heard.pings.pop() {
             self.outbox.pong(payload);
+        }
+        if heard.ponged {
+            self.liveness.ponged();
         }
         if let Some(Goodbye { code }) = heard.close {
             self.answer_close(code);
@@ -273,13 +304,16 @@ impl<'viewer> Bridge<'viewer> {
         if self.outbox.begin() {
             let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, &self.outbox.rest()));
             match written {
-                Ok(length) if length > 0 => self.is_unflushed = self.outbox.sent(length),
+                Ok(length) if length > 0 => self.sent(length),
                 _ => self.viewer_is_gone = true,
             }
             return Poll::Ready(());
         }
         if self.closing.as_ref().is_some_and(|closing| closing.last_words.is_none()) {
             return self.poll_shutdown(context);
+        }
+        if self.desktop_is_gone {
+            return Poll::Pending;
         }
         let mut lent = self.buffers.lend();
         let mut buffer = ReadBuf::new(lent.get_mut(..LONGEST_PAYLOAD).unwrap_or_default());
@@ -290,10 +324,20 @@ impl<'viewer> Bridge<'viewer> {
                 self.viewer.sent(length);
                 self.outbox.data(lent, 0..length);
             }
-            _ if self.closing.is_some() => self.end_last_words(),
-            _ => self.close(self.desktop_ended()),
+            _ => self.lose_desktop(),
         }
         Poll::Ready(())
+    }
+
+    /// The viewer's socket took so many bytes.
+    fn sent(&mut self, length: usize) {
+        let now = Instant::now();
+        self.liveness.took(length, now);
+        let completed = self.outbox.sent(length);
+        self.is_unflushed = completed.is_some();
+        if completed == Some(Opcode::Ping) {
+            self.liveness.pinged(now);
+        }
     }
 
     /// Closes our half, when all was said; what the viewer still sends is read and dropped, or a reset would overtake our close frame.
@@ -317,15 +361,30 @@ impl<'viewer> Bridge<'viewer> {
             Watch::NextPing if self.framing == Framing::Bare => self.watch_until(Watch::NextPing, now + self.pace.ping),
             Watch::NextPing => {
                 self.outbox.ping();
+                self.liveness.asked(now);
                 self.watch_until(Watch::Pong { asked_at: now }, now + self.pace.pong);
             }
-            // While the desktop does not take what the viewer said before, we don't know what else it said.
-            Watch::Pong { asked_at } if self.heard_at >= asked_at || self.upstream.pending().is_some() => {
-                self.watch_until(Watch::NextPing, (asked_at + self.pace.ping).max(now));
-            }
-            Watch::Pong { .. } => self.close(Close::new(CloseCode::GoingAway, "no sign of life from the viewer after a ping")),
+            Watch::Pong { asked_at } => self.look_for_life(asked_at, now),
+            Watch::Reason => self.close(self.desktop_ended()),
             Watch::LastWords => self.end_last_words(),
             Watch::Closing | Watch::Overdue => self.watch = Watch::Overdue,
+        }
+    }
+
+    fn look_for_life(&mut self, asked_at: Instant, now: Instant) {
+        // While the desktop does not take what the viewer said before, we don't know what else it said.
+        if let Some(since) = self.desktop_stuck_since {
+            let end = since + self.pace.desktop;
+            if now < end {
+                return self.watch_until(self.watch, end);
+            }
+            let reason = format!("the desktop took nothing of what the viewer said for {:?}", self.pace.desktop);
+            return self.close(Close::new(CloseCode::InternalError, reason));
+        }
+        match self.liveness.judge(now) {
+            Verdict::Alive => self.watch_until(Watch::NextPing, (asked_at + self.pace.ping).max(now)),
+            Verdict::Unknown { until } => self.watch_until(self.watch, until),
+            Verdict::Dead => self.close(Close::new(CloseCode::GoingAway, "no sign of life from the viewer after a ping")),
         }
     }
 
@@ -383,6 +442,19 @@ impl<'viewer> Bridge<'viewer> {
         }
     }
 
+    /// The desktop has ended the connection. If all of it ends, an order follows that says so.
+    fn lose_desktop(&mut self) {
+        self.upstream.give_up();
+        if self.closing.is_some() {
+            self.end_last_words();
+        } else if !self.upstream.has_begun() {
+            self.close(self.desktop_ended());
+        } else if !self.desktop_is_gone {
+            self.watch_until(Watch::Reason, Instant::now() + REASON_LIMIT);
+        }
+        self.desktop_is_gone = true;
+    }
+
     fn desktop_ended(&self) -> Close {
         if self.upstream.has_begun() {
             Close::new(CloseCode::InternalError, "the desktop ended the connection")
@@ -412,3 +484,6 @@ impl<'viewer> Bridge<'viewer> {
         self.closing.take().map_or_else(gone, |closing| closing.ended)
     }
 }
+
+#[cfg(test)]
+mod tests;

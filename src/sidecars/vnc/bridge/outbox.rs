@@ -12,12 +12,29 @@ const MOST_PONGS: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     frame: Option<Frame>,
-    pongs: VecDeque<ControlPayload>,
+    pongs: Pongs,
     ping_is_due: bool,
     close: Option<ControlPayload>,
     close_was_sent: bool,
     /// Whether the desktop's bytes are sent as they are, and nothing else.
     is_bare: bool,
+}
+
+/// Payloads of pings that want pongs: the newest, and no more than [`MOST_PONGS`].
+#[derive(Debug, Default)]
+pub(super) struct Pongs(VecDeque<ControlPayload>);
+
+impl Pongs {
+    pub(super) fn push(&mut self, payload: ControlPayload) {
+        if self.0.len() == MOST_PONGS {
+            self.0.pop_front();
+        }
+        self.0.push_back(payload);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<ControlPayload> {
+        self.0.pop_front()
+    }
 }
 
 #[derive(Debug)]
@@ -60,10 +77,7 @@ impl Outbox {
 
     /// Answers a ping.
     pub(super) fn pong(&mut self, payload: ControlPayload) {
-        if self.pongs.len() == MOST_PONGS {
-            self.pongs.pop_front();
-        }
-        self.pongs.push_back(payload);
+        self.pongs.push(payload);
     }
 
     /// Asks whether the viewer is there, unless it is to be asked already.
@@ -92,7 +106,7 @@ impl Outbox {
             self.close_was_sent |= self.close.take().is_some();
         } else if self.frame.is_none() && !self.close_was_sent {
             let question = std::mem::take(&mut self.ping_is_due).then(|| (Opcode::Ping, ControlPayload::default()));
-            let answer = || Some((Opcode::Pong, self.pongs.pop_front()?));
+            let answer = || Some((Opcode::Pong, self.pongs.pop()?));
             let end = || Some((Opcode::Close, self.close.take()?));
             self.frame = question.or_else(answer).or_else(end).map(|(opcode, payload)| Frame {
                 opcode,
@@ -113,16 +127,17 @@ impl Outbox {
         [IoSlice::new(head.get(of_head..).unwrap_or_default()), IoSlice::new(rest_of_payload)]
     }
 
-    /// So many bytes of the rest were sent. Says whether that was all of it.
-    pub(super) fn sent(&mut self, length: usize) -> bool {
-        let Some(frame) = &mut self.frame else { return true };
+    /// So many bytes of the rest were sent. Says which frame that was, if it was all of it.
+    pub(super) fn sent(&mut self, length: usize) -> Option<Opcode> {
+        let frame = self.frame.as_mut()?;
         frame.sent += length;
-        let is_done = frame.sent == frame.head().len() + frame.payload.as_slice().len();
-        if is_done {
-            self.close_was_sent |= frame.opcode == Opcode::Close;
-            self.frame = None;
+        if frame.sent < frame.head().len() + frame.payload.as_slice().len() {
+            return None;
         }
-        is_done
+        let opcode = frame.opcode;
+        self.close_was_sent |= opcode == Opcode::Close;
+        self.frame = None;
+        Some(opcode)
     }
 }
 

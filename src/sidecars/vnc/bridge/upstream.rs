@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
-use super::buffers::{Buffers, Lent};
+use super::{
+    buffers::{Buffers, Lent},
+    outbox::Pongs,
+};
 use crate::sidecars::vnc::{
     gather::join,
     rfb::{
@@ -12,7 +15,6 @@ use crate::sidecars::vnc::{
         policy::Policy,
     },
     websocket::{
-        ControlPayload,
         close::Close,
         decoder::{Decoder, Event},
     },
@@ -46,7 +48,9 @@ pub(super) struct Room {
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     /// Payloads of pings, which want pongs.
-    pub(super) pings: Vec<ControlPayload>,
+    pub(super) pings: Pongs,
+    /// Whether there was a pong.
+    pub(super) ponged: bool,
     /// A close frame.
     pub(super) close: Option<Goodbye>,
     /// Why the conversation can't go on.
@@ -163,7 +167,8 @@ fn unframed(decoder: &mut Decoder, lent: &mut Lent, start: usize, length: usize,
                         heard.close = Some(Goodbye { code });
                         *is_deaf = true;
                     }
-                    Some(Event::Pong) | None => {}
+                    Some(Event::Pong) => heard.ponged = true,
+                    None => {}
                 }
                 at += read;
             }
@@ -174,4 +179,23 @@ fn unframed(decoder: &mut Decoder, lent: &mut Lent, start: usize, length: usize,
         }
     }
     payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b7_of_a_flood_of_pings_in_one_read_the_latest_are_kept() {
+        let buffers = Buffers::default();
+        let mut upstream = Upstream::new(1024, None, Bytes::new());
+        let mut room = upstream.room(&buffers);
+        // Masked with zeros, which change nothing.
+        let flood: Vec<u8> = (0..4000u16).flat_map(|number| [0x89, 0x82, 0, 0, 0, 0].into_iter().chain(number.to_be_bytes())).collect();
+        room.as_mut_slice()[..flood.len()].copy_from_slice(&flood);
+        let mut heard = upstream.hear(room, flood.len(), &Policy::control(), true);
+        let kept: Vec<u16> =
+            std::iter::from_fn(|| heard.pings.pop()).map(|payload| u16::from_be_bytes(payload.as_slice().try_into().unwrap())).collect();
+        assert_eq!(kept, (3984..4000).collect::<Vec<_>>());
+    }
 }

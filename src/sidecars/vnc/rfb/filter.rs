@@ -36,8 +36,8 @@ pub enum Fault {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     /// Half of it was passed on; the rest may not be.
-    #[error("a clipboard text may not go on: the viewer's rights have changed")]
-    Withdrawn,
+    #[error("{0} was cut off in its middle: the viewer may not send it any more")]
+    Withdrawn(&'static str),
 }
 
 impl From<Fault> for Close {
@@ -213,7 +213,7 @@ impl Filter {
 
     fn go_on(&mut self, available: usize, of: Message, left: u64, passes: bool, policy: &Policy) -> Result<Step, Fault> {
         if passes && !policy.allows(&of) {
-            return Err(Fault::Withdrawn);
+            return Err(Fault::Withdrawn(of.name()));
         }
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(available);
         let left = left - length as u64;

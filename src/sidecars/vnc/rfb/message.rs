@@ -75,6 +75,26 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// What people call it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::SetPixelFormat => "a SetPixelFormat message",
+            Self::SetEncodings { .. } => "a SetEncodings message",
+            Self::UpdateRequest => "a FramebufferUpdateRequest message",
+            Self::ContinuousUpdates => "an EnableContinuousUpdates message",
+            Self::Fence => "a fence",
+            Self::Key { .. } => "a key event",
+            Self::Pointer { .. } => "a pointer event",
+            Self::CutText { .. } | Self::ExtendedClipboard { .. } => "a clipboard text",
+            Self::Resize { .. } => "a SetDesktopSize message",
+            Self::Power => "an xvp message",
+            Self::Gii { .. } => "a GII message",
+        }
+    }
+}
+
 /// Which key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
@@ -87,7 +107,7 @@ pub enum Key {
 /// What an extended clipboard message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClipboardAction {
-    /// What the client can take.
+    /// What the client can take and do.
     Capabilities,
     /// The client wants the desktop's text.
     Request,
@@ -102,10 +122,11 @@ pub enum ClipboardAction {
 }
 
 impl ClipboardAction {
-    /// The action of the flags; a mixture is none, for servers would read it in different ways.
+    /// The action of the flags. Capabilities name the other actions that the client knows, in the same bits (rfbproto, "Extended
+    /// Clipboard Pseudo-Encoding"); any other mixture is none, for servers would read it in different ways.
     const fn from_flags(flags: u32) -> Self {
         match flags >> 24 {
-            0x01 => Self::Capabilities,
+            actions if actions & 0x01 != 0 => Self::Capabilities,
             0x02 => Self::Request,
             0x04 => Self::Peek,
             0x08 => Self::Notify,

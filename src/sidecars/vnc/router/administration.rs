@@ -1,6 +1,9 @@
 //! What those may see and change who look after the desktop, such as the controller of its session.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -24,9 +27,10 @@ use crate::sidecars::vnc::{
     websocket::close::{Close, CloseCode},
 };
 
-/// The life of a ticket that says nothing of it, and the longest, in seconds.
+/// The life of a ticket that says nothing of it, and those it may have, in seconds.
 const USUAL_LIFE: u64 = 30;
-const LONGEST_LIFE: u64 = 3600;
+const LIVES: RangeInclusive<u64> = 1..=3600;
+const EXPECTED_TICKET: &str = "{\"role\":\"view\" or \"control\",\"user\":\"NAME\",\"seconds\":1 to 3600}";
 
 /// The ticket that is wanted.
 #[derive(Deserialize)]
@@ -105,10 +109,11 @@ pub(super) async fn change_role(
 /// `POST /tickets`
 pub(super) async fn issue_ticket(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
     check_administrator(&desk, &headers).await?;
-    let TicketRequest { user, role, seconds } =
-        parsed(&body, "{\"role\":\"view\" or \"control\",\"user\":\"NAME\",\"seconds\":1 to 3600}")?;
+    let TicketRequest { user, role, seconds } = parsed(&body, EXPECTED_TICKET)?;
+    if !LIVES.contains(&seconds) {
+        return Err(Refusal::Body(EXPECTED_TICKET));
+    }
     let tickets = desk.0.settings.admittance.tickets.as_ref().ok_or(Refusal::NoTickets)?;
-    let seconds = seconds.clamp(1, LONGEST_LIFE);
     let ticket = tickets.issue(Grant { user, role }, Duration::from_secs(seconds), Instant::now())?;
     let answer = Json(TicketAnswer { ticket: ticket.expose_secret(), seconds });
     let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -124,7 +129,7 @@ pub(super) async fn check_reader(desk: &Desk, headers: &HeaderMap) -> Result<(),
     let settings = &desk.0.settings;
     match &settings.administrator {
         Some(administrator) => check(administrator, headers).await,
-        None if settings.admittance.is_open() => Ok(()),
+        None if settings.admittance.is_open() => Ok(settings.origins.check_reader(headers)?),
         // What is there is no business of those who may not come in.
         None => Err(Refusal::NoAdministrator),
     }

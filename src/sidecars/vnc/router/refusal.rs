@@ -6,7 +6,7 @@ use axum::{
 };
 
 use crate::sidecars::vnc::{
-    admittance::{Unadmitted, administrator::TokenFileError, tickets::TicketError},
+    admittance::{Unadmitted, administrator::TokenFileError, origin::Stranger, tickets::TicketError},
     rfb::frame::FrameError,
     screenshot::ScreenshotError,
     viewers::Full,
@@ -20,8 +20,8 @@ pub(super) enum Refusal {
     Malformed(#[from] Malformed),
     #[error("there is no desktop of this name")]
     NoDesktop,
-    #[error("this page may not connect: its origin is not this server's, and not among those that are allowed")]
-    Origin,
+    #[error(transparent)]
+    Stranger(#[from] Stranger),
     #[error(transparent)]
     Unadmitted(#[from] Unadmitted),
     #[error("this desktop's protocol can't be filtered, so nobody may only look")]
@@ -69,7 +69,7 @@ impl Refusal {
             | Self::GoingDown
             | Self::Screenshot(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unadmitted(_) | Self::NotAdministrator => StatusCode::UNAUTHORIZED,
-            Self::Origin | Self::NoAdministrator => StatusCode::FORBIDDEN,
+            Self::Stranger(_) | Self::NoAdministrator => StatusCode::FORBIDDEN,
             Self::Full(_) | Self::Ticket(TicketError::TooMany(_)) => StatusCode::TOO_MANY_REQUESTS,
             Self::Body(_) | Self::Width => StatusCode::BAD_REQUEST,
             Self::Ticket(TicketError::Random) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -121,6 +121,17 @@ fn a19_a_viewer_who_may_only_look_changes_nothing() {
 }
 
 #[test]
+fn a30_keys_pass_by_what_they_mean_and_by_where_they_are() {
+    // AltGr with Q is @ on a German keyboard: the desktop must get the keysym and the key's own code as they were.
+    let alt_gr = [255, 0, 0, 1, 0, 0, 0xfe, 0x03, 0, 0, 0, 0xb8];
+    let at = [4, 1, 0, 0, 0, 0, 0, b'@'];
+    let dead_acute = [4, 1, 0, 0, 0, 0, 0xfe, 0x51];
+    let keys = [&alt_gr[..], &at, &dead_acute, &QEMU_KEY].concat();
+    let (reached, tally) = passed(&Policy::control(), &keys);
+    assert_eq!((reached, tally.inputs), (keys, 4));
+}
+
+#[test]
 fn whoever_loses_control_can_still_let_go() {
     let mut filter = begun(true);
     let mut send = |policy: Policy, bytes: &[u8]| passed_in_pieces(&mut filter, &policy, [bytes]).0;
@@ -150,7 +161,7 @@ fn a18_clipboard_texts_pass_by_direction_and_size_and_the_extension_is_no_way_ar
         assert_eq!(passed(&limited, &extended(flags, b"1234")).0, extended(flags, b"1234"));
         assert_eq!(passed(&limited, &extended(flags, b"12345")).0, b"");
     }
-    assert_eq!(passed(&limited, &extended(0x1100_0001, b"")).0, b"", "two things at once are neither");
+    assert_eq!(passed(&limited, &extended(0x1800_0001, b"")).0, b"", "two things at once are neither");
     assert_eq!(
         passed(&off, &[extended(0x1000_0001, &vec![9; 70_000]), KEY.to_vec()].concat()).0,
         KEY,
@@ -158,12 +169,36 @@ fn a18_clipboard_texts_pass_by_direction_and_size_and_the_extension_is_no_way_ar
     );
 }
 
+/// What noVNC 1.7 sends when it hears of the extension: it can do all five actions, takes text, and wants it announced first.
+const NOVNC_CAPABILITIES: [u8; 16] = [6, 0, 0, 0, 0xff, 0xff, 0xff, 0xf8, 0x1f, 0, 0, 1, 0, 0, 0, 0];
+
+#[test]
+fn a18_what_a_browser_says_of_its_clipboard_reaches_the_desktop() {
+    for clipboard in [None, Some(8)] {
+        let (reached, tally) = passed(&Policy { clipboard, ..Policy::control() }, &NOVNC_CAPABILITIES);
+        assert_eq!((reached, tally.dropped), (NOVNC_CAPABILITIES.to_vec(), Dropped::default()));
+    }
+    // A text that is called capabilities as well is too long for them.
+    let text = extended(0x1100_0001, &[9; 100]);
+    assert_eq!(passed(&Policy::control(), &text).0, b"");
+}
+
 #[test]
 fn a_text_that_began_before_the_viewers_rights_changed_does_not_go_on() {
     let mut filter = begun(true);
     let text = cut_text(b"half of this");
     assert_eq!(passed_in_pieces(&mut filter, &Policy::control(), [&text[..12]]).0, text[..12]);
-    assert_eq!(passed_in_pieces(&mut filter, &Policy::VIEW_ONLY, [&text[12..]]).2, Some(Fault::Withdrawn));
+    let fault = passed_in_pieces(&mut filter, &Policy::VIEW_ONLY, [&text[12..]]).2.unwrap();
+    assert_eq!(fault.to_string(), "a clipboard text was cut off in its middle: the viewer may not send it any more");
+}
+
+#[test]
+fn what_is_cut_off_because_rights_have_changed_is_named() {
+    let mut filter = begun(true);
+    let size = resize(800, 600);
+    assert_eq!(passed_in_pieces(&mut filter, &Policy::control(), [&size[..12]]).0, size[..12]);
+    let fault = passed_in_pieces(&mut filter, &Policy::VIEW_ONLY, [&size[12..]]).2.unwrap();
+    assert_eq!(fault.to_string(), "a SetDesktopSize message was cut off in its middle: the viewer may not send it any more");
 }
 
 #[test]
