@@ -101,7 +101,7 @@ async fn b4_viewers_hear_that_the_command_has_ended_and_that_nothing_comes_back(
         until("its address is said", async || {
             let text = fs::read_to_string(&errors).unwrap();
             let said = text.split_once("http://").and_then(|(_, rest)| rest.split_once('/'));
-            said.map(|(said, _)| said.clone_into(&mut address)).ok_or(text.clone())
+            said.map(|(said, _)| said.clone_into(&mut address)).ok_or_else(|| text.clone())
         })
         .await;
         let mut viewer = None;

@@ -123,14 +123,13 @@ struct Bridge<'viewer> {
     outbox: Outbox,
     /// Whether the viewer's stream may hold bytes that were written, but not sent.
     is_unflushed: bool,
-    desktop_has_spoken: bool,
+    desktop_is: DesktopIs,
     viewer_is_gone: bool,
     closing: Option<Closing>,
     framing: Framing,
     watch: Watch,
     alarm: Pin<Box<Sleep>>,
     liveness: Liveness,
-    desktop_is_gone: bool,
     /// Since when the desktop has not taken what the viewer said.
     desktop_stuck_since: Option<Instant>,
     pace: Pace,
@@ -146,6 +145,16 @@ struct Closing {
     last_words: Option<ControlPayload>,
     desktop_knows: bool,
     is_shut_down: bool,
+}
+
+/// What is known of the desktop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DesktopIs {
+    /// It has said nothing yet.
+    Silent,
+    Speaking,
+    /// It has ended the connection.
+    Gone,
 }
 
 /// What the alarm is for.
@@ -179,14 +188,13 @@ impl<'viewer> Bridge<'viewer> {
             upstream: Upstream::new(decoder, filter, read_ahead),
             outbox,
             is_unflushed: false,
-            desktop_has_spoken: false,
+            desktop_is: DesktopIs::Silent,
             viewer_is_gone: false,
             closing: None,
             framing,
             watch: Watch::Handshake,
             alarm: Box::pin(sleep_until(now + pace.handshake)),
             liveness: Liveness::new(pace, now),
-            desktop_is_gone: false,
             desktop_stuck_since: None,
             pace,
         }
@@ -312,7 +320,7 @@ impl<'viewer> Bridge<'viewer> {
         if self.closing.as_ref().is_some_and(|closing| closing.last_words.is_none()) {
             return self.poll_shutdown(context);
         }
-        if self.desktop_is_gone {
+        if self.desktop_is == DesktopIs::Gone {
             return Poll::Pending;
         }
         let mut lent = self.buffers.lend();
@@ -320,7 +328,7 @@ impl<'viewer> Bridge<'viewer> {
         let read = ready!(Pin::new(&mut self.desktop).poll_read(context, &mut buffer));
         match buffer.filled().len() {
             length if length > 0 && read.is_ok() => {
-                self.desktop_has_spoken = true;
+                self.desktop_is = DesktopIs::Speaking;
                 self.viewer.sent(length);
                 self.outbox.data(lent, 0..length);
             }
@@ -449,10 +457,10 @@ impl<'viewer> Bridge<'viewer> {
             self.end_last_words();
         } else if !self.upstream.has_begun() {
             self.close(self.desktop_ended());
-        } else if !self.desktop_is_gone {
+        } else if self.desktop_is != DesktopIs::Gone {
             self.watch_until(Watch::Reason, Instant::now() + REASON_LIMIT);
         }
-        self.desktop_is_gone = true;
+        self.desktop_is = DesktopIs::Gone;
     }
 
     fn desktop_ended(&self) -> Close {
@@ -464,7 +472,7 @@ impl<'viewer> Bridge<'viewer> {
     }
 
     fn handshake_took_too_long(&self) -> Close {
-        if self.desktop_has_spoken {
+        if self.desktop_is == DesktopIs::Speaking {
             Close::new(CloseCode::PolicyViolation, format!("no RFB handshake within {:?}", self.pace.handshake))
         } else {
             Close::new(CloseCode::TryAgainLater, format!("the desktop said nothing within {:?}", self.pace.handshake))
