@@ -41,7 +41,7 @@ use crate::{
             page::Page,
             probe,
             rfb_port::{RfbPort, passwords::PasswordFile},
-            router::{self, Desk},
+            router::{self, Desk, Protocol},
             settings::{self, Mode, Row, Settings, WITHOUT_EFFECT},
         },
     },
@@ -228,33 +228,23 @@ async fn until_ended(
     let page_address = opens_page.then(|| port.page()).transpose()?;
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     settings.name.get_or_insert_with(|| host_name.clone());
-    let (control, access, page) = (settings.policy(), settings.access.clone(), Page::new(settings.web.clone()));
-    let (rfb, largest_picture) = (settings.rfb.clone(), settings.largest());
-    let desktop = Desktop::new(settings, app, &orphans, &started, &readiness, &pulses, &mut registry);
+    let desktop = Desktop::new(settings.clone(), app, &orphans, &started, &readiness, &pulses, &mut registry);
     let protocol = tokio::select! {
         protocol = desktop.protocol() => protocol?,
         () = signals.next() => return Ok(NOTHING_FOUND),
     };
-    let shown = router::Settings {
-        control,
-        origins: access.origins(),
-        admittance: access.admittance(&host_name),
-        limits: access.limits,
-        trusts_forwarded_address: access.forwarded_headers,
-        administrator: access.administrator(),
-        largest_picture,
-        ..router::Settings::open(Targets::new(Target::Unix(desktop.rfb_socket())), protocol)
-    };
+    let target = Target::Unix(desktop.rfb_socket());
     let shutdown = Shutdown::default();
-    let desk = Desk::new(shown, Metrics::new(&mut registry), shutdown.clone());
-    let rfb_port = rfb_port(rfb, &desk).await?;
+    let desk = Desk::new(shown(&settings, &host_name, target, protocol), Metrics::new(&mut registry), shutdown.clone());
+    let rfb_port = rfb_port(settings.rfb, &desk).await?;
+    let router = desk.router().merge(Page::new(settings.web).router());
     let mut viewers = pin!(async {
         let over_rfb = async {
             if let Some((port, listener)) = rfb_port {
                 port.serve(listener).await;
             }
         };
-        let (served, ()) = tokio::join!(port.serve(desk.router().merge(page.router()), shutdown.clone()), over_rfb);
+        let (served, ()) = tokio::join!(port.serve(router, shutdown.clone()), over_rfb);
         served
     });
     let listener = match health {
@@ -319,6 +309,21 @@ async fn until_ended(
         () = answering => Ok(NOTHING_FOUND),
         () = orphans.clone().reap() => Ok(NOTHING_FOUND),
         () = opening => Ok(NOTHING_FOUND),
+    }
+}
+
+/// How viewers are met.
+fn shown(settings: &Settings, host_name: &str, target: Target, protocol: Protocol) -> router::Settings {
+    let access = &settings.access;
+    router::Settings {
+        control: settings.policy(),
+        origins: access.origins(),
+        admittance: access.admittance(host_name),
+        limits: access.limits,
+        trusts_forwarded_address: access.forwarded_headers,
+        administrator: access.administrator(),
+        largest_picture: settings.largest(),
+        ..router::Settings::open(Targets::new(target), protocol)
     }
 }
 

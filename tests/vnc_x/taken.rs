@@ -101,8 +101,8 @@ async fn two_in_one_folder_leave_each_other_alone() {
 #[tokio::test]
 async fn a_folder_whose_sockets_nobody_could_reach_is_named() {
     let site = Site::new();
-    let long = site.path(&"x".repeat(100)).display().to_string();
-    let (status, log) = site.failing(&[("VNC_FOLDER", &long)]).await;
+    let folder = site.path(&"x".repeat(100)).display().to_string();
+    let (status, log) = site.failing(&[("VNC_FOLDER", &folder)]).await;
     assert_eq!(status.code(), Some(2), "{log}");
     assert!(log.contains("VNC_FOLDER ") && log.contains("choose a shorter one"), "{log}");
 }

@@ -42,7 +42,7 @@ fn conversation_until(
             desktop: Box::new(desktop),
             buffers: Buffers::default(),
             filter: None,
-            frame_limit: 1024 * 1024,
+            framing: Framing::WebSocket { limit: 1024 * 1024 },
             pace: Pace::default(),
         };
         run(ends, order).await

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn b7_of_a_flood_of_pings_in_one_read_the_latest_are_kept() {
         let buffers = Buffers::default();
-        let mut upstream = Upstream::new(1024, None, Bytes::new());
+        let mut upstream = Upstream::new(Some(Decoder::new(1024)), None, Bytes::new());
         let mut room = upstream.room(&buffers);
         // Masked with zeros, which change nothing.
         let flood: Vec<u8> = (0..4000u16).flat_map(|number| [0x89, 0x82, 0, 0, 0, 0].into_iter().chain(number.to_be_bytes())).collect();
