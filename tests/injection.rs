@@ -5,6 +5,8 @@
 mod awkward;
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 mod common;
+#[path = "injection/own_desktop.rs"]
+mod own_desktop;
 #[path = "injection/renamed.rs"]
 mod renamed;
 #[path = "injection/sidecars.rs"]

@@ -191,7 +191,7 @@ async fn the_api_servers_type_checker_finds_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_come_out_as_the_webhook_makes_them() {
     let cluster = ControlPlane::shared().await;
-    for example in ["vnc", "file-sync", "guacamole", "all-three"] {
+    for example in ["vnc", "file-sync", "guacamole", "guacamole-desktop", "all-three"] {
         let file = format!("{}/examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
         let objects = cluster.kubectl(&["create", "--dry-run=client", "-o", "json", "-f", &file]).await.success();
         let objects = serde_json::Deserializer::from_str(&objects).into_iter().map(Result::unwrap);

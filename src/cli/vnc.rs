@@ -37,6 +37,7 @@ use crate::{
         vnc::{
             App, Desktop, End, OnEnd,
             bridge::target::{Target, Targets},
+            guacamole,
             metrics::Metrics,
             page::Page,
             probe,
@@ -329,11 +330,16 @@ fn shown(settings: &Settings, host_name: &str, target: Target, protocol: Protoco
 
 /// The port for viewers that are no browsers, if there is to be one.
 async fn rfb_port(settings: Option<settings::Rfb>, desk: &Desk) -> Result<Option<(RfbPort, TcpListener)>> {
-    let Some(settings::Rfb { address, password_file }) = settings else { return Ok(None) };
-    let passwords = PasswordFile::new(password_file);
+    let Some(settings) = settings else { return Ok(None) };
+    let address = settings.address;
+    let made = settings.connection.as_ref().map(|_| guacamole::keep_or_make_password(&settings.password_file)).transpose()?;
+    let passwords = PasswordFile::new(settings.password_file);
     // Somebody who waits for the first viewer would hear of it late.
     passwords.read().await?;
     let listener = server::bind(address).await.with_context(|| format!("VNC_RFB_PORT {address} can't be listened on"))?;
+    if let (Some(connection), Some(password)) = (&settings.connection, &made) {
+        guacamole::register(connection, address.port(), password)?;
+    }
     tracing::info!(%address, "viewers who know the password may come over RFB");
     Ok(Some((RfbPort::new(desk.clone(), passwords), listener)))
 }

@@ -277,6 +277,11 @@ fn in_program_terms<'a>(key: &Key, value: &'a str) -> Cow<'a, str> {
     {
         return Cow::Owned(duration.as_secs_f64().ceil().to_string());
     }
+    escaped(value)
+}
+
+/// A text that the kubelet hands over as it stands.
+pub(crate) fn escaped(value: &str) -> Cow<'_, str> {
     if value.contains('$') { Cow::Owned(value.replace('$', "$$")) } else { Cow::Borrowed(value) }
 }
 

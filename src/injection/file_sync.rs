@@ -2,7 +2,7 @@
 //!
 //! It speaks to the API server with the pod's own ServiceAccount, through a token volume that no other container mounts.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::net::IpAddr;
 
 use crate::api::{
     annotations::{
@@ -153,7 +153,7 @@ fn environment<'a>(builder: &Builder<'a>, has_notify_secret: bool) -> Vec<Variab
         env.extend(FILE_SYNC_NAMESPACES.variable.map(|name| Variable::new(name, OWN_NAMESPACE)));
     }
     for variable in &mut env {
-        let value = match (variable.name, &*variable.value) {
+        let value = match (variable.name, variable.value().unwrap_or_default()) {
             (name, "configmaps") if Some(name) == FILE_SYNC_KINDS.variable => "configmap",
             (name, "secrets") if Some(name) == FILE_SYNC_KINDS.variable => "secret",
             // The annotation says what happens, the variable what does not.
@@ -161,7 +161,7 @@ fn environment<'a>(builder: &Builder<'a>, has_notify_secret: bool) -> Vec<Variab
             (name, "false") if Some(name) == FILE_SYNC_NOTIFY_INITIAL.variable => "true",
             _ => continue,
         };
-        variable.value = Cow::Borrowed(value);
+        *variable = Variable::new(variable.name, value);
     }
     if has_notify_secret {
         env.push(Variable::new("REQ_USERNAME_FILE", format!("{NOTIFY_FOLDER}/username")));

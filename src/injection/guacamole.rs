@@ -9,6 +9,7 @@ use super::{
     Denial,
     build::{Builder, Parts, no_token},
     file_sync::missing,
+    own_desktop::OwnDesktop,
     sidecar::{BorrowedVolume, Mount, Rig, Variable, Volume},
 };
 
@@ -24,8 +25,11 @@ const STARTUP_SECONDS: u16 = 30;
 
 /// What the Guacamole sidecar asks of a pod.
 pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
-    let connections =
-        builder.annotations.written(&GUACAMOLE_CONNECTIONS).ok_or_else(|| missing(&GUACAMOLE_CONNECTIONS, "office-pc, build-server"))?;
+    let own_desktop = OwnDesktop::read(builder)?;
+    let connections = match builder.annotations.written(&GUACAMOLE_CONNECTIONS) {
+        None if own_desktop.is_none() => return Err(missing(&GUACAMOLE_CONNECTIONS, "office-pc, build-server")),
+        connections => connections.unwrap_or_default(),
+    };
     let configuration = Configuration::read(builder)?;
     let connections_folder = builder.annotations.text(&GUACAMOLE_CONNECTIONS_FOLDER).unwrap_or_default().trim_end_matches('/');
     let configuration_folder = builder.annotations.text(&GUACAMOLE_CONFIGURATION_FOLDER).unwrap_or_default();
@@ -43,9 +47,14 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         volumes.push(Volume::secret(volume, secret));
         seen.push(secret);
     }
+    mounts.extend(own_desktop.map(|_| OwnDesktop::provisioner_mount(connections_folder)));
+    volumes.extend(own_desktop.map(|_| OwnDesktop::volume()));
     mounts.push(Mount::read_only(configuration.volume_name(), configuration_folder));
     volumes.extend(configuration.volume());
     let mut env = builder.written_variables(KIND);
+    if let Some(desktop) = own_desktop {
+        env = desktop.provisioner_variables(env, builder);
+    }
     let mut borrowed_volumes: Vec<_> = configuration.borrowed().into_iter().collect();
     if let Some(name) = builder.annotations.written(&GUACAMOLE_PASSWORDS_VOLUME) {
         mounts.push(Mount::writable(name, PASSWORDS_FOLDER));

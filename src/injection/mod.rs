@@ -11,6 +11,7 @@ mod guacamole;
 pub mod json;
 mod merge;
 mod mesh;
+mod own_desktop;
 mod patch;
 mod plan;
 mod pod;

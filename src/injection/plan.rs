@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::api::annotations::{STATUS, SidecarKind, VNC_PORT};
+use crate::api::annotations::{STATUS, SidecarKind};
 
 use super::{
     Context, Denial, InjectionError, PodText, SkipReason,
@@ -125,7 +125,7 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
         }
         for rig in rigs {
             let health = rig.container.health_port().map(|port| (port, Builder::health_port_key(rig.kind).name));
-            let served = rig.container.ports.iter().map(|port| (port.container_port, VNC_PORT.name));
+            let served = rig.container.ports.iter().map(|port| (port.container_port, vnc::port_key(port).name));
             for (port, key) in served.chain(health) {
                 if let Some(owner) = taken.insert(port, rig.container.name) {
                     let message = format!("port {port} of {} is taken by container {owner}: choose another with {key}", rig.container.name);
@@ -269,7 +269,7 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
             // The kubelet lets the last of several win.
             match container.env.items().iter().rev().find(|there| &*there.name == variable.name) {
                 None => missing.push(variable),
-                Some(there) if there.value.as_deref() == Some(&*variable.value) => {}
+                Some(there) if there.value.as_deref() == variable.value() => {}
                 Some(there) => {
                     let value = there.value.as_deref().map_or_else(|| "from elsewhere".to_owned(), |value| format!("to {value:?}"));
                     self.deny(format!(
@@ -277,7 +277,7 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
                         &*container.name,
                         variable.name,
                         kind.as_str(),
-                        variable.value,
+                        variable.value().unwrap_or_default(),
                         way_out(kind, container, None, "")
                     ));
                 }
@@ -389,9 +389,9 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
         let theirs = |name: &str| self.record.added.merged.iter().any(|merged| merged.name == *name);
         for wanted in rig.container.env.iter().filter(|variable| vnc::IDENTITY.contains(&variable.name) && !theirs(rig.container.name)) {
             let place = there.env.items().iter().position(|variable| &*variable.name == wanted.name);
-            let differs = |place: &usize| there.env.items().get(*place).and_then(|there| there.value.as_deref()) != Some(&*wanted.value);
+            let differs = |place: &usize| there.env.items().get(*place).and_then(|there| there.value.as_deref()) != wanted.value();
             if let Some(place) = place.filter(differs) {
-                self.patch.replace(&format!("/spec/{}/{index}/env/{place}/value", list.name()), &wanted.value)?;
+                self.patch.replace(&format!("/spec/{}/{index}/env/{place}/value", list.name()), &wanted.value())?;
             }
         }
         Ok(())

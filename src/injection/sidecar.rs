@@ -113,7 +113,22 @@ pub(crate) struct Port {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Variable<'a> {
     pub(crate) name: &'static str,
-    pub(crate) value: Cow<'a, str>,
+    #[serde(flatten)]
+    pub(crate) source: VariableSource<'a>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum VariableSource<'a> {
+    Value(Cow<'a, str>),
+    ValueFrom(ValueFrom),
+}
+
+/// A field of the pod, which is known when the container starts.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ValueFrom {
+    pub(crate) field_ref: FieldRef,
 }
 
 #[derive(Debug, Serialize)]
@@ -294,7 +309,7 @@ pub(crate) struct DownwardItem {
     pub(crate) field_ref: FieldRef,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FieldRef {
     pub(crate) field_path: &'static str,
@@ -355,6 +370,21 @@ impl<'a> Variable<'a> {
     /// A variable with a literal value.
     #[must_use]
     pub(crate) fn new(name: &'static str, value: impl Into<Cow<'a, str>>) -> Self {
-        Self { name, value: value.into() }
+        Self { name, source: VariableSource::Value(value.into()) }
+    }
+
+    /// A variable with the value of a field of the pod ("Downward API", Kubernetes documentation).
+    #[must_use]
+    pub(crate) const fn of_pod(name: &'static str, field_path: &'static str) -> Self {
+        Self { name, source: VariableSource::ValueFrom(ValueFrom { field_ref: FieldRef { field_path } }) }
+    }
+
+    /// The literal value, if it has one.
+    #[must_use]
+    pub(crate) fn value(&self) -> Option<&str> {
+        match &self.source {
+            VariableSource::Value(value) => Some(value),
+            VariableSource::ValueFrom(_) => None,
+        }
     }
 }

@@ -3,13 +3,14 @@
 //! The X socket and the authority cookie are files shared through volumes; nothing listens on TCP but the bridge.
 
 use crate::api::annotations::{
-    Key, SidecarKind, VNC_ACCESS_SECRET, VNC_CONTAINERS, VNC_DISPLAY, VNC_MODE, VNC_PORT, VNC_SESSION, VNC_SHARED_MEMORY, VNC_TLS_SECRET,
-    VNC_TOKEN_IN_ADDRESS,
+    Key, SidecarKind, VNC_ACCESS_SECRET, VNC_CONTAINERS, VNC_DISPLAY, VNC_MODE, VNC_PORT, VNC_RFB_PORT, VNC_SESSION, VNC_SHARED_MEMORY,
+    VNC_TLS_SECRET, VNC_TOKEN_IN_ADDRESS,
 };
 
 use super::{
     Denial,
     build::{Builder, DEFAULT_USER, Parts, chosen, no_token},
+    own_desktop::OwnDesktop,
     pod::{Container, Spec},
     sidecar::{Grant, Mount, Port, Rig, Variable, Volume},
 };
@@ -51,14 +52,23 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         return Err(attach_needs_one(&containers));
     }
     let secrets = Secrets::read(builder)?;
+    let own_desktop = OwnDesktop::read(builder)?;
     let identity = Identity::of(builder, &containers);
     let display = builder.annotations.text(&VNC_DISPLAY).unwrap_or_default();
     let parts = Parts {
         command: "vnc",
         user: identity.user,
-        ports: vec![Port { name: "vnc-ws", container_port: builder.port(&VNC_PORT), protocol: "TCP" }],
-        env: [environment(builder, display, identity, attach), secrets.variables()].concat(),
-        mounts: [own_mounts(attach), secrets.mounts()].concat(),
+        ports: [Port { name: "vnc-ws", container_port: builder.port(&VNC_PORT), protocol: "TCP" }]
+            .into_iter()
+            .chain(own_desktop.map(OwnDesktop::port))
+            .collect(),
+        env: [
+            environment(builder, display, identity, attach),
+            secrets.variables(),
+            own_desktop.map(OwnDesktop::desktop_variables).unwrap_or_default(),
+        ]
+        .concat(),
+        mounts: own_mounts(attach).into_iter().chain(secrets.mounts()).chain(own_desktop.map(|_| OwnDesktop::desktop_mount())).collect(),
         startup_seconds: STARTUP_SECONDS,
         tells_what_is_missing: true,
         ends: false,
@@ -68,10 +78,19 @@ pub(crate) fn rig<'a>(builder: &Builder<'a>) -> Result<Rig<'a>, Denial> {
         kind: KIND,
         container: builder.container(KIND, parts),
         placement: builder.placement(false, false),
-        volumes: volumes(attach, shared_memory).into_iter().chain(secrets.volumes()).collect(),
+        volumes: volumes(attach, shared_memory)
+            .into_iter()
+            .chain(secrets.volumes())
+            .chain(own_desktop.map(|_| OwnDesktop::volume()))
+            .collect(),
         borrowed_volumes: Vec::new(),
         grants: containers.iter().map(|container| grant(container, display, attach, shared_memory.is_some())).collect(),
     })
+}
+
+/// The annotation that sets a port of the container.
+pub(crate) fn port_key(port: &Port) -> &'static Key {
+    if port.name == "vnc-ws" { &VNC_PORT } else { &VNC_RFB_PORT }
 }
 
 fn attach_needs_one(containers: &[&Container<'_>]) -> Denial {

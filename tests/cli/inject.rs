@@ -20,9 +20,9 @@ fn documents(output: &str) -> Vec<Value> {
 #[test]
 fn injecting_twice_gives_the_same_bytes() {
     let once = output(&["inject", "-f", "examples/"], "");
-    assert_eq!(once.matches("name: outrigger-vnc\n").count(), 3, "{once}");
+    assert_eq!(once.matches("name: outrigger-vnc\n").count(), 4, "{once}");
     // The kubelet runs one of them as a probe, too.
-    for (program, count) in [("file-sync", 4), ("guacamole-provisioner", 2)] {
+    for (program, count) in [("file-sync", 4), ("guacamole-provisioner", 3)] {
         assert_eq!(once.matches(&format!("- {program}\n")).count(), count, "{program}: {once}");
     }
     assert_eq!(output(&["inject", "-f", "-"], &once), once);

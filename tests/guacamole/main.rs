@@ -4,7 +4,10 @@
 
 mod application;
 mod files;
+mod own_desktop;
 mod removal;
+#[path = "../common/rfb_login.rs"]
+mod rfb_login;
 mod service;
 mod world;
 mod writes;

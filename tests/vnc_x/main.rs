@@ -7,9 +7,12 @@ mod attached;
 mod command;
 mod cookie;
 mod ends;
+mod guacamole;
 mod listening;
 mod probe;
 mod restricted;
+#[path = "../common/rfb_login.rs"]
+mod rfb_login;
 mod shown;
 mod sidecar;
 mod taken;

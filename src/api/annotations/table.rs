@@ -55,6 +55,8 @@ table! {
         "The X display: the one we serve, or the one to attach to.";
     VNC_PORT: "vnc.outrigger.dev/port", ValueKind::Integer(1024, 65535), default Some("6080"), variable Some("VNC_PORT"),
         "Port of the WebSocket bridge, named vnc-ws on the container.";
+    VNC_RFB_PORT: "vnc.outrigger.dev/rfb-port", ValueKind::Integer(1024, 65535), default Some("5900"), variable None,
+        "Port at which guacd finds a desktop that guacamole.outrigger.dev/desktop registers, named vnc-rfb on the container. Needs that annotation.";
     VNC_ACCESS_SECRET: "vnc.outrigger.dev/access-secret", ValueKind::Name, default None, variable None,
         "Secret that says who may come in, mounted into the sidecar alone: its key claims-keys signs claims, administrator-token gets tickets; what is missing is off, and without a token nobody comes in.";
     VNC_SESSION: "vnc.outrigger.dev/session", ValueKind::Text, default None, variable Some("VNC_CLAIMS_SESSION"),
@@ -154,7 +156,11 @@ table! {
         "Memory the sidecar may use; without it, the installation's.";
 
     GUACAMOLE_CONNECTIONS: "guacamole.outrigger.dev/connections", ValueKind::Names, default None, variable None,
-        "Secrets with connections; each is mounted below the connections folder; required.";
+        "Secrets with connections; each is mounted below the connections folder; this or desktop is required.";
+    GUACAMOLE_DESKTOP: "guacamole.outrigger.dev/desktop", ValueKind::Text, default None, variable None,
+        "Name under which the pod's own desktop becomes a connection; {pod} in it is the pod's name, and adds it to the owner's. Needs the sidecar vnc.";
+    GUACAMOLE_DESKTOP_USERS: "guacamole.outrigger.dev/desktop-users", ValueKind::Text, default None, variable None,
+        "Users of Guacamole who may use that connection, comma-separated. Needs desktop.";
     GUACAMOLE_CONFIGURATION: "guacamole.outrigger.dev/configuration", ValueKind::Name, default None, variable None,
         "Secret with guacamole.properties, from which the database password is read; this or configuration-volume is required.";
     GUACAMOLE_CONFIGURATION_VOLUME: "guacamole.outrigger.dev/configuration-volume", ValueKind::Name, default None, variable None,

@@ -229,10 +229,11 @@ fn variables_agree(sidecar: &Sidecar<'_>) -> Option<Requirement> {
             "[c.env.filter(e, e.name == {})].all(same, same.size() == 0 || (has(same[same.size() - 1].value) \
              && same[same.size() - 1].value == {}))",
             Cel::text(variable.name),
-            Cel::text(&variable.value)
+            Cel::text(variable.value().unwrap_or_default())
         ))
     });
-    let wanted: Vec<String> = grant.env.iter().map(|variable| format!("{}={}", variable.name, variable.value)).collect();
+    let wanted: Vec<String> =
+        grant.env.iter().map(|variable| format!("{}={}", variable.name, variable.value().unwrap_or_default())).collect();
     let kind = sidecar.rig.kind.as_str();
     Some(Requirement::new(
         format!(

@@ -4,7 +4,7 @@
 //! `desktop` keeps all of them running. The screen is then spoken for at one Unix socket, whoever shows it.
 //!
 //! `router` is what browsers meet there: `admittance` says who may come in, `viewers` who is there, and `bridge` carries RFB between a
-//! viewer's WebSocket and the X server. `rfb_port` is the same without a WebSocket, and `screenshot` looks once. `websocket` and `rfb` are the two protocols, without I/O; `page` is what a browser
+//! viewer's WebSocket and the X server. `rfb_port` is the same without a WebSocket, `guacamole` tells a provisioner of that, and `screenshot` looks once. `websocket` and `rfb` are the two protocols, without I/O; `page` is what a browser
 //! loads first.
 
 pub mod admittance;
@@ -14,6 +14,7 @@ mod attempts;
 pub mod bridge;
 mod desktop;
 mod gather;
+pub mod guacamole;
 mod health;
 pub mod metrics;
 mod output;
@@ -26,6 +27,7 @@ pub mod screenshot;
 pub mod settings;
 pub mod viewers;
 pub mod websocket;
+mod whole_file;
 mod window_manager;
 pub mod x_server;
 

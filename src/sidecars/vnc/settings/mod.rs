@@ -2,6 +2,7 @@
 
 mod access;
 mod reference;
+mod rfb;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 pub use access::Access;
 pub use reference::reference;
+pub use rfb::{GuacamoleConnection, Rfb};
 pub use table::{Row, TABLE, WITHOUT_EFFECT};
 
 use super::{
@@ -99,15 +101,6 @@ pub struct Settings {
     pub log_level: String,
     /// How log lines are written.
     pub log_format: LogFormat,
-}
-
-/// The TCP port of RFB.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rfb {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The file with its passwords.
-    pub password_file: PathBuf,
 }
 
 /// Whose X server is shown, and where its cookie is.
@@ -280,22 +273,6 @@ impl Given<'_> {
         } else {
             Mode::Serve { authority: authority.unwrap_or_else(|| COOKIE_FILE.into()), cookie_mode }
         })
-    }
-
-    fn rfb(&self) -> Result<Option<Rfb>, SettingsError> {
-        let rfb_port = self.read_if_set(&t::VNC_RFB_PORT, port)?;
-        let password_file = self.read_if_set(&t::VNC_RFB_PASSWORD_FILE, folder)?;
-        let host = self.read(&t::VNC_RFB_HOST, ip)?;
-        let alone = |row: &'static Row, missing: &Row| {
-            let way_out = "a port for everybody is none; set both, or neither";
-            Err(self.contradiction_with(row, format!("{} is not set", (self.name)(missing)), way_out))
-        };
-        match (rfb_port, password_file) {
-            (Some(port), Some(file)) => Ok(Some(Rfb { address: SocketAddr::new(host, port), password_file: file.into() })),
-            (Some(_), None) => alone(&t::VNC_RFB_PORT, &t::VNC_RFB_PASSWORD_FILE),
-            (None, Some(_)) => alone(&t::VNC_RFB_PASSWORD_FILE, &t::VNC_RFB_PORT),
-            (None, None) => Ok(None),
-        }
     }
 
     /// The smallest and the largest size that the desktop may have.

@@ -107,11 +107,21 @@ table! {
     WEBSOCKET_PORT: "a port",
         "The same by its name in images where VNC_PORT was that of x11vnc; it counts for more.";
     VNC_RFB_PORT: "a port",
-        "Port for programs that speak RFB over TCP, such as guacd. There is none unless VNC_RFB_PASSWORD_FILE is set, too.";
+        "Port for programs that speak RFB over TCP, such as guacd. There is none unless VNC_RFB_PASSWORD_FILE is set, too, or VNC_GUACAMOLE_FOLDER.";
     VNC_RFB_HOST: "an IP address" = "127.0.0.1",
         "Address of that port. Its passwords keep out chance visitors alone: elsewhere than here, a NetworkPolicy has to say who reaches it.";
     VNC_RFB_PASSWORD_FILE: "a path",
         "File with the password of that port, 1 to 8 bytes, and in a second line, if there is one, that of those who may only look. It is read for each viewer.";
+    VNC_GUACAMOLE_FOLDER: "a path",
+        "Folder for a connection file, which outrigger guacamole-provisioner reads: the desktop is a connection of Guacamole then. It needs VNC_RFB_PORT and POD_IP, and the port's password is made there instead of being read from VNC_RFB_PASSWORD_FILE.";
+    VNC_GUACAMOLE_NAME: "text" = "{pod}",
+        "The connection's name; {pod} in it is POD_NAME.";
+    VNC_GUACAMOLE_USERS: "names, comma-separated",
+        "Users of Guacamole who may use it, beside its administrators.";
+    POD_IP: "an IP address",
+        "The address at which guacd finds the desktop.";
+    POD_NAME: "text",
+        "The name of the pod, for VNC_GUACAMOLE_NAME.";
 
     VNC_ORIGINS: "origins",
         "Origins whose pages may connect beside the desktop's own, such as https://desks.example.com; comma-separated.";

@@ -58,6 +58,9 @@ fn a_bad_value_is_refused_by_name_with_what_is_allowed() {
         ("VNC_RFB_PORT", "5900", "VNC_RFB_PASSWORD_FILE is not set"),
         ("VNC_RFB_PASSWORD_FILE", "/p", "VNC_RFB_PORT is not set"),
         ("VNC_RFB_HOST", "everywhere", "an IP address"),
+        ("VNC_GUACAMOLE_FOLDER", "guacamole", "an absolute path"),
+        ("VNC_GUACAMOLE_FOLDER", "/g", "POD_IP is not set: guacd needs an address"),
+        ("POD_IP", "desk-0", "an IP address"),
         ("HEALTH_HOST", "localhost", "an IP address"),
         ("LOG_LEVEL", "loud", "error, warn, info"),
     ] {
@@ -86,7 +89,10 @@ fn sizes_with_a_depth_and_the_other_name_of_the_port_are_understood() {
 fn the_port_of_rfb_is_there_only_if_it_is_asked_for_and_then_on_this_machine_alone() {
     assert_eq!(with(&[]).unwrap().rfb, None);
     let both = [("VNC_RFB_PORT", "5900"), ("VNC_RFB_PASSWORD_FILE", "/p")];
-    assert_eq!(with(&both).unwrap().rfb, Some(Rfb { address: ([127, 0, 0, 1], 5900).into(), password_file: "/p".into() }));
+    assert_eq!(
+        with(&both).unwrap().rfb,
+        Some(Rfb { address: ([127, 0, 0, 1], 5900).into(), password_file: "/p".into(), connection: None })
+    );
     let everywhere = with(&[&both[..], &[("VNC_RFB_HOST", "::")]].concat()).unwrap().rfb.unwrap();
     assert_eq!(everywhere.address.to_string(), "[::]:5900");
 }
@@ -223,4 +229,27 @@ fn limits_origins_and_a_proxys_word_are_as_they_are_set() {
     assert_eq!(origins.allowed, ["https://a.example", "http://[::1]:8080"]);
     assert!(origins.trusts_forwarded_host && settings.access.forwarded_headers);
     assert_eq!(settings.policy().clipboard, Some(1000));
+}
+
+#[test]
+fn a_connection_of_guacamole_needs_a_port_an_address_and_a_name() {
+    let all = [("VNC_GUACAMOLE_FOLDER", "/g"), ("VNC_RFB_PORT", "5900"), ("POD_IP", "fd00::7"), ("POD_NAME", "desk-0")];
+    let rfb = with(&all).unwrap().rfb.unwrap();
+    let connection = rfb.connection.unwrap();
+    assert_eq!((rfb.password_file.as_path(), connection.name.as_str()), (std::path::Path::new("/g/password"), "desk-0"));
+    assert_eq!((connection.host.to_string().as_str(), connection.users.len()), ("fd00::7", 0));
+    for (left_out, said) in [
+        ("VNC_RFB_PORT", "VNC_GUACAMOLE_FOLDER is \"/g\", and VNC_RFB_PORT is not set: guacd needs a port"),
+        ("POD_IP", "VNC_GUACAMOLE_FOLDER is \"/g\", and POD_IP is not set: guacd needs an address"),
+        ("POD_NAME", "VNC_GUACAMOLE_NAME is \"{pod}\", and POD_NAME is not set: set it, too"),
+    ] {
+        let rest: Vec<_> = all.into_iter().filter(|(name, _)| *name != left_out).collect();
+        let error = with(&rest).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{error}");
+    }
+    let error = with(&[&all[..], &[("VNC_RFB_PASSWORD_FILE", "/p")]].concat()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("VNC_RFB_PASSWORD_FILE is \"/p\", and VNC_GUACAMOLE_FOLDER is \"/g\": the password is made there"),
+        "{error}"
+    );
 }

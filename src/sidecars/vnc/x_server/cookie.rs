@@ -1,9 +1,9 @@
 //! The cookie's file: made once, and kept for as long as it is good, since apps read it when they start.
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,7 @@ use super::{
     authority::{self, COOKIE_LENGTH, Cookie},
     display::Display,
 };
+use crate::sidecars::vnc::whole_file;
 
 /// More than any file with cookies is long.
 const LONGEST_FILE: u64 = 64 * 1024;
@@ -92,7 +93,7 @@ pub fn keep_or_make(path: &Path, display: Display, mode: u32) -> Result<Cookie, 
         return Ok(cookie);
     }
     let cookie = random()?;
-    write_whole(path, &authority::file(display, &cookie), mode).map_err(unwritable)?;
+    whole_file::write(path, &authority::file(display, &cookie), mode).map_err(unwritable)?;
     tracing::info!(path = %path.display(), "a new cookie was made: X clients of an earlier one are not let in");
     Ok(cookie)
 }
@@ -108,25 +109,6 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// A reader sees the old file or the new one, and nobody but us sees it before it has its mode.
-fn write_whole(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    let mut write = || {
-        file.write_all(contents)?;
-        file.set_permissions(Permissions::from_mode(mode))?;
-        fs::rename(&unfinished, path)
-    };
-    write().inspect_err(|_| {
-        // The first error is the one that counts.
-        let _ = fs::remove_file(&unfinished);
-    })
 }
 
 #[cfg(test)]
