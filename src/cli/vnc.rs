@@ -181,9 +181,6 @@ impl Vnc {
         };
         let settings = settings::read_for_command(|row| self.flags.given(row).or_else(|| own(row)))?;
         telemetry::start_logging(&settings.log_level, settings.log_format)?;
-        if let Some(lack) = Page::new(settings.web.clone()).lack() {
-            Console::new(ColorChoice::Auto).warning(&lack);
-        }
         // Two desktops of one machine would want the same port, so there is none unless it is named.
         let is_given = |name: &str| settings::TABLE.iter().any(|row| row.name == name && self.flags.given(row).is_some());
         let health = is_given("HEALTH_PORT").then_some(settings.health);
@@ -238,7 +235,11 @@ async fn until_ended(
     let shutdown = Shutdown::default();
     let desk = Desk::new(shown(&settings, &host_name, target, protocol), Metrics::new(&mut registry), shutdown.clone());
     let rfb_port = rfb_port(settings.rfb, &desk).await?;
-    let router = desk.router().merge(Page::new(settings.web).router());
+    let page = Page::new(settings.web);
+    if let Some(lack) = page.lack().filter(|_| is_for_command) {
+        Console::new(ColorChoice::Auto).warning(&lack);
+    }
+    let router = desk.router().merge(page.router());
     let mut viewers = pin!(async {
         let over_rfb = async {
             if let Some((port, listener)) = rfb_port {
