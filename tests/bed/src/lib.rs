@@ -16,6 +16,7 @@
 //! | `pki`, `control_plane`, `namespace`, `kubectl` | the first level: a control plane, without root |
 //! | `node/`, `image/` | the second level: a whole node, as root, and images for it, the product's among them |
 //! | `postgres`, `pgbouncer` | a PostgreSQL with a database for each test, and a pooler before it |
+//! | `generation` | both in two versions: what this machine's Debian has, and what a newer one has |
 //! | `display`, `x_server` | numbers of displays that nobody else has, and a running X server that speaks RFB |
 //! | `browser` | a Chromium that is told what to do |
 //! | `demo/` | the product shown on a node, or on a control plane where there is none, each step checked |
@@ -29,6 +30,7 @@ pub mod demo;
 mod digest;
 mod display;
 pub mod gaps;
+mod generation;
 pub mod image;
 mod kubectl;
 mod namespace;
@@ -45,6 +47,7 @@ mod x_server;
 pub use browser::{Browser, Page};
 pub use control_plane::{ControlPlane, free_port};
 pub use display::Display;
+pub use generation::Generation;
 pub use kubectl::KubectlOutput;
 pub use namespace::Namespace;
 pub use node::{Node, Process};

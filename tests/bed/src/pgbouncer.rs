@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::control_plane::free_port;
-use crate::obtain::{self, command};
+use crate::generation::{Generation, Programs};
+use crate::obtain::command;
 use crate::pki::{self, Authority};
-use crate::postgres::{Postgres, as_nobody_special};
+use crate::postgres::Postgres;
 use crate::progress;
 use crate::supervise::Run;
 
@@ -23,8 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// in that list may use its admin console. TLS is offered.
 pub struct PgBouncer {
     run: Run,
-    program: PathBuf,
-    psql: PathBuf,
+    programs: Programs,
     port: u16,
 }
 
@@ -34,14 +34,21 @@ impl PgBouncer {
     /// # Panics
     /// When it cannot be obtained or started: the test that needs it has failed.
     pub async fn start(server: &Postgres, auth_file: &Path) -> Self {
+        Self::start_of(Generation::Installed, server, auth_file).await
+    }
+
+    /// Starts one of a generation.
+    ///
+    /// # Panics
+    /// When it cannot be obtained or started: the test that needs it has failed.
+    pub async fn start_of(generation: Generation, server: &Postgres, auth_file: &Path) -> Self {
         let (server_folder, server_port, auth_file) = (server.socket_folder(), server.port(), auth_file.to_owned());
-        let started = tokio::task::spawn_blocking(move || Self::try_start(&server_folder, server_port, &auth_file)).await;
+        let started = tokio::task::spawn_blocking(move || Self::try_start(generation, &server_folder, server_port, &auth_file)).await;
         crate::expect(started.map_err(anyhow::Error::from).flatten(), "cannot start PgBouncer")
     }
 
-    fn try_start(server_folder: &Path, server_port: u16, auth_file: &Path) -> Result<Self> {
-        let (program, psql) = (obtain::pgbouncer()?, obtain::postgres()?.psql);
-        let pooler = Self { run: Run::create()?, program, psql, port: free_port()? };
+    fn try_start(generation: Generation, server_folder: &Path, server_port: u16, auth_file: &Path) -> Result<Self> {
+        let pooler = Self { run: Run::create()?, programs: Programs::of(generation)?, port: free_port()? };
         std::fs::create_dir_all(pooler.socket_folder())?;
         let authority = Authority::create()?;
         authority.write(&pooler.run)?;
@@ -86,7 +93,7 @@ impl PgBouncer {
     /// # Errors
     /// It refuses the user, or the command.
     pub fn query(&self, database: &str, user: &str, password: &str, sql: &str) -> Result<String> {
-        let mut psql = Command::new(&self.psql);
+        let mut psql = Command::new(&self.programs.postgres.psql);
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--host=127.0.0.1"]);
         psql.args(["--port", &self.port.to_string(), "--username", user, "--dbname", database, "--command", sql]);
         Ok(command::output(psql.env("PGPASSWORD", password))?.trim_end().to_owned())
@@ -109,7 +116,7 @@ impl PgBouncer {
     }
 
     fn launch(&self) -> Result<()> {
-        let mut pooler = as_nobody_special(&self.program);
+        let mut pooler = self.programs.command(&self.programs.pgbouncer);
         self.run.start(POOLER, pooler.arg(self.run.path("pgbouncer.ini")))?;
         let end = Instant::now() + READY_DEADLINE;
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {

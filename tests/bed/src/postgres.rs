@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use tokio::sync::OnceCell;
 
 use crate::control_plane::free_port;
+use crate::generation::{Generation, Programs};
 use crate::obtain::{self, PostgresPrograms, command};
 use crate::pki::{self, Authority};
 use crate::progress;
@@ -25,7 +26,7 @@ static SHARED: OnceCell<Postgres> = OnceCell::const_new();
 /// Over its Unix socket everybody may sign in as anybody; over TCP a password is asked for, and TLS is offered.
 pub struct Postgres {
     run: Run,
-    programs: PostgresPrograms,
+    programs: Programs,
     port: u16,
 }
 
@@ -43,13 +44,21 @@ impl Postgres {
     /// # Panics
     /// When it cannot be obtained or started: the test that needs it has failed.
     pub async fn start() -> Self {
-        let started = tokio::task::spawn_blocking(Self::try_start).await;
+        Self::start_of(Generation::Installed).await
+    }
+
+    /// Starts one of a generation.
+    ///
+    /// # Panics
+    /// When it cannot be obtained or started: the test that needs it has failed.
+    pub async fn start_of(generation: Generation) -> Self {
+        let started = tokio::task::spawn_blocking(move || Self::try_start(generation)).await;
         crate::expect(started.map_err(anyhow::Error::from).flatten(), "cannot start PostgreSQL")
     }
 
-    fn try_start() -> Result<Self> {
-        let server = Self { run: Run::create()?, programs: obtain::postgres()?, port: free_port()? };
-        let mut initdb = as_nobody_special(&server.programs.initdb);
+    fn try_start(generation: Generation) -> Result<Self> {
+        let server = Self { run: Run::create()?, programs: Programs::of_postgres(generation)?, port: free_port()? };
+        let mut initdb = server.programs.command(&server.programs.postgres.initdb);
         initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync", "--pgdata"]);
         command::output(initdb.arg(server.data()))?;
         server.configure()?;
@@ -176,7 +185,7 @@ impl Postgres {
     }
 
     fn launch(&self) -> Result<()> {
-        let mut server = as_nobody_special(&self.programs.postgres);
+        let mut server = self.programs.command(&self.programs.postgres.postgres);
         self.run.start(SERVER, server.arg("-D").arg(self.data()))
     }
 
@@ -193,21 +202,11 @@ impl Postgres {
     }
 
     fn sql(&self, database: &str, role: &str, sql: &str) -> Result<String> {
-        let mut psql = Command::new(&self.programs.psql);
+        let mut psql = Command::new(&self.programs.postgres.psql);
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--host"]).arg(self.socket_folder());
         psql.args(["--port", &self.port.to_string(), "--username", role, "--dbname", database, "--command", sql]);
         Ok(command::output(&mut psql)?.trim_end().to_owned())
     }
-}
-
-/// A command for programs that refuse to run as root: root's files stay root's, but the program does not see that it is root.
-pub(crate) fn as_nobody_special(program: &Path) -> Command {
-    if !rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-user=1000", "--map-group=1000"]).arg(program);
-    command
 }
 
 impl Drop for Postgres {

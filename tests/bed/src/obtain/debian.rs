@@ -82,6 +82,24 @@ pub(crate) fn system(release: &str, packages: &[String]) -> Result<PathBuf> {
     Ok(place)
 }
 
+/// The folder with `usr` of such a system, in the cache. Needs root.
+pub(crate) fn system_folder(release: &str, packages: &[String]) -> Result<PathBuf> {
+    let archive = system(release, packages)?;
+    let _one_at_a_time = cache::lock("debian-systems")?;
+    let place = archive.with_extension("");
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let unfinished = place.with_extension("unfinished");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).with_context(|| format!("cannot remove {}", unfinished.display()))?;
+    }
+    fs::create_dir(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
+    output(Command::new("tar").args(["--extract", "--file"]).arg(&archive).arg("--directory").arg(&unfinished).arg("./usr"))?;
+    fs::rename(&unfinished, &place).with_context(|| format!("cannot make {}", place.display()))?;
+    Ok(place)
+}
+
 /// What no program reads. Manuals stay: Java can't be installed without their folders.
 const UNWANTED: [&str; 3] = ["/usr/share/doc", "/usr/share/info", "/usr/share/locale"];
 

@@ -119,6 +119,11 @@ pub fn pgbouncer() -> Result<PathBuf> {
     installed("pgbouncer")
 }
 
+/// Obtains the folder with PostgreSQL 17 and PgBouncer 1.24 of the Debian release that has them, in `usr`.
+pub(crate) fn newer_databases() -> Result<PathBuf> {
+    debian::system_folder("trixie", &["pgbouncer".to_owned(), "postgresql-17".to_owned()])
+}
+
 /// Obtains strace, which stops a program at a system call.
 pub fn strace() -> Result<PathBuf> {
     debian::install(&[Need { program: "strace", packages: &["strace"] }])?;
