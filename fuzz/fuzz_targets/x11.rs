@@ -7,6 +7,7 @@ use outrigger::sidecars::vnc::x_server::{
     authority,
     display::Display,
     handshake::{self, HEADER_LENGTH},
+    requests::Heard,
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -20,6 +21,13 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Some((header, body)) = bytes.split_first_chunk::<HEADER_LENGTH>() {
         let _ = handshake::body_length(*header);
-        let _ = handshake::read_reply(*header, body);
+        if let Ok(setup) = handshake::read_reply(*header, body) {
+            let _ = setup.id(u32::MAX);
+        }
+    }
+    let mut heard = Heard::default();
+    for piece in bytes.chunks(48) {
+        heard.buffer().extend(piece);
+        while let Ok(Some(_)) = heard.take() {}
     }
 });

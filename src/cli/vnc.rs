@@ -15,6 +15,7 @@ use std::{
     path::Path,
     pin::pin,
     process::{ExitCode, ExitStatus},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -58,6 +59,8 @@ use super::{
 use own_folder::OwnFolder;
 use port::{Place, Port};
 
+/// The X server is up, so that the app may start in a moment: the kubelet would only ask again after a second.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 /// As shells tell that somebody did not want to wait.
 const INTERRUPTED: u8 = 130;
 
@@ -95,7 +98,7 @@ pub(super) struct Vnc {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 enum Action {
-    /// Ask the X server to let a client in; fails with the reason while it does not.
+    /// Ask the X server to let a client in, and whether windows are managed; fails with the reason while that is not so.
     Probe,
     /// Wait until the app may start, at most five minutes.
     Wait,
@@ -149,7 +152,9 @@ impl Vnc {
         let Mode::Serve { authority, .. } = &settings.mode else {
             return tell(health::ask_whether_started(settings.health));
         };
-        let Err(error) = runtime()?.block_on(probe(settings.display, authority)) else { return Ok(NOTHING_FOUND) };
+        let Err(error) = runtime()?.block_on(probe(settings.display, authority)) else {
+            return tell(health::wait_until_started(settings.health, PROBE_PATIENCE));
+        };
         // The supervisor may know more, if it is there.
         let known = health::ask_whether_ready(settings.health).map(|answer| answer.report).unwrap_or_default();
         let reason = with_causes(&error);

@@ -70,6 +70,27 @@ async fn a_real_window_is_shown_until_somebody_interrupts() {
 }
 
 #[tokio::test]
+async fn the_command_starts_when_a_slow_window_manager_has_come() {
+    let site = Site::new();
+    let mut command = outrigger(&site, &["--", "xprop", "-root", "_NET_SUPPORTING_WM_CHECK"]);
+    let path = site.with_openbox("sleep 1; exec /usr/bin/openbox \"$@\"");
+    let output = timeout(DEADLINE, command.env("PATH", path).output()).await.unwrap().unwrap();
+    assert!(output.status.success() && printed(&output).contains("window id #"), "{}", printed(&output));
+    until_gone(&site).await;
+}
+
+#[tokio::test]
+async fn a_window_manager_that_says_nothing_keeps_nobody_from_starting() {
+    let site = Site::new();
+    let mut command = outrigger(&site, &["--", "sh", "-c", "exit 7"]);
+    let output = timeout(DEADLINE, command.env("PATH", site.with_openbox("exec sleep 600")).output()).await.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", printed(&output));
+    let said = "the window manager does not answer within 5 s, and the app is started without it";
+    assert!(printed(&output).contains(said), "{}", printed(&output));
+    until_gone(&site).await;
+}
+
+#[tokio::test]
 async fn a22_the_desktop_stays_or_the_command_comes_back_where_that_is_wanted() {
     for (policy, runs) in [("keep", 1), ("restart", 2)] {
         let site = Site::new();

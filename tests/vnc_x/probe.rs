@@ -4,7 +4,10 @@ use outrigger_bed::{XServer, free_port};
 use rustix::process::{Signal, kill_process};
 use tokio::{process::Command, time::timeout};
 
-use crate::sidecar::{DEADLINE, Sidecar, Site, printed};
+use crate::{
+    sidecar::{DEADLINE, Sidecar, Site, printed},
+    until::until,
+};
 
 /// Runs `outrigger vnc probe` as in the sidecar's container: whether it succeeds, and what it prints.
 async fn probe(site: &Site, port: u16, variables: &[(&str, &str)]) -> (bool, String) {
@@ -26,7 +29,7 @@ async fn a3_the_probe_wants_a_real_answer_before_while_and_after_the_server_live
     let site = Site::new();
     fails_with(&site, free_port().unwrap(), "can't be read: No such file").await;
     let mut sidecar: Sidecar = site.ready(&[("VNC_X_RESTARTS", "0")]).await;
-    assert_eq!(probe(&site, sidecar.port, &[]).await, (true, String::new()));
+    assert_eq!(probe(&site, sidecar.port, &[]).await, (true, "desktop: ok\n".to_owned()));
 
     // The server is there, and so is its socket.
     let server = site.process("Xtigervnc").await;
@@ -41,6 +44,23 @@ async fn a3_the_probe_wants_a_real_answer_before_while_and_after_the_server_live
     sidecar.exit().await;
     assert!(site.display.socket().exists(), "a dead server leaves its socket");
     fails_with(&site, sidecar.port, "no X server listens at").await;
+}
+
+#[tokio::test]
+async fn the_app_waits_for_the_window_manager_and_its_pod_says_so_but_not_for_ever() {
+    let site = Site::new();
+    let path = site.with_openbox("exec sleep 600");
+    let sidecar = site.start(&[("PATH", &path)]);
+    let mut reasons = String::new();
+    until("the app may start", async || {
+        let (is_good, said) = probe(&site, sidecar.port, &[]).await;
+        reasons += &said;
+        if is_good { Ok(()) } else { Err(said) }
+    })
+    .await;
+    assert!(reasons.contains("desktop: waiting for the window manager\n"), "{reasons}");
+    assert!(sidecar.log().contains("the window manager does not answer within 5 s"), "{}", sidecar.log());
+    assert!(sidecar.get("/readyz").unwrap().1.contains("window-manager: waiting"));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
     time::Duration,
@@ -110,6 +110,16 @@ impl Site {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.read_exact(&mut banner)?;
         Ok(String::from_utf8_lossy(&banner).into_owned())
+    }
+
+    /// A `PATH` on which openbox is this script.
+    pub(crate) fn with_openbox(&self, script: &str) -> String {
+        let programs = self.path("programs");
+        fs::create_dir(&programs).unwrap();
+        let program = programs.join("openbox");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        format!("{}:{}", programs.display(), std::env::var("PATH").unwrap())
     }
 
     /// All processes that know one of our files, but the tests themselves.

@@ -12,7 +12,7 @@ use std::{
 use prometheus_client::registry::Registry;
 use tokio::{
     sync::OnceCell,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +45,8 @@ use crate::runtime::{
 /// Between two looks at an X server that is there, and at one that is not there yet.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const WAIT_INTERVAL: Duration = Duration::from_millis(200);
+/// How long the app waits for the window manager, which is there in a tenth of a second.
+const WINDOW_MANAGER_LIMIT: Duration = Duration::from_secs(5);
 /// `sun_path` of `unix(7)` has 108 bytes, of which the last is zero, and the socket in the folder has a name.
 const LONGEST_FOLDER: usize = 107 - "/".len() - RFB_SOCKET.len();
 const RFB_SOCKET: &str = "rfb.sock";
@@ -175,9 +177,13 @@ impl Desktop {
     ) -> Self {
         let serves = matches!(settings.mode, Mode::Serve { .. });
         let display = if serves { "Xtigervnc" } else { "x11vnc" };
+        let started = serves.then(|| started.gate("desktop"));
+        if let Some(started) = started.as_ref().filter(|_| settings.window_manager.is_some()) {
+            started.close_with("waiting for the window manager");
+        }
         Self {
             health: Health::new(display, settings.window_manager.is_some(), readiness, registry),
-            started: serves.then(|| started.gate("desktop")),
+            started,
             pulse: pulses.pulse("desktop", SILENCE_LIMIT),
             orphans: orphans.clone(),
             features: OnceCell::new(),
@@ -253,11 +259,10 @@ impl Desktop {
         self.check_folder()?;
         let Some(mut server) = XServer::start(plan, stop, &self.orphans).await? else { return Ok(End::Told) };
         self.health.display.up();
-        if let Some(started) = &self.started {
-            started.open();
-        }
-        let clients = Clients { display: self.settings.display, authority: plan.authority, home: &self.settings.folder };
-        let (clients_end, client_ended) = (CancellationToken::new(), CancellationToken::new());
+        let clients =
+            Clients { display: self.settings.display, authority: plan.authority, cookie: &server.cookie, home: &self.settings.folder };
+        let (windows_are_managed, clients_end, client_ended) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let watch = async {
             let end = tokio::select! {
                 () = stop.cancelled() => Ok(()),
@@ -270,13 +275,24 @@ impl Desktop {
             end
         };
         let window_manager = async {
-            let Some(kind) = self.settings.window_manager else { return Ok(()) };
-            let kept = window_manager::keep(kind, &clients, &clients_end, &self.orphans, &self.health.window_manager).await;
+            let Some(kind) = self.settings.window_manager else {
+                windows_are_managed.cancel();
+                return Ok(());
+            };
+            let health = &self.health.window_manager;
+            let kept = window_manager::keep(kind, &clients, &windows_are_managed, &clients_end, &self.orphans, health).await;
             client_ended.cancel();
             let setting = if self.app.is_some() { "--window-manager" } else { "VNC_WINDOW_MANAGER" };
             kept.map_err(|source| DesktopError::WindowManager { setting, source })
         };
         let app = async {
+            tokio::select! {
+                () = clients_end.cancelled() => return Ok(None),
+                () = wait_for_window_manager(&windows_are_managed) => {}
+            }
+            if let Some(started) = &self.started {
+                started.open();
+            }
             let Some(app) = &self.app else { return Ok(None) };
             let ended = app::run(app, &clients, &clients_end, &self.orphans).await;
             client_ended.cancel();
@@ -398,6 +414,15 @@ impl Desktop {
             () = sleep(pause) => {}
         }
         Ok(())
+    }
+}
+
+/// Waits until windows are managed, since one that is mapped just before may not be shown, but not for long: an app is of use without a
+/// window manager, too.
+async fn wait_for_window_manager(windows_are_managed: &CancellationToken) {
+    if timeout(WINDOW_MANAGER_LIMIT, windows_are_managed.cancelled()).await.is_err() {
+        let limit = WINDOW_MANAGER_LIMIT.as_secs();
+        tracing::warn!("the window manager does not answer within {limit} s, and the app is started without it");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The window manager: started again when it dies, for as long as its X server lives. Without one the desktop still works.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -9,22 +9,26 @@ use super::{
     health::Part,
     program::{Kind, Program, ProgramError},
     settings::WindowManager,
-    x_server::clients::Clients,
+    x_server::{clients::Clients, manager},
 };
-use crate::runtime::{backoff::Backoff, orphans::Orphans};
+use crate::runtime::{backoff::Backoff, complaint::with_causes, orphans::Orphans};
 
 const OPENBOX: Kind = Kind { program: "openbox", package: "openbox" };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Keeps one running until `stop`.
+/// The X server can't be asked: it is about to end, or some client has grabbed it.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Keeps one running until `stop`, and says when the first one `manages` windows.
 ///
 /// # Errors
 /// It is missing.
 pub(super) async fn keep(
     kind: WindowManager,
     clients: &Clients<'_>,
+    manages: &CancellationToken,
     stop: &CancellationToken,
     orphans: &Orphans,
     health: &Part,
@@ -39,8 +43,14 @@ pub(super) async fn keep(
             Err(error @ ProgramError::Missing { .. }) => return Err(error),
             Err(error) => error,
             Ok(mut program) => {
-                health.up();
                 let begun = Instant::now();
+                let watched = async {
+                    until_it_answers(clients).await;
+                    tracing::info!(after = ?begun.elapsed(), "the window manager manages windows");
+                    health.up();
+                    manages.cancel();
+                    pending().await
+                };
                 tokio::select! {
                     () = stop.cancelled() => {
                         program.stop().await;
@@ -52,6 +62,7 @@ pub(super) async fn keep(
                         }
                         error
                     }
+                    error = watched => error,
                 }
             }
         };
@@ -61,5 +72,13 @@ pub(super) async fn keep(
             () = stop.cancelled() => return Ok(()),
             () = sleep(pause) => {}
         }
+    }
+}
+
+/// Asks it until it answers, also after a restart: windows that were mapped while it started are shown then, at the latest.
+async fn until_it_answers(clients: &Clients<'_>) {
+    while let Err(error) = manager::answers(clients.display, clients.cookie).await {
+        tracing::debug!("the window manager can't be asked: {}", with_causes(&error));
+        sleep(ASK_AGAIN).await;
     }
 }

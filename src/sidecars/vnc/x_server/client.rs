@@ -69,6 +69,15 @@ impl ConnectError {
     }
 }
 
+/// A connection to a server that let us in.
+#[derive(Debug)]
+pub struct Connection {
+    /// What carries requests, and what it sends.
+    pub stream: UnixStream,
+    /// What it says of itself.
+    pub setup: Setup,
+}
+
 /// A server that let us in.
 #[derive(Debug)]
 pub struct Answer {
@@ -78,13 +87,27 @@ pub struct Answer {
     pub process: Option<i32>,
 }
 
+impl From<Connection> for Answer {
+    fn from(Connection { stream, setup }: Connection) -> Self {
+        Self { setup, process: stream.peer_cred().ok().and_then(|peer| peer.pid()).filter(|process| *process > 0) }
+    }
+}
+
 /// Asks the server of a display, at its socket.
 ///
 /// # Errors
 /// It does not let us in.
 pub async fn ask(display: Display, cookie: Option<&Cookie>) -> Result<Answer, ConnectError> {
+    Ok(connect(display, cookie).await?.into())
+}
+
+/// Connects to the server of a display, at its socket.
+///
+/// # Errors
+/// It does not let us in.
+pub async fn connect(display: Display, cookie: Option<&Cookie>) -> Result<Connection, ConnectError> {
     let path = display.socket();
-    ask_at(&path, path.display().to_string(), display, cookie).await
+    connect_at(&path, path.display().to_string(), display, cookie).await
 }
 
 /// Asks the server that listens for a display at the abstract socket, which clients prefer and which needs no volume to be reached.
@@ -94,10 +117,10 @@ pub async fn ask(display: Display, cookie: Option<&Cookie>) -> Result<Answer, Co
 pub async fn ask_abstract(display: Display, cookie: Option<&Cookie>) -> Result<Answer, ConnectError> {
     let path = display.socket().display().to_string();
     // An abstract name begins with a zero byte (`unix(7)`).
-    ask_at(Path::new(&format!("\0{path}")), format!("@{path}"), display, cookie).await
+    Ok(connect_at(Path::new(&format!("\0{path}")), format!("@{path}"), display, cookie).await?.into())
 }
 
-async fn ask_at(socket: &Path, name: String, display: Display, cookie: Option<&Cookie>) -> Result<Answer, ConnectError> {
+async fn connect_at(socket: &Path, name: String, display: Display, cookie: Option<&Cookie>) -> Result<Connection, ConnectError> {
     let connected = timeout(ANSWER_LIMIT, UnixStream::connect(socket)).await.map_err(|_| ConnectError::Silent { display })?;
     let stream = connected.map_err(|source| match source.kind() {
         // Somebody listens, and so many wait already that there is no room for us.
@@ -107,7 +130,7 @@ async fn ask_at(socket: &Path, name: String, display: Display, cookie: Option<&C
     shake(stream, display, cookie).await
 }
 
-async fn shake(mut stream: UnixStream, display: Display, cookie: Option<&Cookie>) -> Result<Answer, ConnectError> {
+async fn shake(mut stream: UnixStream, display: Display, cookie: Option<&Cookie>) -> Result<Connection, ConnectError> {
     let conversation = async {
         stream.write_all(&handshake::request(cookie)).await?;
         let mut header = [0; HEADER_LENGTH];
@@ -121,5 +144,5 @@ async fn shake(mut stream: UnixStream, display: Display, cookie: Option<&Cookie>
         .map_err(|_| ConnectError::Silent { display })?
         .map_err(|source| ConnectError::HungUp { display, source })?;
     let setup = handshake::read_reply(header, &body).map_err(|source| ConnectError::Handshake { display, source })?;
-    Ok(Answer { setup, process: stream.peer_cred().ok().and_then(|peer| peer.pid()).filter(|process| *process > 0) })
+    Ok(Connection { stream, setup })
 }

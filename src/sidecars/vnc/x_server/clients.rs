@@ -4,13 +4,15 @@ use std::{ffi::OsStr, path::Path};
 
 use tokio::process::Command;
 
-use super::display::Display;
+use super::{authority::Cookie, display::Display};
 
 /// The display they open, and what lets them in.
 #[derive(Debug)]
 pub(crate) struct Clients<'a> {
     pub(crate) display: Display,
     pub(crate) authority: &'a Path,
+    /// The cookie in that file.
+    pub(crate) cookie: &'a Cookie,
     /// Where those may write that have no home.
     pub(crate) home: &'a Path,
 }

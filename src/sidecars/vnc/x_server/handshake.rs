@@ -21,8 +21,21 @@ pub enum HandshakeError {
 pub struct Setup {
     /// Who made it.
     pub vendor: String,
-    /// Pixels of its first screen, across and down.
+    /// The root window of its first screen.
+    pub root: u32,
+    /// Pixels of that screen, across and down.
     pub size: (u16, u16),
+    /// What the numbers that we give have in common, and the bits in which they may differ: at least 18 in a row.
+    pub ids: (u32, u32),
+}
+
+impl Setup {
+    /// The number of the `index`-th thing that we make.
+    #[must_use]
+    pub fn id(&self, index: u32) -> u32 {
+        let (base, mask) = self.ids;
+        base | (index.checked_shl(mask.trailing_zeros()).unwrap_or_default() & mask)
+    }
 }
 
 /// What an X client says first, with a cookie or none. All numbers are little-endian.
@@ -68,10 +81,12 @@ fn setup(body: &[u8]) -> Option<Setup> {
     const FORMAT: usize = 8;
     const SIZE_IN_SCREEN: usize = 20;
     let number = |at: usize| Some(u16::from_le_bytes(*body.get(at..)?.first_chunk()?));
+    let long = |at: usize| Some(u32::from_le_bytes(*body.get(at..)?.first_chunk()?));
     let (vendor_length, formats) = (usize::from(number(16)?), usize::from(*body.get(21)?));
     let vendor = printable(body.get(FIXED..FIXED + vendor_length)?);
     let screen = FIXED + vendor_length.next_multiple_of(4) + formats * FORMAT;
-    Some(Setup { vendor, size: (number(screen + SIZE_IN_SCREEN)?, number(screen + SIZE_IN_SCREEN + 2)?) })
+    let size = (number(screen + SIZE_IN_SCREEN)?, number(screen + SIZE_IN_SCREEN + 2)?);
+    Some(Setup { vendor, root: long(screen)?, size, ids: (long(4)?, long(8)?) })
 }
 
 /// A text for people, on one line.
@@ -91,10 +106,14 @@ mod tests {
 
     fn body() -> Vec<u8> {
         let mut body = vec![0; 32];
+        body[4..8].copy_from_slice(&0x20_0000_u32.to_le_bytes());
+        body[8..12].copy_from_slice(&0x1f_fff0_u32.to_le_bytes());
         body[16] = 5;
         body[21] = 1;
         body.extend(b"maker\0\0\0");
-        body.extend([0; 8 + 20]);
+        body.extend([0; 8]);
+        body.extend(0x519_u32.to_le_bytes());
+        body.extend([0; 16]);
         body.extend(1280_u16.to_le_bytes());
         body.extend(800_u16.to_le_bytes());
         body
@@ -110,8 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn a_server_says_who_made_it_and_how_large_it_is() {
-        assert_eq!(read_reply(ACCEPTED, &body()), Ok(Setup { vendor: "maker".to_owned(), size: (1280, 800) }));
+    fn a_server_says_who_made_it_how_large_it_is_and_which_numbers_are_ours() {
+        let setup = Setup { vendor: "maker".to_owned(), root: 0x519, size: (1280, 800), ids: (0x20_0000, 0x1f_fff0) };
+        assert_eq!([setup.id(0), setup.id(1), setup.id(0x11)], [0x20_0000, 0x20_0010, 0x20_0110]);
+        assert_eq!(Setup { ids: (7, 0), ..setup.clone() }.id(1), 7);
+        assert_eq!(read_reply(ACCEPTED, &body()), Ok(setup));
         let body = body();
         for length in 0..body.len() {
             assert_eq!(read_reply(ACCEPTED, &body[..length]), Err(HandshakeError::NoXServer), "{length}");

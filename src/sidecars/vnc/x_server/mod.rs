@@ -7,6 +7,8 @@ pub mod cookie;
 pub mod display;
 pub mod flags;
 pub mod handshake;
+pub(super) mod manager;
+pub mod requests;
 mod stale;
 
 use std::{
