@@ -17,7 +17,7 @@ use crate::{
     sidecars::{
         file_sync::{
             FileSync as Sidecar,
-            settings::{self, Compat, Method, Row, Settings, WITHOUT_EFFECT},
+            settings::{self, Compat, Method, Settings, WITHOUT_EFFECT},
         },
         health::{self, Health},
     },
@@ -49,7 +49,7 @@ pub(super) struct FileSync {
     kubeconfig: Option<PathBuf>,
 
     #[command(flatten)]
-    flags: Flags<Row>,
+    flags: Flags<settings::Table>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]

@@ -5,18 +5,18 @@ use std::{collections::BTreeMap, env, marker::PhantomData};
 use anyhow::{Result, bail};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::sidecars::setting::Setting;
+use crate::sidecars::setting::{Row, Table};
 
 /// What flags say, by the rows of the sidecar's table of settings.
 #[derive(Debug)]
-pub(super) struct Flags<S>(BTreeMap<&'static str, String>, PhantomData<S>);
+pub(super) struct Flags<T>(BTreeMap<&'static str, String>, PhantomData<T>);
 
-impl<S: Setting> Args for Flags<S> {
+impl<T: Table> Args for Flags<T> {
     fn augment_args(command: Command) -> Command {
-        let rows = S::TABLE.iter().filter(|row| !row.is_secret());
+        let rows = T::ROWS.iter().filter(|row| !row.is_secret());
         rows.fold(command, |command, row| {
-            let help = row.default().map_or_else(|| row.meaning().to_owned(), |default| format!("{} [default: {default}]", row.meaning()));
-            command.arg(Arg::new(row.name()).long(row.flag()).value_name("VALUE").help(help))
+            let help = row.default.map_or_else(|| row.meaning.to_owned(), |default| format!("{} [default: {default}]", row.meaning));
+            command.arg(Arg::new(row.name).long(row.flag()).value_name("VALUE").help(help))
         })
     }
 
@@ -25,10 +25,10 @@ impl<S: Setting> Args for Flags<S> {
     }
 }
 
-impl<S: Setting> FromArgMatches for Flags<S> {
+impl<T: Table> FromArgMatches for Flags<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = |row: &&S| matches.try_get_one::<String>(row.name()).ok().flatten().cloned();
-        Ok(Self(S::TABLE.iter().filter_map(|row| Some((row.name(), given(row)?))).collect(), PhantomData))
+        let given = |row: &&Row| matches.try_get_one::<String>(row.name).ok().flatten().cloned();
+        Ok(Self(T::ROWS.iter().filter_map(|row| Some((row.name, given(row)?))).collect(), PhantomData))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -37,10 +37,10 @@ impl<S: Setting> FromArgMatches for Flags<S> {
     }
 }
 
-impl<S: Setting> Flags<S> {
+impl<T: Table> Flags<T> {
     /// What a flag says.
-    pub(super) fn given(&self, row: &S) -> Option<String> {
-        self.0.get(row.name()).cloned()
+    pub(super) fn given(&self, row: &Row) -> Option<String> {
+        self.0.get(row.name).cloned()
     }
 
     /// What is set. A flag counts for more than a variable, and a variable for more than its other name.
@@ -48,16 +48,16 @@ impl<S: Setting> Flags<S> {
     /// # Errors
     /// A variable that counts is no text.
     pub(super) fn or_environment(&self) -> Result<Choices> {
-        let choices = S::TABLE.iter().map(|row| Ok(self.choice(row)?.map(|choice| (row.name(), choice))));
+        let choices = T::ROWS.iter().map(|row| Ok(self.choice(row)?.map(|choice| (row.name, choice))));
         choices.filter_map(Result::transpose).collect::<Result<_>>().map(Choices)
     }
 
-    fn choice(&self, row: &S) -> Result<Option<Choice>> {
+    fn choice(&self, row: &Row) -> Result<Option<Choice>> {
         if let Some(text) = self.given(row) {
             return Ok(Some(Choice { name: format!("--{}", row.flag()), text }));
         }
         let set = |name: &'static str| env::var_os(name).filter(|value| !value.is_empty()).map(|value| (name, value));
-        let Some((name, value)) = set(row.name()).or_else(|| set(row.also()?)) else { return Ok(None) };
+        let Some((name, value)) = set(row.name).or_else(|| set(row.also?)) else { return Ok(None) };
         match value.into_string() {
             Ok(text) => Ok(Some(Choice { name: name.to_owned(), text })),
             Err(_) if row.is_secret() => bail!("{name} is no text in UTF-8: set it to one, or leave it out"),
@@ -80,12 +80,12 @@ struct Choice {
 
 impl Choices {
     /// What a row is set to, if it is.
-    pub(super) fn text<S: Setting>(&self, row: &S) -> Option<String> {
-        self.0.get(row.name()).map(|choice| choice.text.clone())
+    pub(super) fn text(&self, row: &Row) -> Option<String> {
+        self.0.get(row.name).map(|choice| choice.text.clone())
     }
 
     /// By what it is set, or can be.
-    pub(super) fn name<S: Setting>(&self, row: &S) -> String {
-        self.0.get(row.name()).map_or_else(|| row.name().to_owned(), |choice| choice.name.clone())
+    pub(super) fn name(&self, row: &Row) -> String {
+        self.0.get(row.name).map_or_else(|| row.name.to_owned(), |choice| choice.name.clone())
     }
 }

@@ -35,6 +35,7 @@ use crate::{
     },
     sidecars::{
         health::{self, Health},
+        setting::Row,
         vnc::{
             App, Desktop, End, OnEnd,
             bridge::target::{Target, Targets},
@@ -44,7 +45,7 @@ use crate::{
             probe,
             rfb_port::{RfbPort, passwords::PasswordFile},
             router::{self, Desk, Protocol},
-            settings::{self, Mode, Row, Settings, WITHOUT_EFFECT},
+            settings::{self, Mode, Settings, WITHOUT_EFFECT},
         },
     },
 };
@@ -81,7 +82,7 @@ pub(super) struct Vnc {
     action: Option<Action>,
 
     #[command(flatten)]
-    flags: Flags<Row>,
+    flags: Flags<settings::Table>,
 
     /// What becomes of the desktop when the command ends.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "end", requires = "command")]

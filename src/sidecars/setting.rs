@@ -2,31 +2,83 @@
 
 use std::net::IpAddr;
 
-/// A row of a sidecar's table of settings: a variable of the environment and, but for secrets, a flag.
-pub trait Setting: 'static + Sized {
-    /// All of them.
-    const TABLE: &'static [&'static Self];
+/// All settings of a sidecar.
+pub trait Table: 'static {
+    /// The rows, in the order the reference shows them.
+    const ROWS: &'static [&'static Row];
+}
 
+/// One setting: a variable of the environment and, but for secrets, a flag.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
     /// The variable.
-    fn name(&self) -> &'static str;
-
+    pub name: &'static str,
     /// Another name of it, which counts where the first is not set.
-    fn also(&self) -> Option<&'static str>;
-
+    pub also: Option<&'static str>,
     /// What holds when nobody says; `None` where that is nothing.
-    fn default(&self) -> Option<&'static str>;
-
+    pub default: Option<&'static str>,
+    /// What may be written.
+    pub values: &'static str,
     /// What it means.
-    fn meaning(&self) -> &'static str;
+    pub meaning: &'static str,
+}
 
-    /// The flag, without its dashes.
-    fn flag(&self) -> String;
+impl Row {
+    /// The flag, without its dashes: `REQ_URL` is `--req-url`. What tells a desktop's variables from those of the app is left out:
+    /// `VNC_GEOMETRY` is `--geometry`.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.name.trim_start_matches("VNC_").to_ascii_lowercase().replace('_', "-")
+    }
 
     /// Whether its value must not be seen in a list of processes.
-    fn is_secret(&self) -> bool {
-        false
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        self.name.ends_with("_PASSWORD")
+    }
+
+    /// Whether it is for one server alone: programs that are run don't learn it.
+    #[must_use]
+    pub fn is_credential(&self) -> bool {
+        self.is_secret() || self.name.ends_with("_USERNAME")
+    }
+
+    /// Whether it is an address, in which people write passwords and tokens: errors don't show it.
+    #[must_use]
+    pub fn is_address(&self) -> bool {
+        self.name.ends_with("_URL")
     }
 }
+
+/// Turns each row into a constant and all of them into `TABLE`, so that none can be left out.
+macro_rules! table {
+    ($($name:ident $(also $also:literal)?: $values:literal $(= $default:literal)?, $meaning:literal;)*) => {
+        $(
+            #[doc = concat!("The row `", stringify!($name), "`.")]
+            pub(super) const $name: $crate::sidecars::setting::Row = $crate::sidecars::setting::Row {
+                name: stringify!($name),
+                also: $crate::sidecars::setting::table!(@option $($also)?),
+                default: $crate::sidecars::setting::table!(@option $($default)?),
+                values: $values,
+                meaning: $meaning,
+            };
+        )*
+
+        /// The table, in the order the reference shows it.
+        pub const TABLE: &[&$crate::sidecars::setting::Row] = &[$(&$name),*];
+
+        /// The table as a type, by which flags are made of it.
+        #[derive(Debug)]
+        pub enum Table {}
+
+        impl $crate::sidecars::setting::Table for Table {
+            const ROWS: &'static [&'static $crate::sidecars::setting::Row] = TABLE;
+        }
+    };
+    (@option) => { None };
+    (@option $value:literal) => { Some($value) };
+}
+pub(in crate::sidecars) use table;
 
 /// Levels of the log in the words of Rust's, Go's and Python's libraries.
 pub(super) const LOG_LEVELS: [(&str, &str); 7] = [

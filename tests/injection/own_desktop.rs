@@ -49,7 +49,7 @@ fn the_desktop_is_told_where_it_is_by_the_pod() {
     }
     assert_eq!(vnc["ports"][1], json!({"name": "vnc-rfb", "containerPort": 5905, "protocol": "TCP"}));
     // As the kubelet hands them over, the program reads them.
-    let given = |row: &outrigger::sidecars::vnc::settings::Row| match row.name {
+    let given = |row: &outrigger::sidecars::setting::Row| match row.name {
         "POD_IP" => Some("fd00::7".to_owned()),
         "POD_NAME" => Some("desk-0".to_owned()),
         name => variable(vnc, name).map(|value| value.replace("$$", "$")),

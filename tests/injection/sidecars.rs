@@ -1,6 +1,9 @@
 //! What each of the sidecars adds to a pod, setting by setting.
 
-use outrigger::{api::annotations::TABLE, sidecars::file_sync::settings};
+use outrigger::{
+    api::annotations::TABLE,
+    sidecars::{file_sync::settings, setting},
+};
 
 use super::*;
 
@@ -219,7 +222,7 @@ fn file_sync_variables() {
 fn understood(pod: &Value) -> String {
     let sidecar = container(pod, "outrigger-file-sync");
     // As the kubelet hands them over.
-    let given = |row: &settings::Row| variable(sidecar, row.name).map(|value| value.replace("$$", "$"));
+    let given = |row: &setting::Row| variable(sidecar, row.name).map(|value| value.replace("$$", "$"));
     format!("{:?}", settings::read(given).unwrap())
 }
 

@@ -11,12 +11,12 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 pub use notify::{Call, Credential, Mail, MailServer, Notify, Payload, PgBouncer, Script, Security};
 pub use reference::reference;
-pub use table::{Row, TABLE, WITHOUT_EFFECT};
+pub use table::{TABLE, Table, WITHOUT_EFFECT};
 
 use super::plan::{Kind, Rules};
 use crate::{
     runtime::telemetry::LogFormat,
-    sidecars::setting::{LOG_LEVELS, Read, boolean, folder, ip, port, word},
+    sidecars::setting::{LOG_LEVELS, Read, Row, boolean, folder, ip, port, word},
 };
 use table as t;
 use value::{count, list, mode, some_time, time};
@@ -346,7 +346,7 @@ impl<'a> Given<'a> {
 
     /// What a row is set to, or its default.
     fn text(&self, row: &Row) -> Option<String> {
-        let default = if self.compat == Compat::Kiwigrid { row.kiwigrid.or(row.default) } else { row.default };
+        let default = if self.compat == Compat::Kiwigrid { t::kiwigrid_default(row).or(row.default) } else { row.default };
         (self.set)(row).filter(|value| !value.is_empty()).or_else(|| default.map(str::to_owned))
     }
 

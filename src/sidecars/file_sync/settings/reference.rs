@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::table::{Row, TABLE, WITHOUT_EFFECT};
+use super::table::{TABLE, WITHOUT_EFFECT, kiwigrid_default};
+use crate::sidecars::setting::Row;
 
 /// The settings as a Markdown table.
 #[must_use]
@@ -23,7 +24,7 @@ pub fn reference() -> String {
 }
 
 fn default(row: &Row) -> String {
-    match (row.default, row.kiwigrid) {
+    match (row.default, kiwigrid_default(row)) {
         (Some(default), Some(kiwigrid)) => format!("`{default}`; with `COMPAT=kiwigrid` `{kiwigrid}`"),
         (Some(default), None) => format!("`{default}`"),
         (None, _) => String::new(),

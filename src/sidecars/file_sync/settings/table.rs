@@ -1,66 +1,6 @@
 //! Every setting there is. Add a row here, and the command line, the environment and the reference know it.
 
-use crate::sidecars::setting::Setting;
-
-/// One setting: a variable of the environment and, but for secrets, a flag of the same name.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The variable.
-    pub name: &'static str,
-    /// Another name of it, which counts where the first is not set.
-    pub also: Option<&'static str>,
-    /// What holds when nobody says; `None` where that is nothing.
-    pub default: Option<&'static str>,
-    /// The same under `COMPAT=kiwigrid`, where that differs.
-    pub kiwigrid: Option<&'static str>,
-    /// What may be written.
-    pub values: &'static str,
-    /// What it means.
-    pub meaning: &'static str,
-}
-
-impl Setting for Row {
-    const TABLE: &'static [&'static Self] = TABLE;
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn also(&self) -> Option<&'static str> {
-        self.also
-    }
-
-    fn default(&self) -> Option<&'static str> {
-        self.default
-    }
-
-    fn meaning(&self) -> &'static str {
-        self.meaning
-    }
-
-    /// `REQ_URL` is `--req-url`.
-    fn flag(&self) -> String {
-        self.name.to_ascii_lowercase().replace('_', "-")
-    }
-
-    fn is_secret(&self) -> bool {
-        self.name.ends_with("_PASSWORD")
-    }
-}
-
-impl Row {
-    /// Whether it is for one server alone: programs that are run don't learn it.
-    #[must_use]
-    pub fn is_credential(&self) -> bool {
-        self.is_secret() || self.name.ends_with("_USERNAME")
-    }
-
-    /// Whether it is an address, in which people write passwords and tokens: errors don't show it.
-    #[must_use]
-    pub fn is_address(&self) -> bool {
-        self.name.ends_with("_URL")
-    }
-}
+use crate::sidecars::setting::{Row, table};
 
 /// Variables of the two predecessors that change nothing here, and why: so that nobody waits for their effect.
 pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
@@ -71,26 +11,13 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("LOG_CONFIG", "use LOG_LEVEL and LOG_FORMAT"),
 ];
 
-/// Turns each row into a constant and all of them into [`TABLE`], so that none can be left out.
-macro_rules! table {
-    ($($name:ident $(also $also:literal)?: $values:literal $(= $default:literal)? $(kiwigrid $kiwigrid:literal)?, $meaning:literal;)*) => {
-        $(
-            #[doc = concat!("The row `", stringify!($name), "`.")]
-            pub(super) const $name: Row = Row {
-                name: stringify!($name),
-                also: table!(@option $($also)?),
-                default: table!(@option $($default)?),
-                kiwigrid: table!(@option $($kiwigrid)?),
-                values: $values,
-                meaning: $meaning,
-            };
-        )*
+/// Where the defaults of kiwigrid/k8s-sidecar differ, which hold under `COMPAT=kiwigrid`.
+const KIWIGRID_DEFAULTS: [(&Row, &str); 4] =
+    [(&NAMESPACE, "OWN"), (&REQ_BASIC_AUTH_ENCODING, "latin1"), (&HEALTH_PORT, "8080"), (&LOG_FORMAT, "json")];
 
-        /// The table, in the order the reference shows it.
-        pub const TABLE: &[&Row] = &[$(&$name),*];
-    };
-    (@option) => { None };
-    (@option $value:literal) => { Some($value) };
+/// The default of a row under `COMPAT=kiwigrid`, where that differs.
+pub(super) fn kiwigrid_default(row: &Row) -> Option<&'static str> {
+    KIWIGRID_DEFAULTS.iter().find(|(differing, _)| *differing == row).map(|(_, default)| *default)
 }
 
 table! {
@@ -113,7 +40,7 @@ table! {
         "What is mirrored.";
     RESOURCE_NAME: "name, kind/name or namespace/kind/name, comma-separated",
         "Mirror only the objects of these names. LABEL must match too where it is given; under COMPAT=kiwigrid it then counts for nothing.";
-    NAMESPACE: "names, comma-separated; ALL; OWN" = "ALL" kiwigrid "OWN",
+    NAMESPACE: "names, comma-separated; ALL; OWN" = "ALL",
         "Where to look: in these namespaces, in all, or in the pod's own.";
     FILE_SUFFIXES: "suffixes, comma-separated",
         "Mirror only keys that end so, such as .json,.yaml; without it, all.";
@@ -167,7 +94,7 @@ table! {
         "File with the user; it is read again for each call, and wins.";
     REQ_PASSWORD_FILE: "a path",
         "File with the password; it is read again for each call, and wins.";
-    REQ_BASIC_AUTH_ENCODING: "utf-8, latin1" = "utf-8" kiwigrid "latin1",
+    REQ_BASIC_AUTH_ENCODING: "utf-8, latin1" = "utf-8",
         "How user and password become bytes.";
     REQ_TIMEOUT: "seconds or a duration" = "10",
         "How long one call, one mail and one RELOAD may take, and one download of a .url key.";
@@ -222,10 +149,10 @@ table! {
 
     HEALTH_HOST: "an IP address" = "::",
         "Address of the health port.";
-    HEALTH_PORT: "a port" = "15801" kiwigrid "8080",
+    HEALTH_PORT: "a port" = "15801",
         "Port of /startupz, /livez, /readyz, /healthz and /metrics.";
     LOG_LEVEL: "error, warn, info, debug" = "info",
         "How much is logged.";
-    LOG_FORMAT: "text, json; LOGFMT" = "text" kiwigrid "json",
+    LOG_FORMAT: "text, json; LOGFMT" = "text",
         "How log lines are written.";
 }

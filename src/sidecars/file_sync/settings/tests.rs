@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::{postgres::tls::TlsMode, sidecars::setting::Setting};
+use crate::postgres::tls::TlsMode;
 
 const BASE: [(&str, &str); 2] = [("FOLDER", "/srv/files"), ("LABEL", "app")];
 

@@ -12,7 +12,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 pub use access::Access;
 pub use reference::reference;
 pub use rfb::{GuacamoleConnection, Rfb};
-pub use table::{Row, TABLE, WITHOUT_EFFECT};
+pub use table::{TABLE, Table, WITHOUT_EFFECT};
 
 use super::{
     rfb::policy::{Bounds, Policy},
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     api::annotations::{Geometry, ValueKind},
     runtime::telemetry::LogFormat,
-    sidecars::setting::{LOG_LEVELS, Read, Setting, boolean, folder, ip, number, port, word},
+    sidecars::setting::{LOG_LEVELS, Read, Row, boolean, folder, ip, number, port, word},
 };
 use table as t;
 

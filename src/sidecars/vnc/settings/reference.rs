@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use super::table::{TABLE, WITHOUT_EFFECT};
-use crate::sidecars::setting::Setting;
 
 /// The settings as a Markdown table.
 #[must_use]

@@ -1,71 +1,10 @@
 //! Every setting there is. Add a row here, and the command line, the environment and the reference know it.
 
-use crate::sidecars::setting::Setting;
-
-/// One setting: a variable of the environment, and a flag of the same name without `VNC_`.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The variable.
-    pub name: &'static str,
-    /// Another name of it, which counts where the first is not set.
-    pub also: Option<&'static str>,
-    /// What holds when nobody says; `None` where that is nothing.
-    pub default: Option<&'static str>,
-    /// What may be written.
-    pub values: &'static str,
-    /// What it means.
-    pub meaning: &'static str,
-}
-
-impl Setting for Row {
-    const TABLE: &'static [&'static Self] = TABLE;
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn also(&self) -> Option<&'static str> {
-        self.also
-    }
-
-    fn default(&self) -> Option<&'static str> {
-        self.default
-    }
-
-    fn meaning(&self) -> &'static str {
-        self.meaning
-    }
-
-    /// `VNC_GEOMETRY` is `--geometry`.
-    fn flag(&self) -> String {
-        self.name.trim_start_matches("VNC_").to_ascii_lowercase().replace('_', "-")
-    }
-}
+use crate::sidecars::setting::table;
 
 /// Variables of images with Xvfb, x11vnc and websockify that change nothing here, and why: so that nobody waits for their effect.
 pub const WITHOUT_EFFECT: &[(&str, &str)] =
     &[("VNC_PASSWORD", "only the port of VNC_RFB_PORT asks for a password, which VNC_RFB_PASSWORD_FILE has")];
-
-/// Turns each row into a constant and all of them into [`TABLE`], so that none can be left out.
-macro_rules! table {
-    ($($name:ident $(also $also:literal)?: $values:literal $(= $default:literal)?, $meaning:literal;)*) => {
-        $(
-            #[doc = concat!("The row `", stringify!($name), "`.")]
-            pub(super) const $name: Row = Row {
-                name: stringify!($name),
-                also: table!(@option $($also)?),
-                default: table!(@option $($default)?),
-                values: $values,
-                meaning: $meaning,
-            };
-        )*
-
-        /// The table, in the order the reference shows it.
-        pub const TABLE: &[&Row] = &[$(&$name),*];
-    };
-    (@option) => { None };
-    (@option $value:literal) => { Some($value) };
-}
 
 table! {
     VNC_MODE: "serve, attach" = "serve",
