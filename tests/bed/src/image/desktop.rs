@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::layer::Layer;
-use super::product::{ENTRYPOINT, USER, add_program};
-use super::{Image, ImageConfig, package};
+use super::product::{add_program, config, labels};
+use super::{Image, package};
 use crate::obtain::{debian, web};
 
 /// The image's name, by which the webhook calls it unless told otherwise.
@@ -21,6 +21,7 @@ const PACKAGES: &str = include_str!("../../../../images/outrigger-desktop/packag
 const WEB: &str = "usr/share/outrigger/novnc";
 /// What programs ask that want to write: the root is read-only, and X servers and window managers keep all they write there.
 const ENVIRONMENT: [&str; 3] = ["PATH=/usr/bin:/bin", "HOME=/tmp", "XDG_CACHE_HOME=/tmp"];
+const LABELS: [(&str, &str); 3] = labels("outrigger-desktop");
 
 /// Writes the image with this program, which was built on this machine, as `<destination>`. The same program and packages make the same
 /// bytes.
@@ -32,30 +33,17 @@ pub fn write(program: &Path, destination: &Path) -> Result<()> {
         layer.add_file(Path::new(WEB).join(path), 0o644, &source);
     }
     add_program(&mut layer, program);
-    Image { reference: REFERENCE, config: config() }.write_layer(&layer, destination)
+    Image { reference: REFERENCE, config: config(&ENVIRONMENT, &LABELS) }.write_layer(&layer, destination)
 }
 
 pub(super) fn packages() -> impl Iterator<Item = &'static str> {
     PACKAGES.lines().filter(|line| !line.starts_with('#'))
 }
 
-fn config() -> ImageConfig<'static> {
-    ImageConfig {
-        entrypoint: &ENTRYPOINT,
-        env: &ENVIRONMENT,
-        user: USER,
-        labels: &[
-            ("org.opencontainers.image.title", "outrigger-desktop"),
-            ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION")),
-            ("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE")),
-        ],
-        ..ImageConfig::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::product::{ENTRYPOINT, USER};
 
     #[test]
     fn the_dockerfile_makes_an_image_that_runs_alike() {

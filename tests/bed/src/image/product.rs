@@ -19,6 +19,9 @@ pub(super) const ENTRYPOINT: [&str; 1] = ["/usr/bin/outrigger"];
 /// The packages whose files are in the image, and no others: not even those they depend on to be installed.
 const PACKAGES: [&str; 4] = ["base-files", "ca-certificates", "libc6", "libgcc-s1"];
 
+const ENVIRONMENT: [&str; 2] = ["PATH=/usr/bin:/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"];
+const LABELS: [(&str, &str); 3] = labels("outrigger");
+
 const CERTIFICATES: &str = "usr/share/ca-certificates";
 /// Where TLS libraries look for all of them in one file; installing the package would write it.
 const CERTIFICATE_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
@@ -32,7 +35,7 @@ pub fn write(program: &Path, destination: &Path) -> Result<()> {
     ensure!(!bundle.is_empty(), "the package ca-certificates holds no certificates in {CERTIFICATES}");
     layer.add_bytes(CERTIFICATE_BUNDLE, 0o644, bundle);
     add_program(&mut layer, program);
-    Image { reference: REFERENCE, config: config() }.write_layer(&layer, destination)
+    Image { reference: REFERENCE, config: config(&ENVIRONMENT, &LABELS) }.write_layer(&layer, destination)
 }
 
 /// Adds the program, and whom it runs as.
@@ -42,18 +45,18 @@ pub(super) fn add_program(layer: &mut Layer, program: &Path) {
     layer.add_file("usr/bin/outrigger", 0o755, program);
 }
 
-fn config() -> ImageConfig<'static> {
-    ImageConfig {
-        entrypoint: &ENTRYPOINT,
-        env: &["PATH=/usr/bin:/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"],
-        user: USER,
-        labels: &[
-            ("org.opencontainers.image.title", "outrigger"),
-            ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION")),
-            ("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE")),
-        ],
-        ..ImageConfig::default()
-    }
+/// How the program is run, with these variables.
+pub(super) fn config(env: &'static [&'static str], labels: &'static [(&'static str, &'static str)]) -> ImageConfig<'static> {
+    ImageConfig { entrypoint: &ENTRYPOINT, env, user: USER, labels, ..ImageConfig::default() }
+}
+
+/// What tools show of an image with this title.
+pub(super) const fn labels(title: &'static str) -> [(&'static str, &'static str); 3] {
+    [
+        ("org.opencontainers.image.title", title),
+        ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION")),
+        ("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE")),
+    ]
 }
 
 #[cfg(test)]
