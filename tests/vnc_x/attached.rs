@@ -59,11 +59,42 @@ async fn the_apps_server_may_go_and_come_back() {
 async fn x11vnc_comes_back_by_itself() {
     let (site, server) = (Site::new(), XServer::start().await);
     let sidecar = attach(&site, &server, &[]).await;
-    let killed = site.process("x11vnc").await;
-    kill_process(killed, Signal::KILL).unwrap();
-    until("it is another one", async || if site.process("x11vnc").await == killed { Err("it is not".to_owned()) } else { Ok(()) }).await;
+    let ended = site.process("x11vnc").await;
+    // Not killed, since it would leave its shared memory on this machine.
+    kill_process(ended, Signal::TERM).unwrap();
+    until("it is another one", async || if site.process("x11vnc").await == ended { Err("it is not".to_owned()) } else { Ok(()) }).await;
     sidecar.until_status("/readyz", 200).await;
     assert_eq!(site.banner().unwrap(), "RFB 003.008\n");
+}
+
+#[tokio::test]
+async fn a_frozen_x11vnc_is_noticed_and_replaced() {
+    let (site, server) = (Site::new(), XServer::start().await);
+    let sidecar = attach(&site, &server, &[]).await;
+    let frozen = site.process("x11vnc").await;
+    kill_process(frozen, Signal::STOP).unwrap();
+    until("it is another one", async || match site.processes().into_iter().find(|(_, name)| name == "x11vnc") {
+        Some((process, _)) if process != frozen => Ok(()),
+        _ => Err(sidecar.log()),
+    })
+    .await;
+    assert!(sidecar.log().contains("x11vnc is frozen") && !sidecar.log().contains("does not answer within"), "{}", sidecar.log());
+    sidecar.until_status("/readyz", 200).await;
+    assert_eq!(site.banner().unwrap(), "RFB 003.008\n");
+}
+
+#[tokio::test]
+async fn an_x11vnc_that_nobody_looks_at_is_not_taken_for_frozen() {
+    let (site, server) = (Site::new(), XServer::start().await);
+    let sidecar = attach(&site, &server, &[]).await;
+    let process = site.process("x11vnc").await;
+    // Many looks later.
+    until("it was looked at", async || match sidecar.metric("outrigger_vnc_x_handshake_seconds_count") {
+        looks if looks >= 6.0 => Ok(()),
+        looks => Err(format!("{looks} looks")),
+    })
+    .await;
+    assert_eq!(site.process("x11vnc").await, process);
 }
 
 #[tokio::test]

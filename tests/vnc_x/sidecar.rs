@@ -7,7 +7,7 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use outrigger_bed::{Display, free_port, obtain};
@@ -21,6 +21,9 @@ use tokio::{
 use crate::until::until;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a program may take that cleans up before it ends.
+const END_LIMIT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
 
 /// A display and the files of a sidecar. It outlives the process, and ends whatever that has left.
 pub(crate) struct Site {
@@ -162,6 +165,15 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        // Killed, it would leave shared memory on this machine, of which there are only so many pieces.
+        let x11vnc = || self.processes().into_iter().filter(|(_, name)| name == "x11vnc");
+        for (process, _) in x11vnc() {
+            let _ = kill_process(process, Signal::TERM);
+        }
+        let end = Instant::now() + END_LIMIT;
+        while x11vnc().next().is_some() && Instant::now() < end {
+            std::thread::sleep(POLL);
+        }
         for (process, _) in self.processes() {
             let _ = kill_process(process, Signal::KILL);
         }

@@ -18,6 +18,8 @@ const X11VNC: Kind = Kind { program: "x11vnc", package: "x11vnc" };
 /// It is ready in a fifth of a second; a busy node takes longer.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// One may fall into a moment in which the whole pod may not run.
+const MOST_STILL_LOOKS: u32 = 3;
 
 /// Why the app's X server is not shown.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,27 @@ pub enum AttachError {
     /// It runs, and nobody can connect.
     #[error("x11vnc runs, but has no socket after {} s", READY_LIMIT.as_secs())]
     Unready,
+    /// It is there, and does nothing any more.
+    #[error("x11vnc is frozen: it has done nothing for {MOST_STILL_LOOKS} looks in a row, though the app's X server answers")]
+    Frozen,
+}
+
+/// Whether x11vnc goes on. It looks at the screen many times a second, so that the kernel has let it run between any two looks of ours.
+/// To ask it as a viewer does would be felt by the app: with the first viewer it changes how keys repeat.
+#[derive(Debug, Default)]
+pub(super) struct Stillness {
+    turns: Option<u64>,
+    looks: u32,
+}
+
+impl Stillness {
+    /// Looks once more, knowing how often the program has run so far: whether it has stood still for too long.
+    pub(super) fn is_frozen(&mut self, turns: Option<u64>) -> bool {
+        let stands_still = turns.is_some() && turns == self.turns;
+        self.looks = if stands_still { self.looks + 1 } else { 0 };
+        self.turns = turns;
+        self.looks >= MOST_STILL_LOOKS
+    }
 }
 
 /// Starts it, and waits until viewers can connect.
@@ -138,6 +161,14 @@ mod tests {
             assert!(!arguments.contains("-noxdamage"));
             assert_eq!(arguments.contains("-noshm"), shares_memory == "false");
         }
+    }
+
+    #[test]
+    fn it_is_frozen_when_it_has_not_run_for_three_looks_in_a_row() {
+        let mut stillness = Stillness::default();
+        let looks = [Some(1), Some(1), Some(1), Some(2), Some(2), Some(2), Some(2)].map(|turns| stillness.is_frozen(turns));
+        assert_eq!(looks, [false, false, false, false, false, false, true]);
+        assert!((0..9).all(|_| !stillness.is_frozen(None)), "what can't be seen is not judged");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Keeps a desktop running, and ends it in order.
 
 use std::{
+    cell::RefCell,
     fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt,
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     app::{self, App, AppError},
-    attach::{self, AttachError},
+    attach::{self, AttachError, Stillness},
     attempts::Attempts,
     health::Health,
     program::ProgramError,
@@ -119,7 +120,7 @@ impl DesktopError {
             | Self::TooOften { .. }
             | Self::WindowManager { .. }
             | Self::App(_) => true,
-            Self::Attach(AttachError::Unready) => false,
+            Self::Attach(AttachError::Unready | AttachError::Frozen) => false,
         }
     }
 }
@@ -366,10 +367,25 @@ impl Desktop {
             program = attach::start(&self.settings, authority, &socket, &self.orphans) => program?,
         };
         self.health.display.up();
+        let (turns, stillness, frozen) = (program.turns(), RefCell::new(Stillness::default()), CancellationToken::new());
+        let ask = async || {
+            let answer = self.ask_app_server(authority).await?;
+            // While that server is silent, x11vnc waits for it.
+            if stillness.borrow_mut().is_frozen(turns()) {
+                frozen.cancel();
+            }
+            Ok(answer)
+        };
         tokio::select! {
             () = stop.cancelled() => {}
             error = program.ended() => return Err(AttachError::from(error).into()),
-            () = self.watch(|| self.ask_app_server(authority), ProbeError::is_absent) => {}
+            () = frozen.cancelled() => {
+                // Where it is killed, it leaves the memory that it has shared with the app's X server.
+                program.resume();
+                program.stop().await;
+                return Err(AttachError::Frozen.into());
+            }
+            () = self.watch(ask, ProbeError::is_absent) => {}
         }
         program.stop().await;
         // It leaves its socket behind.

@@ -1,6 +1,7 @@
 //! A program that runs for us: its output goes to our log, and it ends when we say so, with all that it has started.
 
 use std::{
+    fs,
     io::{self, ErrorKind, PipeReader},
     os::fd::OwnedFd,
     process::{ExitStatus, Stdio},
@@ -120,6 +121,12 @@ impl Program {
         Ok(Self { name: kind.program, group: ProcessGroup::of(&child), child, output, lines: Lines::default(), _own_child: own_child })
     }
 
+    /// How often the kernel has let it run, until its end.
+    pub(super) fn turns(&self) -> impl Fn() -> Option<u64> + use<> {
+        let process = self.child.id();
+        move || turns_in(&fs::read_to_string(format!("/proc/{}/status", process?)).ok()?)
+    }
+
     /// Waits for its end, and logs what it prints meanwhile. May be asked again.
     pub(super) async fn ended(&mut self) -> ProgramError {
         let mut piece = [0; 1024];
@@ -182,6 +189,11 @@ impl Program {
         }
     }
 
+    /// Lets it go on if somebody has stopped it, so that it hears what it is asked.
+    pub(super) fn resume(&self) {
+        self.group.signal(Signal::CONT);
+    }
+
     /// Asks it to end, waits a moment for that, and kills what is left.
     pub(super) async fn stop(mut self) -> Stopped {
         self.group.signal(Signal::TERM);
@@ -197,6 +209,24 @@ impl Program {
     }
 }
 
+/// The context switches that `proc_pid_status(5)` tells of.
+fn turns_in(status: &str) -> Option<u64> {
+    let count = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    Some(count("voluntary_ctxt_switches:")?.saturating_add(count("nonvoluntary_ctxt_switches:")?))
+}
+
 fn receiver(reader: PipeReader) -> io::Result<Receiver> {
     Receiver::from_owned_fd(OwnedFd::from(reader))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_those_that_were_taken_and_those_that_were_cut_short() {
+        assert_eq!(turns_in("Name:\tx11vnc\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n"), Some(42));
+        assert_eq!(turns_in("Name:\tvoluntary_ctxt_switches: 7\n"), None);
+        assert!(turns_in(&fs::read_to_string("/proc/self/status").unwrap()).is_some());
+    }
 }
