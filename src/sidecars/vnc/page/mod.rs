@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::{
     Router,
     extract::{Path as Captured, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -51,10 +51,12 @@ impl Page {
         Self { folders: folders.into() }
     }
 
-    /// `/`, what it loads, and noVNC below `/novnc/`.
+    /// `/`, which is also what `/vnc.html` leads to, what it loads, and noVNC below `/novnc/`.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/", get(async |headers: HeaderMap| own("text/html; charset=utf-8", INDEX, &headers)))
+            // Where people look who know noVNC's own page.
+            .route("/vnc.html", get(to_the_page))
             .route("/page.js", get(async |headers: HeaderMap| own("text/javascript; charset=utf-8", SCRIPT, &headers)))
             .route("/page.css", get(async |headers: HeaderMap| own("text/css; charset=utf-8", STYLE, &headers)))
             .route("/novnc/{*path}", get(novnc))
@@ -82,6 +84,13 @@ impl Page {
 fn usual_folders() -> Vec<PathBuf> {
     let beside = env::current_exe().ok().and_then(|program| Some(program.parent()?.join("novnc")));
     beside.into_iter().chain([PathBuf::from("/usr/share/outrigger/novnc")]).collect()
+}
+
+/// The page itself, with the same query. What comes after `#` the browser keeps.
+async fn to_the_page(uri: Uri) -> Response {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    // By a relative reference, since a proxy may show the desktop at a path of its own (RFC 9110, section 10.2.2).
+    (StatusCode::FOUND, [(header::LOCATION, format!("./{query}"))]).into_response()
 }
 
 /// A file that is in the program.
@@ -185,6 +194,15 @@ mod tests {
             assert!(headers[header::CONTENT_TYPE].to_str().unwrap().starts_with(content_type) && !text.is_empty());
             let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
             assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_name_of_novncs_own_page_leads_to_ours_with_its_query() {
+        let (_folder, page) = with_novnc();
+        for (path, location) in [("/vnc.html", "./"), ("/vnc.html?token=a%20b&x=1", "./?token=a%20b&x=1")] {
+            let (status, headers, _) = get(&page, path, None).await;
+            assert_eq!((status, headers[header::LOCATION].to_str().unwrap()), (StatusCode::FOUND, location));
         }
     }
 
