@@ -256,4 +256,14 @@ mod tests {
         assert_eq!(seat.viewer.policy(), Policy::control());
         assert!(!viewers.change_role(99, Role::View));
     }
+
+    #[test]
+    fn where_everybody_may_only_look_nobody_is_said_to_be_in_control() {
+        let viewers = Viewers::new(Limits::default(), Policy::VIEW_ONLY, Metrics::default());
+        let seat = viewers.seat(guest(None, 1)).unwrap();
+        for _ in 0..2 {
+            assert_eq!((viewers.activity().viewers[0].role, seat.viewer.policy()), (Role::View, Policy::VIEW_ONLY));
+            assert!(viewers.change_role(seat.viewer.id(), Role::Control));
+        }
+    }
 }

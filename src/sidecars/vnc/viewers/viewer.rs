@@ -25,6 +25,11 @@ pub enum Role {
 }
 
 impl Role {
+    /// What is left of it on a desktop where those in control may do this.
+    fn within(self, control: Policy) -> Self {
+        if control == Policy::VIEW_ONLY { Self::View } else { self }
+    }
+
     const fn policy(self, control: Policy) -> Policy {
         match self {
             Self::View => Policy::VIEW_ONLY,
@@ -56,7 +61,7 @@ struct Rights {
 
 impl Viewer {
     pub(super) fn new(id: u64, guest: Guest, control: Policy, metrics: Metrics) -> Self {
-        let rights = Rights { role: guest.role, policy: guest.role.policy(control), last_input: None };
+        let rights = Rights { role: guest.role.within(control), policy: guest.role.policy(control), last_input: None };
         Self {
             id,
             guest,
@@ -88,7 +93,7 @@ impl Viewer {
         self.since
     }
 
-    /// What it is there for, by now.
+    /// What it is there for, by now: on a desktop that everybody may only look at, to look.
     #[must_use]
     pub fn role(&self) -> Role {
         self.rights().role
@@ -114,7 +119,7 @@ impl Viewer {
 
     pub(super) fn set_role(&self, role: Role, control: Policy) {
         let mut rights = self.rights();
-        (rights.role, rights.policy) = (role, role.policy(control));
+        (rights.role, rights.policy) = (role.within(control), role.policy(control));
     }
 
     /// The desktop got bytes.
