@@ -27,12 +27,15 @@ use super::{
     own_thread,
     patience::Limits,
     shutdown::Shutdown,
+    streams,
 };
 
 /// Connections held at once.
 const CONNECTIONS: usize = 1024;
 /// More wait, so many of them here, and take the places of those that had theirs for long.
 const WAITING: usize = 128;
+/// A client that has not confirmed what it was sent for so long is gone. One that reads slowly may take nothing for almost as long.
+const UNCONFIRMED_LIMIT: Duration = Duration::from_secs(2 * 60);
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// A listener without a file descriptor left must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -164,8 +167,8 @@ impl Server {
 
     /// Serves one connection in a task of its own.
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, waiting: Option<OwnedSemaphorePermit>) {
-        // Answers are one write each; nothing is gained by holding one back. A socket that refuses is closed already.
-        let _ = stream.set_nodelay(true);
+        // A socket that refuses is closed already.
+        let _ = streams::prepare(&stream, UNCONFIRMED_LIMIT);
         let (acceptor, conversation, places) = (self.acceptor.clone(), self.conversation.clone(), self.places.clone());
         let connection = async move {
             let _place = places.take(conversation.tenancy()).await;

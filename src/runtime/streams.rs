@@ -32,7 +32,7 @@ where
             // The semaphore is never closed, so this only waits.
             let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
             let (stream, peer) = listener.accept().await?;
-            prepare(&stream)?;
+            prepare(&stream, UNCONFIRMED_LIMIT)?;
             Ok((place, stream, peer))
         };
         let accepted: io::Result<_> = tokio::select! {
@@ -66,12 +66,12 @@ where
     }
 }
 
-/// What is small is sent at once, and a peer that is gone is noticed.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+/// What is small is sent at once, and a peer that is gone is noticed: also one that has not confirmed for so long what it was sent.
+pub(super) fn prepare(stream: &TcpStream, unconfirmed: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&KEEPALIVE)?;
-    socket.set_tcp_user_timeout(Some(UNCONFIRMED_LIMIT))
+    socket.set_tcp_user_timeout(Some(unconfirmed))
 }
 
 #[cfg(test)]
@@ -139,13 +139,14 @@ mod tests {
         let (listener, address) = listener().await;
         let _client = TcpStream::connect(address).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        prepare(&stream).unwrap();
+        prepare(&stream, UNCONFIRMED_LIMIT).unwrap();
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
         assert_eq!(
             (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap(), socket.tcp_keepalive_retries().unwrap()),
             (Duration::from_secs(20), Duration::from_secs(5), 2)
         );
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
     }
 
     #[tokio::test(start_paused = true)]
