@@ -6,7 +6,7 @@ use outrigger_bed::free_port;
 use rustix::process::{Signal, kill_process};
 
 use crate::{
-    sidecar::{Site, printed},
+    sidecar::{Sidecar, Site, printed},
     until::until,
 };
 
@@ -95,13 +95,19 @@ async fn a_server_that_had_to_be_killed_leaves_nothing_either() {
     site.until_nothing_is_left().await;
 }
 
+/// A sidecar to whose page's port somebody has sent half a request, and the connection of that.
+async fn with_half_a_request(site: &Site) -> (Sidecar, TcpStream) {
+    let port = free_port().unwrap();
+    let sidecar = site.ready(&[("VNC_PORT", &port.to_string())]).await;
+    let mut half = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nHost").unwrap();
+    (sidecar, half)
+}
+
 #[tokio::test]
 async fn half_a_request_does_not_hold_the_end_back_for_long() {
     let site = Site::new();
-    let port = free_port().unwrap();
-    let mut sidecar = site.ready(&[("VNC_PORT", &port.to_string())]).await;
-    let mut half = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    half.write_all(b"GET / HTTP/1.1\r\nHost").unwrap();
+    let (mut sidecar, _half) = with_half_a_request(&site).await;
     sidecar.signal(Signal::TERM);
     assert!(sidecar.exit().await.success(), "{}", sidecar.log());
     assert!(sidecar.log().contains("connections were still busy after 1s, and are cut"), "{}", sidecar.log());
@@ -110,10 +116,7 @@ async fn half_a_request_does_not_hold_the_end_back_for_long() {
 #[tokio::test]
 async fn a_second_signal_ends_everything_now() {
     let site = Site::new();
-    let port = free_port().unwrap();
-    let mut sidecar = site.ready(&[("VNC_PORT", &port.to_string())]).await;
-    let mut half = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    half.write_all(b"GET / HTTP/1.1\r\nHost").unwrap();
+    let (mut sidecar, _half) = with_half_a_request(&site).await;
     // Another one, since of two that are alike the second may be lost.
     sidecar.signal(Signal::TERM);
     sidecar.signal(Signal::INT);
