@@ -11,7 +11,7 @@ use super::command::{find, is_program, output};
 use crate::progress;
 use crate::versions;
 
-/// The pinned cargo-deny from `PATH` or the cache, else built into the cache from crates.io.
+/// The pinned cargo-deny from `PATH` or the cache, else built into the cache from its sources.
 pub fn cargo_deny() -> Result<PathBuf> {
     let version = versions::CARGO_DENY;
     if let Some(found) = find("cargo-deny")
@@ -23,7 +23,7 @@ pub fn cargo_deny() -> Result<PathBuf> {
     let program = root.join("bin/cargo-deny");
     let _one_at_a_time = cache::lock("cargo-deny")?;
     if !is_program(&program) {
-        progress::say(&format!("building cargo-deny {version} from crates.io (about 4 min, once) ..."));
+        progress::say(&format!("building cargo-deny {version} from its sources (about 4 min, once) ..."));
         let workshop = cache::workshop("cargo-deny")?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut install = Command::new(cargo);
