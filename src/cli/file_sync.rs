@@ -114,7 +114,7 @@ impl FileSync {
             return Ok(sidecar.run().await?);
         }
         let listener = server::bind(settings.health).await.with_context(|| format!("{} can't be listened on", settings.health))?;
-        let router = health::router(Health { started: readiness.clone(), readiness, pulses, registry });
+        let router = health::router(Health { started: readiness.clone(), readiness, pulses, registry }).merge(sidecar.routes());
         tokio::select! {
             done = sidecar.run() => Ok(done?),
             () = server::serve_plain(listener, router, Shutdown::default()) => Ok(()),

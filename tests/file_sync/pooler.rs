@@ -1,6 +1,8 @@
 //! PgBouncer, whose list of users is a mirrored Secret.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
+
+use kube::api::DeleteParams;
 
 use outrigger_bed::{ControlPlane, PgBouncer, Postgres};
 use tempfile::TempDir;
@@ -150,4 +152,108 @@ async fn the_poolers_certificate_is_verified_as_asked() {
     strange.sidecar.until_log("certificate").await;
     let log = strange.sidecar.log();
     assert!(log.contains(UNTOLD) && strange.is_welcome(&user).is_err(), "{log}");
+}
+
+const DIGEST: &str = "outrigger.dev/userlist-digest";
+
+/// A list as its writer stores it, with the digest that stands for it.
+async fn put_digested(site: &Site<'_>, text: &str, digest: &str) {
+    let mut list = secret("users", &[(LIST, text.as_bytes())]);
+    list.metadata.annotations = Some(BTreeMap::from([(DIGEST.to_owned(), digest.to_owned())]));
+    put(&site.secrets(), list).await;
+}
+
+/// An agent as poolers have it: it mirrors one Secret by its name, reaches the console by the socket, and says which list is in use.
+fn agent(site: &Site<'_>, socket: &str, port: &str) -> Sidecar {
+    site.start(&[
+        ("RESOURCE", "secret"),
+        ("RESOURCE_NAME", "users"),
+        ("PGBOUNCER_HOST", socket),
+        ("PGBOUNCER_PORT", port),
+        ("PGBOUNCER_AUTH_FILE", LIST),
+        ("APPLIED_ANNOTATION", DIGEST),
+        ("REQ_RETRY_BACKOFF_FACTOR", "100ms"),
+    ])
+}
+
+async fn until_applied(agent: &Sidecar, digest: &str) {
+    let expected = serde_json::json!({"digest": digest}).to_string();
+    until(&format!("{digest} is applied"), async || match agent.status("/applied").await {
+        Ok((200, text)) if text == expected => Ok(()),
+        other => Err(format!("{other:?}; {}", agent.log())),
+    })
+    .await;
+}
+
+/// The agent's whole life: it waits for a list that can be used, says which one PgBouncer has loaded, and never writes one that would lock
+/// people out.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_waits_for_a_list_and_says_which_one_is_in_use() {
+    let (cluster, server) = (ControlPlane::shared().await, Postgres::shared().await);
+    let site = Site::new(cluster, "pooler-agent").await;
+    let (first, second) = (server.database("first"), server.database("second"));
+    // The socket's folder must be known before there is a pooler.
+    let pooler = {
+        put_list(&site, ADMIN).await;
+        let (status, log) = site.once(&[("RESOURCE", "secret")]).await;
+        assert!(status.success(), "{log}");
+        let pooler = PgBouncer::start(server, &site.path().join(LIST)).await;
+        pooler.kill();
+        site.secrets().delete("users", &DeleteParams::default()).await.unwrap();
+        fs::remove_file(site.path().join(LIST)).unwrap();
+        pooler
+    };
+    let (socket, port) = (pooler.socket_folder().display().to_string(), pooler.port().to_string());
+    let running = agent(&site, &socket, &port);
+
+    let waits = running.until_status("/startupz", 503).await;
+    until("it waits for a list", async || match running.status("/startupz").await {
+        Ok((503, text)) if text.contains("no object has the list of users yet") => Ok(()),
+        other => Err(format!("{other:?}, and before {waits}")),
+    })
+    .await;
+    assert_eq!(running.status("/applied").await.unwrap().0, 503);
+    put_digested(&site, "\"admin\" \"of-the-pooler\"\n\"broken\n", "broken").await;
+    running.until_log("line 2 of the list of users has a quote that is not closed").await;
+    assert!(!site.path().join(LIST).exists(), "a list that PgBouncer can't read isn't written");
+
+    put_digested(&site, &list(&[&first]), "one").await;
+    running.until_status("/startupz", 200).await;
+    let (code, why) = running.status("/applied").await.unwrap();
+    assert_eq!(code, 503, "nobody runs who could have loaded it: {why}");
+    pooler.restart();
+    until_applied(&running, "one").await;
+    pooler.query(&first, &first, "password", "SELECT 1").unwrap();
+
+    put_digested(&site, &list(&[&first, &second]), "two").await;
+    until_applied(&running, "two").await;
+    pooler.query(&second, &second, "password", "SELECT 1").unwrap();
+    // The same list again, whose writer has another key for its digests.
+    put_digested(&site, &list(&[&first, &second]), "three").await;
+    until_applied(&running, "three").await;
+
+    for (unusable, said) in
+        [("", "the list of users is empty"), ("; nobody\n", "the list of users is empty"), ("# a\n", "line 1 of the list")]
+    {
+        put_digested(&site, unusable, "unusable").await;
+        running.until_log(said).await;
+        let ready = running.status("/readyz").await.unwrap();
+        assert!(ready.1.contains("what was there stays"), "{ready:?}");
+        until_applied(&running, "three").await;
+    }
+    site.secrets().delete("users", &DeleteParams::default()).await.unwrap();
+    running.until_log("no object has this list of users any more; the last one stays").await;
+    assert_eq!(fs::read_to_string(site.path().join(LIST)).unwrap(), list(&[&first, &second]));
+    pooler.kill();
+    pooler.restart();
+    pooler.query(&second, &second, "password", "SELECT 1").unwrap();
+
+    // One that comes after it can't know what was loaded, and so lets it be loaded again.
+    running.kill().await;
+    put_digested(&site, &list(&[&first, &second]), "three").await;
+    let next = agent(&site, &socket, &port);
+    until_applied(&next, "three").await;
+    put(&site.secrets(), secret("users", &[(LIST, list(&[&first]).as_bytes())])).await;
+    let why = next.until_status("/applied", 503).await;
+    assert_eq!(why, format!("the object has no annotation {DIGEST}\n"));
 }

@@ -18,6 +18,8 @@ use tokio::{
 };
 
 use super::{
+    applied::Tracked,
+    auth_file::AuthFile,
     folder::{Folder, FolderError},
     late::Late,
     links::{Fetched, Links},
@@ -25,18 +27,16 @@ use super::{
     notify::Changes,
     object::{Contents, Payload},
     observe::{Event, News, Scope},
-    plan::{Claims, Digest, ObjectId, Source, Step, Target, digest, step},
+    plan::{Claims, Digest, Kind, Object, ObjectId, Source, Step, Target, digest, step},
+    readers::warn_of_unreadable_files,
     settings::{Method, Settings},
     streams::Streams,
     unpublished::Unpublished,
     web::Answer,
 };
-use crate::{
-    api::file_access::can_read,
-    runtime::{
-        complaint::{Complaint, with_causes},
-        readiness::{Gate, Readiness},
-    },
+use crate::runtime::{
+    complaint::{Complaint, with_causes},
+    readiness::{Gate, Readiness},
 };
 
 /// For one object.
@@ -75,6 +75,8 @@ pub(super) struct Mirror {
     claims: Claims,
     folder: Folder,
     links: Links,
+    auth_file: AuthFile,
+    tracked: Option<Tracked>,
     changes: Changes,
     metrics: Metrics,
     files: Gate,
@@ -134,6 +136,8 @@ impl Mirror {
             streams: Streams::new(scopes, readiness),
             claims: Claims::new(settings.rules.clone()),
             links: Links::new(settings.web.clone()),
+            auth_file: AuthFile(settings.files.auth_file.clone()),
+            tracked: settings.applied.clone().map(Tracked::new),
             folder,
             changes,
             metrics,
@@ -158,7 +162,7 @@ impl Mirror {
         let mut look = interval_at(Instant::now() + self.interval, self.interval);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let retry = OptionFuture::from(self.next_attempt().map(sleep_until));
+            let retry = OptionFuture::from(self.late.next_due().filter(|_| self.is_synced()).map(sleep_until));
             let sync = OptionFuture::from(self.sync_at.map(sleep_until));
             let publish = OptionFuture::from(self.unpublished.due().filter(|_| self.is_synced()).map(sleep_until));
             tokio::select! {
@@ -185,7 +189,7 @@ impl Mirror {
 
     /// Whether the one look is over, and how.
     fn ended(&self) -> Option<Result<(), MirrorError>> {
-        let unwritten = self.late.count() + self.links.count();
+        let unwritten = self.unwritten() + usize::from(self.auth_file.missing(&self.folder).is_some());
         match self.streams.forbidden_everywhere() {
             Some(advice) => Some(Err(MirrorError::Forbidden(advice))),
             None if self.phase == Phase::Synced && self.publish_complaint.is_open() => Some(Err(MirrorError::Unpublished)),
@@ -201,8 +205,9 @@ impl Mirror {
         match news {
             News::Listing => stream.listing(),
             News::Object(payload) => {
-                let (object, contents) = payload.read(stream.scope().kind, self.claims.rules());
-                stream.shows(&object.id);
+                let kind = stream.scope().kind;
+                stream.shows(&payload.id(kind));
+                let (object, contents) = self.take(*payload, kind);
                 let (touched, refused) = self.claims.put(&object);
                 for refusal in refused {
                     tracing::warn!(object = %object.id, key = refusal.key, error = with_causes(&refusal.reason), "a key can't be mirrored");
@@ -240,6 +245,13 @@ impl Mirror {
                 self.streams.show_forbidden();
             }
         }
+    }
+
+    fn take(&mut self, payload: Payload, kind: Kind) -> (Object, Contents) {
+        if let Some(tracked) = &mut self.tracked {
+            tracked.see(&payload, kind);
+        }
+        payload.read(kind, self.claims.rules())
     }
 
     fn gone(&mut self, id: &ObjectId) {
@@ -283,6 +295,10 @@ impl Mirror {
 
     /// Returns whether the file holds them.
     fn write(&mut self, target: &Target, bytes: &[u8], mode: u32, link: Option<Digest>) -> bool {
+        if let Err(why) = self.auth_file.check(target, bytes) {
+            self.not_written(target, why);
+            return false;
+        }
         self.changes.expect();
         let done = self.folder.write(target, bytes, mode, link);
         let is_written = done.is_ok();
@@ -302,6 +318,9 @@ impl Mirror {
         // Who wants it may be in a list that is not whole yet.
         if !self.is_synced() || self.folder.present(target).is_none() {
             return;
+        }
+        if self.auth_file.is(target) {
+            return self.complain(target, "no object has this list of users any more; the last one stays".to_owned());
         }
         self.changes.expect();
         let done = self.folder.remove(target);
@@ -362,13 +381,13 @@ impl Mirror {
     }
 
     fn tried(&mut self, target: &Target, done: Result<(), FolderError>) {
-        match done {
-            Ok(()) => self.done(target),
-            Err(error) => {
-                self.late.not_written(target, Instant::now());
-                self.complain(target, with_causes(&error));
-            }
-        }
+        let Err(error) = done else { return self.done(target) };
+        self.not_written(target, with_causes(&error));
+    }
+
+    fn not_written(&mut self, target: &Target, complaint: String) {
+        self.late.not_written(target, Instant::now());
+        self.complain(target, complaint);
     }
 
     fn done(&mut self, target: &Target) {
@@ -442,13 +461,12 @@ impl Mirror {
             self.prune();
             self.complete();
         }
-        self.metrics.holds(
-            self.folder.count(),
-            self.claims.object_count(),
-            self.claims.conflict_count(),
-            self.late.count() + self.links.count(),
-        );
+        self.metrics.holds(self.folder.count(), self.claims.object_count(), self.claims.conflict_count(), self.unwritten());
         self.metrics.forbidden(self.streams.forbidden_count());
+        let is_all_there = self.phase == Phase::Complete && self.unwritten() == 0 && !self.folder.has_unpublished();
+        if let Some(tracked) = self.tracked.as_ref().filter(|_| is_all_there) {
+            self.changes.carry(tracked.said());
+        }
         // A new mode is nothing to tell, and has no name.
         if self.unpublished.due().is_none() && self.folder.has_unpublished() {
             self.unpublished.touch(Instant::now());
@@ -486,17 +504,12 @@ impl Mirror {
         }
     }
 
-    /// When a place that is late is to be tried again.
-    fn next_attempt(&self) -> Option<Instant> {
-        self.late.next_due().filter(|_| self.is_synced())
-    }
-
     /// Reads one object whose files are late once more, and writes these. News may come before the next one.
     async fn read_late(&mut self) {
         let Some((id, targets)) = self.next_late() else { return };
         match self.read(&id).await {
             Ok(Some(payload)) => {
-                let (object, contents) = payload.read(id.kind, self.claims.rules());
+                let (object, contents) = self.take(payload, id.kind);
                 let (mut touched, _) = self.claims.put(&object);
                 touched.extend(targets.iter().cloned());
                 self.settle(touched, Some((&id, &contents)));
@@ -550,44 +563,30 @@ impl Mirror {
         let were_all_tried = match self.method {
             Method::Once => self.late.were_all_asked(),
             // The app would start with the contents of yesterday.
-            Method::Watch | Method::Poll => self.late.were_all_read(),
+            Method::Watch | Method::Poll => self.late.were_all_read() && self.auth_file.missing(&self.folder).is_none(),
         };
         if self.phase == Phase::Synced && self.links.were_all_tried() && were_all_tried && self.publish() {
             self.phase = Phase::Complete;
             self.changes.release(self.initial_is_told);
-            self.warn_of_unreadable_files();
+            warn_of_unreadable_files(&self.folder, self.claims.rules(), &self.readers);
             tracing::info!(files = self.folder.count(), "the first sync is complete");
         }
-        let missing = self.late.count() + self.links.count();
+        let missing = self.unwritten();
         let complaint = self.complaints.values().next().map_or("they are being read", String::as_str);
         let said = format!("{missing} files are missing: {complaint}");
         match self.phase {
             Phase::Complete if missing == 0 => self.files.open(),
             Phase::Complete => self.files.open_with(said),
             Phase::Synced if missing > 0 => self.files.close_with(said),
+            Phase::Synced if self.auth_file.missing(&self.folder).is_some() => self.files.close_with("no object has the list of users yet"),
             Phase::Synced if self.folder.has_unpublished() => self.files.close_with("they can't be published: see the log"),
             Phase::Synced | Phase::Listing => {}
         }
     }
 
-    /// Files that the app can't read would look to it as if they weren't there.
-    fn warn_of_unreadable_files(&self) {
-        for (user, group) in &self.readers {
-            let owned = self.folder.targets().into_iter().filter_map(|target| Some((self.folder.owner(&target)?, target)));
-            let unreadable: Vec<Target> = owned
-                .filter(|((owner, owners, mode), _)| !can_read(*mode, (*owner, *owners), *user, &[*group]))
-                .map(|(_, target)| target)
-                .collect();
-            if let Some(first) = unreadable.first() {
-                tracing::warn!(
-                    user,
-                    group,
-                    files = unreadable.len(),
-                    file = self.name(first),
-                    "the app can't read these files: give the pod an fsGroup, run the app as our user, or set DEFAULT_FILE_MODE"
-                );
-            }
-        }
+    /// How many files are not as they should be yet.
+    fn unwritten(&self) -> usize {
+        self.late.count() + self.links.count()
     }
 
     fn is_synced(&self) -> bool {

@@ -2,9 +2,12 @@
 //!
 //! `observe` hears what the API server tells, `plan` decides what belongs where, `folder` does it and keeps a `record` of what is ours, or publishes all files together
 //! as a `set`, and
-//! `notify` tells the app. `mirror` goes from one to the next.
+//! `notify` tells the app. `mirror` goes from one to the next. `applied` says which contents the app was told of, and `auth_file` guards a
+//! `PgBouncer`'s list of users.
 
 mod advice;
+mod applied;
+mod auth_file;
 mod disk;
 mod folder;
 mod late;
@@ -16,6 +19,7 @@ mod notify;
 mod object;
 mod observe;
 pub mod plan;
+mod readers;
 mod record;
 mod set;
 pub mod settings;
@@ -23,6 +27,7 @@ mod streams;
 mod unpublished;
 mod web;
 
+use axum::Router;
 use futures::future::join_all;
 use kube::Client;
 use prometheus_client::registry::Registry;
@@ -65,6 +70,7 @@ pub struct FileSync {
     streams: Vec<Stream>,
     client: Client,
     events: mpsc::Receiver<observe::Event>,
+    routes: Router,
 }
 
 impl FileSync {
@@ -99,8 +105,14 @@ impl FileSync {
         };
         let streams = scopes.iter().enumerate().map(stream).collect();
         let notifier = Notifier::new(settings.notify.clone(), &settings.web, changes.clone(), orphans, metrics.clone());
+        let routes = settings.applied.as_ref().map_or_else(Router::new, |which| applied::router(which, changes.clone()));
         let mirror = Mirror::new(settings, client.clone(), scopes, folder, changes, metrics, readiness);
-        Ok(Self { method: settings.method, mirror, notifier, streams, client, events })
+        Ok(Self { method: settings.method, mirror, notifier, streams, client, events, routes })
+    }
+
+    /// What it answers on the health port beside what all sidecars do.
+    pub fn routes(&self) -> Router {
+        self.routes.clone()
     }
 
     /// Mirrors until this is dropped; in mode once, until that is done.
@@ -108,7 +120,7 @@ impl FileSync {
     /// # Errors
     /// In mode once, files are missing.
     pub async fn run(self) -> Result<(), FileSyncError> {
-        let Self { method, mirror, notifier, streams, client, events } = self;
+        let Self { method, mirror, notifier, streams, client, events, routes: _ } = self;
         let streams = join_all(streams.into_iter().map(|stream| stream.run(client.clone())));
         let mirror = mirror.run(events);
         if method == Method::Once {

@@ -29,6 +29,12 @@ impl Payload {
         self.metadata.resource_version.as_deref()
     }
 
+    /// What one of its annotations says.
+    #[must_use]
+    pub(super) fn annotation(&self, name: &str) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+    }
+
     /// Which object it is.
     #[must_use]
     pub(super) fn id(&self, kind: Kind) -> ObjectId {

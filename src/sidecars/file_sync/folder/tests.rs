@@ -24,7 +24,7 @@ fn rules(folder: &TempDir) -> Rules {
 }
 
 fn options() -> Files {
-    Files { adopt: false, fsync: false, publish: Publish::Each, repair: true, readers: Vec::new() }
+    Files { adopt: false, fsync: false, publish: Publish::Each, repair: true, readers: Vec::new(), auth_file: None }
 }
 
 fn open(folder: &TempDir) -> Folder {

@@ -48,8 +48,26 @@ struct State {
     is_marked: bool,
     /// Nothing is told before the first sync is whole.
     is_released: bool,
-    /// Whether an earlier run left something to tell.
+    /// Whether there is something to tell that is no change of a file: an earlier run left it, or an object says something else of itself.
     is_left: bool,
+    applied: Applied,
+}
+
+/// The annotation of an object, if it has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said(Option<String>);
+
+/// What the object that matters says of itself, in an annotation.
+#[derive(Debug, Default)]
+struct Applied {
+    /// As readers see its files now. None before all of them are there.
+    present: Option<Said>,
+    /// As they were when the telling began.
+    being_told: Option<Said>,
+    /// As they were when everybody had last been told.
+    told: Option<Said>,
+    /// Why the last telling failed.
+    failure: Option<String>,
 }
 
 impl State {
@@ -79,7 +97,16 @@ impl Changes {
         let path = is_told.then(|| Path::new(folder).join(NAME));
         // Whatever is there says that something is left to tell; a link that somebody put there is not followed.
         let is_left = path.as_ref().is_some_and(|path| fs::symlink_metadata(path).is_ok());
-        let state = State { files: BTreeSet::new(), unnamed: 0, length: 0, generation: 0, is_marked: is_left, is_released: false, is_left };
+        let state = State {
+            files: BTreeSet::new(),
+            unnamed: 0,
+            length: 0,
+            generation: 0,
+            is_marked: is_left,
+            is_released: false,
+            is_left,
+            applied: Applied::default(),
+        };
         metrics.pending(is_left);
         Self { shared: Arc::new(Shared { state: Mutex::new(state), news: Notify::new(), metrics, path, folder: folder.to_owned() }) }
     }
@@ -109,6 +136,48 @@ impl Changes {
         self.shared.metrics.pending(true);
         if state.is_released {
             self.shared.news.notify_one();
+        }
+    }
+
+    /// All files are as the object wants them that says this of itself.
+    pub(crate) fn carry(&self, said: Option<String>) {
+        let (mut state, said) = (self.lock(), Said(said));
+        if state.applied.present.as_ref() == Some(&said) {
+            return;
+        }
+        state.applied.present = Some(said);
+        state.is_left = true;
+        state.generation += 1;
+        self.shared.metrics.pending(true);
+        if state.is_released {
+            self.shared.news.notify_one();
+        }
+    }
+
+    /// What the object said of itself whose files everybody was last told of.
+    ///
+    /// # Errors
+    /// Nobody was told yet, for this reason.
+    pub(crate) fn applied(&self) -> Result<Option<String>, String> {
+        let Applied { present, told, failure, .. } = &self.lock().applied;
+        told.clone().map(|Said(digest)| digest).ok_or_else(|| match (failure, present) {
+            (Some(failure), _) => failure.clone(),
+            (None, Some(_)) => "the files are there, and are being told of".to_owned(),
+            (None, None) => "the files are not there yet: /readyz says why".to_owned(),
+        })
+    }
+
+    /// What is being told could not be.
+    pub(crate) fn failed(&self, why: String) {
+        self.lock().applied.failure = Some(why);
+    }
+
+    /// Everybody was told what [`Self::batch`] returned last.
+    pub(crate) fn heard(&self) {
+        let applied = &mut self.lock().applied;
+        applied.failure = None;
+        if let Some(said) = applied.being_told.take() {
+            applied.told = Some(said);
         }
     }
 
@@ -159,7 +228,9 @@ impl Changes {
     /// All that is to be told, and up to which change that is.
     #[must_use]
     pub(crate) fn batch(&self) -> (Batch, u64) {
-        let state = self.lock();
+        let mut state = self.lock();
+        let present = state.applied.present.clone();
+        state.applied.being_told = present;
         let files = state.files.iter().cloned().collect();
         (Batch { files, count: state.files.len() + state.unnamed, folder: self.shared.folder.clone() }, state.generation)
     }
@@ -167,9 +238,9 @@ impl Changes {
     /// All was told up to this change.
     pub(crate) fn delivered(&self, generation: u64) {
         let mut state = self.lock();
-        state.is_left = false;
         // What came meanwhile is told in the next batch, with what was told already.
         if state.generation == generation {
+            state.is_left = false;
             self.forget(&mut state);
         }
     }
@@ -267,6 +338,35 @@ mod tests {
         let (batch, _) = many.batch();
         assert_eq!((batch.files.len(), batch.count), (16, 40));
         assert!(batch.files.join("\n").len() <= LONGEST_NAMES);
+    }
+
+    #[test]
+    fn what_an_object_says_of_itself_counts_once_everybody_was_told_of_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let changes = changes(folder.path());
+        assert!(changes.applied().unwrap_err().contains("not there yet"));
+        changes.release(true);
+        changes.carry(Some("one".to_owned()));
+        assert!(changes.are_waiting(), "also if no file has changed: an earlier run may have told nobody");
+        let (_, generation) = changes.batch();
+        changes.failed("the door is closed".to_owned());
+        assert_eq!(changes.applied(), Err("the door is closed".to_owned()));
+        changes.carry(Some("two".to_owned()));
+        changes.heard();
+        changes.delivered(generation);
+        assert_eq!(changes.applied(), Ok(Some("one".to_owned())), "what was told is what was there when it began");
+        assert!(changes.are_waiting(), "two was not told");
+
+        let (_, generation) = changes.batch();
+        changes.heard();
+        changes.delivered(generation);
+        assert_eq!(changes.applied(), Ok(Some("two".to_owned())));
+        changes.carry(Some("two".to_owned()));
+        assert!(!changes.are_waiting(), "nothing is new");
+        changes.carry(None);
+        let (_, _) = changes.batch();
+        changes.failed("the door is closed".to_owned());
+        assert_eq!(changes.applied(), Ok(Some("two".to_owned())), "what was told last");
     }
 
     #[test]

@@ -186,11 +186,13 @@ impl Notifier {
                 if told.iter().all(|told| *told == Progress::Told) {
                     tracing::info!(files = batch.count, "notified");
                     self.metrics.notified();
+                    self.changes.heard();
                 }
                 self.changes.delivered(generation);
                 return;
             };
             failures += 1;
+            self.changes.failed(with_causes(&error));
             if self.notify.retries.is_some_and(|retries| failures > retries) {
                 tracing::error!(error = with_causes(&error), files = batch.count, attempts = failures, "not notified, and given up");
                 self.changes.delivered(generation);

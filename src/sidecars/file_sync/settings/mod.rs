@@ -13,7 +13,7 @@ pub use notify::{Call, Credential, Mail, MailServer, Notify, Payload, PgBouncer,
 pub use reference::reference;
 pub use table::{TABLE, Table, WITHOUT_EFFECT};
 
-use super::plan::{Kind, Rules};
+use super::plan::{Kind, Rules, Target};
 use crate::{
     runtime::telemetry::LogFormat,
     sidecars::setting::{LOG_LEVELS, Read, Row, boolean, folder, ip, port, word},
@@ -81,6 +81,8 @@ pub struct Settings {
     pub web: Web,
     /// Who is told of changes, and when.
     pub notify: Notify,
+    /// Whose annotation is shown once they were.
+    pub applied: Option<AppliedAnnotation>,
     /// Where the health port is.
     pub health: SocketAddr,
     /// The filter of the log.
@@ -144,6 +146,15 @@ pub struct Named {
     pub name: String,
 }
 
+/// An annotation of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedAnnotation {
+    /// The annotation.
+    pub annotation: String,
+    /// The object.
+    pub object: Named,
+}
+
 /// How files are treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
@@ -157,6 +168,8 @@ pub struct Files {
     pub repair: bool,
     /// User and group of those who read the files.
     pub readers: Vec<(u32, u32)>,
+    /// `PgBouncer`'s list of users, if that is mirrored.
+    pub auth_file: Option<Target>,
 }
 
 /// What changes at once.
@@ -232,19 +245,22 @@ impl<'a> Given<'a> {
     fn settings(&self) -> Result<Settings, SettingsError> {
         let method = self.read(&t::METHOD, |text| self.method(text))?;
         let rules = self.rules()?;
+        let (selection, notify) = (self.selection()?, self.notify(method, &rules)?);
         Ok(Settings {
             compat: self.compat,
             method,
-            selection: self.selection()?,
-            notify: self.notify(method, &rules)?,
-            rules,
+            applied: self.applied(&selection, &notify)?,
+            selection,
+            notify,
             files: Files {
                 adopt: self.read(&t::EXISTING_FILES, |text| word(text, &[("keep", false), ("adopt", true)]))?,
                 fsync: self.read(&t::FSYNC, boolean)?,
                 publish: self.publish()?,
                 repair: !self.read(&t::IGNORE_ALREADY_PROCESSED, boolean)?,
                 readers: self.read_if_set(&t::APP_USERS, readers)?.unwrap_or_default(),
+                auth_file: self.read_if_set(&t::PGBOUNCER_AUTH_FILE, |text| rules.recorded(text).map_err(|error| error.to_string()))?,
             },
+            rules,
             pace: Pace {
                 interval: self.read(&t::POLL_INTERVAL, some_time)?,
                 page_size: self.read(&t::LIST_PAGE_SIZE, count)?,
@@ -279,6 +295,18 @@ impl<'a> Given<'a> {
             return Err(SettingsError::unusable(&t::PUBLISH, "together".to_owned(), way_out));
         }
         Ok(publish)
+    }
+
+    fn applied(&self, selection: &Selection, notify: &Notify) -> Result<Option<AppliedAnnotation>, SettingsError> {
+        let Some(annotation) = self.text(&t::APPLIED_ANNOTATION) else { return Ok(None) };
+        let missing = |name, way_out| SettingsError::Missing { name, way_out };
+        if !notify.is_anybody_told() {
+            let way_out = "APPLIED_ANNOTATION shows what somebody was told of: set whom, or leave it out";
+            return Err(missing(t::PGBOUNCER_HOST.name, way_out));
+        }
+        let object = selection.names.first().cloned();
+        let object = object.ok_or_else(|| missing(t::RESOURCE_NAME.name, "name the object whose APPLIED_ANNOTATION is to be shown"))?;
+        Ok(Some(AppliedAnnotation { annotation, object }))
     }
 
     fn method(&self, text: &str) -> Read<Method> {

@@ -147,6 +147,11 @@ table! {
     PGBOUNCER_CA_FILE: "a path",
         "File with the authorities that may have signed PgBouncer's certificate, in PEM; required by verify-ca and verify-full.";
 
+    PGBOUNCER_AUTH_FILE: "a path",
+        "Mirrored file, below FOLDER, that is PgBouncer's auth_file. The app waits until it is there. Contents that PgBouncer can't read as a whole, or that name nobody, are not written, and what was there stays; it stays when its object goes, too.";
+    APPLIED_ANNOTATION: "an annotation",
+        "Annotation of the first object of RESOURCE_NAME whose value /applied answers, once those who are to be told were told of that object's files.";
+
     HEALTH_HOST: "an IP address" = "::",
         "Address of the health port.";
     HEALTH_PORT: "a port" = "15801",

@@ -34,6 +34,7 @@ const URL: &[(&str, &str)] = &[("REQ_URL", "http://app/reload")];
 const POST: &[(&str, &str)] = &[("REQ_URL", "http://app/reload"), ("REQ_METHOD", "POST")];
 const MAIL: &[(&str, &str)] = &[("SMTP_URL", "smtp://mail?tls=required"), ("SMTP_FROM", "a@b.c"), ("SMTP_TO", "d@e.f")];
 const POOLER: &[(&str, &str)] = &[("PGBOUNCER_HOST", "pooler")];
+const TRACKED: &[(&str, &str)] = &[("PGBOUNCER_HOST", "pooler"), ("RESOURCE_NAME", "users, keys")];
 const KIWIGRID: &[(&str, &str)] = &[("COMPAT", "kiwigrid")];
 
 const CASES: &[Case] = &[
@@ -130,6 +131,12 @@ const CASES: &[Case] = &[
     ("PGBOUNCER_PASSWORD_FILE", "/p", POOLER, |s| matches!(&pgbouncer(s).password, Some(Credential::File(path)) if path == "/p")),
     ("PGBOUNCER_TLS_MODE", "require", POOLER, |s| pgbouncer(s).tls.mode == TlsMode::Require),
     ("PGBOUNCER_CA_FILE", "/ca.pem", POOLER, |s| pgbouncer(s).tls.root_certificates.as_deref() == Some(Path::new("/ca.pem"))),
+    ("PGBOUNCER_AUTH_FILE", "pool/userlist.txt", &[], |s| {
+        s.files.auth_file.as_ref().is_some_and(|file| (file.root, &*file.path) == (0, "pool/userlist.txt"))
+    }),
+    ("APPLIED_ANNOTATION", "team.example/digest", TRACKED, |s| {
+        s.applied.as_ref().is_some_and(|applied| applied.annotation == "team.example/digest" && applied.object.name == "users")
+    }),
     ("HEALTH_HOST", "127.0.0.1", &[], |s| s.health.ip().is_loopback()),
     ("HEALTH_PORT", "9000", &[], |s| s.health.port() == 9000),
     ("LOG_LEVEL", "WARNING", &[], |s| s.log_level == "warn"),
@@ -189,6 +196,9 @@ fn what_is_missing_or_unreadable_is_named_with_the_way_out() {
         (&[BASE[0], BASE[1], ("SMTP_URL", "smtps://mail"), ("SMTP_FROM", "a@b.c")], &["SMTP_TO is not set"]),
         (&[BASE[0], BASE[1], MAIL[1], MAIL[2], ("SMTP_URL", "smtp://mail"), ("SMTP_USERNAME", "jane")], &["not sent without TLS"]),
         (&[BASE[0], BASE[1], POOLER[0], ("PGBOUNCER_TLS_MODE", "verify-full")], &["PGBOUNCER_CA_FILE is not set", "PGBOUNCER_TLS_MODE"]),
+        (&[BASE[0], BASE[1], ("PGBOUNCER_AUTH_FILE", "../userlist.txt")], &["PGBOUNCER_AUTH_FILE is \"../userlist.txt\"", "upwards"]),
+        (&[BASE[0], BASE[1], POOLER[0], ("APPLIED_ANNOTATION", "a")], &["RESOURCE_NAME is not set", "APPLIED_ANNOTATION"]),
+        (&[BASE[0], BASE[1], TRACKED[1], ("APPLIED_ANNOTATION", "a")], &["PGBOUNCER_HOST is not set", "APPLIED_ANNOTATION"]),
         (&[BASE[0], BASE[1], POOLER[0], ("PGBOUNCER_TLS_MODE", "on")], &["PGBOUNCER_TLS_MODE is \"on\"", "verify-full"]),
         (
             &[BASE[0], BASE[1], ("PUBLISH", "together"), ("ALLOWED_FOLDERS", "/a")],
