@@ -34,11 +34,12 @@ demo: rust compiler ## Show the product until Ctrl-C, as root on a real node wit
 picture: ## Make the README's picture again: what the demo's page shows
 	@$(MAKE) --no-print-directory demo DEMO_ONCE=1 PICTURE=docs/desktop.png
 
-image: rust compiler ## Make the images localhost/outrigger and localhost/outrigger-desktop as tars, without Docker
+image: rust compiler ## Make the images localhost/outrigger, localhost/outrigger-desktop and localhost/pgbouncer as tars, without Docker
 	$(call say,the images)
 	@cargo build --release --package outrigger --package outrigger-bed
 	@$(TARGET)/release/outrigger-bed image --outrigger $(TARGET)/release/outrigger --destination $(TARGET)/outrigger-image.tar
 	@$(TARGET)/release/outrigger-bed desktop-image --outrigger $(TARGET)/release/outrigger --destination $(TARGET)/outrigger-desktop-image.tar
+	@$(TARGET)/release/outrigger-bed pgbouncer-image --destination $(TARGET)/pgbouncer-image.tar
 
 web: rust compiler ## Fetch what the pages need of others, and put it beside the program
 	$(call say,the page)

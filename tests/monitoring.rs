@@ -6,15 +6,10 @@
 mod committed;
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 mod common;
+#[path = "common/monitoring.rs"]
+mod judges;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::Write,
-    os::unix::fs::symlink,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use common::{
     https::{pod, review},
@@ -22,8 +17,9 @@ use common::{
     process::Server,
     webhook::wait_for,
 };
+use judges::{complaints_of_grafana, prometheus};
 use outrigger::monitoring::{self, ALERTS};
-use outrigger_bed::{ControlPlane, obtain};
+use outrigger_bed::ControlPlane;
 use regex::Regex;
 use serde_json::{Value, json};
 
@@ -43,18 +39,6 @@ fn what_is_committed_is_up_to_date() {
 /// What Grafana fills in before it asks Prometheus.
 fn filled_in(expression: &str) -> String {
     expression.replace("$__rate_interval", "5m").replace("$namespace", "outrigger")
-}
-
-/// What Prometheus' own code says: its complaints, and its answers to what was asked.
-fn prometheus(input: &Value) -> (String, Value) {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/prometheus-check");
-    let piped = Stdio::piped;
-    let mut check = Command::new(obtain::go_program(&module).unwrap()).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
-    check.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
-    let output = check.wait_with_output().unwrap();
-    let complaints = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.success(), complaints.is_empty(), "{complaints}");
-    (complaints, serde_json::from_slice(&output.stdout).unwrap())
 }
 
 #[test]
@@ -162,23 +146,6 @@ fn alerts_are_raised_when_they_should_be_and_only_then() {
         let raised: Vec<_> = raised.map(|element| element["metric"]["namespace"].as_str().unwrap_or_default()).collect();
         assert_eq!(&raised, expected, "{name} at minute {minute} of {series}");
     }
-}
-
-/// What the compiler says of a dashboard as a value of Grafana's own type.
-fn complaints_of_grafana(dashboard: &str) -> String {
-    let packages = obtain::grafana_types().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    symlink(packages.join("node_modules"), folder.path().join("node_modules")).unwrap();
-    let program = format!("import type {{ Dashboard }} from '@grafana/schema';\nexport const dashboard: Dashboard = {dashboard};\n");
-    fs::write(folder.path().join("dashboard.ts"), program).unwrap();
-    let output = Command::new("node")
-        .arg("node_modules/typescript/bin/tsc")
-        .args(["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--target", "es2022", "dashboard.ts"])
-        .current_dir(&folder)
-        .output()
-        .unwrap();
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]

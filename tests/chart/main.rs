@@ -7,6 +7,8 @@ mod committed;
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/values.rs"]
+mod documented;
 #[path = "../common/helm.rs"]
 mod helm;
 mod refused;

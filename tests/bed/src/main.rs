@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use outrigger_bed::demo::Demo;
-use outrigger_bed::image::{desktop, product};
+use outrigger_bed::image::{desktop, pgbouncer, product};
 use outrigger_bed::{ControlPlane, Node, gaps, obtain};
 use tokio::signal;
 
@@ -17,6 +17,7 @@ usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny | openssl 
        outrigger-bed up [node]                                              start a control plane, or a whole node, until Ctrl-C
        outrigger-bed image --outrigger PATH --destination FILE              write the product's image, for `ctr -n k8s.io images import FILE`
        outrigger-bed desktop-image --outrigger PATH --destination FILE      write the desktop sidecar's image
+       outrigger-bed pgbouncer-image --destination FILE                     write PgBouncer's image
        outrigger-bed web --destination DIR                                  write what the product's pages need of others
        outrigger-bed demo --outrigger PATH --examples DIR --crds DIR [--once [--picture FILE]]
                                                                             show the product, until Ctrl-C or once";
@@ -39,6 +40,10 @@ async fn main() -> ExitCode {
         }
         ["desktop-image", "--outrigger", program, "--destination", destination] => {
             desktop::write(Path::new(program), Path::new(destination)).map(|()| println!("{} {destination}", desktop::REFERENCE))
+        }
+        ["pgbouncer-image", "--destination", destination] => {
+            let generation = pgbouncer::Generation::Current;
+            pgbouncer::write(generation, Path::new(destination)).map(|()| println!("{} {destination}", generation.reference()))
         }
         ["web", "--destination", destination] => {
             obtain::web::novnc().and_then(|novnc| novnc.copy_to(Path::new(destination))).map(|()| println!("{destination}"))

@@ -5,6 +5,7 @@ pub mod desktop;
 pub mod dockerfile;
 mod layer;
 mod package;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod product;
 pub mod window;
@@ -42,6 +43,8 @@ pub struct ImageConfig<'a> {
     pub env: &'a [&'a str],
     /// The user to run as, by number; empty means root.
     pub user: &'a str,
+    /// The signal by which it is asked to end; empty means `SIGTERM`.
+    pub stop_signal: &'a str,
     /// The working directory; empty means `/`.
     pub working_dir: &'a str,
     /// What tools show of it.

@@ -28,12 +28,13 @@ fn add(layer: &mut Layer, package: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Of documentation the licences alone; no programs that need a shell; no tables for converting character sets, which Rust doesn't use.
+/// Of documentation the licences alone; no programs for administrators but the one that is the image's; no tables for converting character sets, which Rust doesn't use.
 fn is_wanted(path: &Path) -> bool {
     let unwanted = ["usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/info", "usr/sbin", "etc/update-motd.d"];
     let is_documentation = path.starts_with("usr/share/doc") && !path.ends_with("copyright");
     let is_conversion = path.components().any(|part| part.as_os_str() == "gconv");
-    !is_documentation && !is_conversion && !unwanted.iter().any(|folder| path.starts_with(folder))
+    let is_program = path == Path::new(super::pgbouncer::PROGRAM);
+    is_program || (!is_documentation && !is_conversion && !unwanted.iter().any(|folder| path.starts_with(folder)))
 }
 
 #[cfg(test)]
@@ -49,6 +50,7 @@ mod tests {
             ("usr/lib/x86_64-linux-gnu/gconv/UTF-7.so", false),
             ("lib/x86_64-linux-gnu/libc.so.6", true),
             ("usr/sbin/update-ca-certificates", false),
+            ("usr/sbin/pgbouncer", true),
         ] {
             assert_eq!(is_wanted(Path::new(path)), wanted, "{path}");
         }

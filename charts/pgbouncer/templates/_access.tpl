@@ -1,0 +1,133 @@
+{{/* Who the pods are, what they may read, and who may reach them. Each takes an instance. */}}
+{{- define "pgbouncer.account" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "pgbouncer.metadata" . | nindent 2 }}
+  {{- with .values.serviceAccountAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+# The agent alone is given the token.
+automountServiceAccountToken: false
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  {{- include "pgbouncer.metadata" . | nindent 2 }}
+rules:
+  - apiGroups: [""]
+    resources: [secrets]
+    resourceNames:
+      {{- include "pgbouncer.secrets" . | nindent 6 }}
+    verbs: [get, list, watch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  {{- include "pgbouncer.metadata" . | nindent 2 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ .fullname }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .fullname }}
+    namespace: {{ .root.Release.Namespace | quote }}
+{{- end }}
+
+{{/* What the operator is asked for. */}}
+{{- define "pgbouncer.userList" -}}
+apiVersion: outrigger.dev/v1alpha1
+kind: UserList
+metadata:
+  {{- include "pgbouncer.metadata" . | nindent 2 }}
+spec:
+  selector:
+    matchLabels:
+      {{- toYaml .values.userList.matchLabels | nindent 6 }}
+  {{- with .values.userList.namespaces }}
+  namespaces:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  keys:
+    username:
+      {{- toYaml .values.userList.usernameKeys | nindent 6 }}
+    password:
+      {{- toYaml .values.userList.passwordKeys | nindent 6 }}
+  output:
+    name: {{ .userlistSecret }}
+    key: {{ .values.userlistKey | quote }}
+  admin:
+    user: {{ .values.adminUser | quote }}
+    port: {{ .values.port }}
+    {{- if not .values.existingAdminSecret }}
+    secret:
+      name: {{ .adminSecret }}
+    {{- end }}
+  minimumUsers: {{ .values.userList.minimumUsers }}
+  poolers:
+    - kind: Deployment
+      name: {{ .fullname }}
+{{- end }}
+
+{{- define "pgbouncer.service" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "pgbouncer.metadata" . | nindent 2 }}
+  {{- with .values.service.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  type: {{ .values.service.type }}
+  sessionAffinity: {{ .values.service.sessionAffinity }}
+  selector:
+    {{- include "pgbouncer.selector" . | nindent 4 }}
+  ports:
+    - {name: pgbouncer, port: {{ .values.service.port }}, targetPort: pgbouncer, protocol: TCP}
+{{- end }}
+
+{{- define "pgbouncer.networkPolicy" -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "pgbouncer.metadata" . | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "pgbouncer.selector" . | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  ingress:
+    - ports:
+        - {port: pgbouncer, protocol: TCP}
+      from:
+        {{- .values.networkPolicy.clients | default (list (dict "podSelector" dict)) | toYaml | nindent 8 }}
+    {{- if .values.exporter.enabled }}
+    - ports:
+        - {port: metrics, protocol: TCP}
+      {{- with .values.networkPolicy.metricsFrom }}
+      from:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    {{- end }}
+    - ports:
+        - {port: {{ .root.Values.agent.port }}, protocol: TCP}
+      from:
+        {{- with .values.networkPolicy.metricsFrom }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+        {{- if .values.networkPolicy.operatorFrom }}
+        {{- toYaml .values.networkPolicy.operatorFrom | nindent 8 }}
+        {{- else }}
+        - namespaceSelector: {}
+          podSelector:
+            matchLabels:
+              app.kubernetes.io/name: outrigger
+              app.kubernetes.io/component: controllers
+        {{- end }}
+  # Where the API server is, no rule can say for every cluster.
+  egress:
+    {{- .values.networkPolicy.egress | default (list dict) | toYaml | nindent 4 }}
+{{- end }}
