@@ -267,7 +267,7 @@ kind: PgServer
 metadata: {{name: {name}}}
 spec:
   host: db.example.com
-  credentials: {{namespace: outrigger, name: admin}}
+  credentials: {{name: admin}}
   allow:
   - namespaces: [{namespace}]
     databases: [shop-*]

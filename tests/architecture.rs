@@ -19,8 +19,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("admission", &["api", "cluster", "events", "injection", "runtime"]),
     ("repair", &["api", "cluster", "events", "injection", "runtime"]),
     ("postgres", &[]),
+    ("databases", &["api", "cluster", "events", "postgres", "runtime"]),
     ("sidecars", &["api", "postgres", "runtime"]),
-    ("cli", &["admission", "api", "certificates", "cluster", "events", "injection", "monitoring", "repair", "runtime", "sidecars"]),
+    (
+        "cli",
+        &["admission", "api", "certificates", "cluster", "databases", "events", "injection", "monitoring", "repair", "runtime", "sidecars"],
+    ),
     ("main", &["cli"]),
 ];
 

@@ -144,7 +144,7 @@ pub struct Owner {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::CREATION))]
 pub struct Creation {
-    /// The database that is copied. Left out: template0 where an encoding or a locale is asked for, else template1.
+    /// The database that is copied. Left out: template0, which is clean and never busy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::postgres_name")]
     pub template: Option<String>,
@@ -226,6 +226,31 @@ pub struct PgSchema {
     /// Present, or Absent: it is dropped if it is empty.
     #[serde(default)]
     pub ensure: Ensure,
+    /// What single roles may do with the schema: exactly what is written, for the roles that are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["role"]))]
+    pub privileges: Vec<SchemaPrivileges>,
+}
+
+/// A privilege on a schema.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SchemaPrivilege {
+    /// Use the objects in it.
+    Usage,
+    /// Create objects in it.
+    Create,
+}
+
+/// What a role may do with a schema.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SchemaPrivileges {
+    /// The role.
+    #[schemars(schema_with = "schema::role_name")]
+    pub role: String,
+    /// Usage, Create. An empty list takes both away.
+    #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub privileges: Vec<SchemaPrivilege>,
 }
 
 /// An extension of the database.
@@ -272,8 +297,8 @@ pub struct RolePrivileges {
     pub privileges: Vec<Privilege>,
 }
 
-/// What becomes of the database when its object is deleted.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What becomes of the database when its object is deleted. A later word includes the earlier one.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReclaimPolicy {
     /// It stays.
     #[default]
@@ -332,6 +357,10 @@ pub struct ConnectionSecret {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
+    /// The password is changed when it is so old, such as 720h. Left out: it stays. To change it now, delete the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    pub rotate_after: Option<String>,
     /// Labels for the Secret, so that a UserList can select it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]

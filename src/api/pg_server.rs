@@ -53,8 +53,8 @@ pub struct PgServerSpec {
     #[serde(default = "default_database")]
     #[schemars(schema_with = "schema::postgres_name")]
     pub database: String,
-    /// The Secret with the name and the password of the role that does the work. It needs CREATEDB, and CREATEROLE where
-    /// databases ask for their owner to be created; it need not be a superuser.
+    /// The Secret with the name of the role that does the work, and its password or a client certificate (tls.crt and tls.key).
+    /// The role needs CREATEDB, and CREATEROLE where databases ask for their owner to be created; it need not be a superuser.
     pub credentials: CredentialsReference,
     /// How the connection is protected.
     #[serde(default)]
@@ -80,10 +80,7 @@ fn default_database() -> String {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsReference {
-    /// The Secret's namespace.
-    #[schemars(schema_with = "schema::object_name")]
-    pub namespace: String,
-    /// The Secret's name.
+    /// The Secret's name. It is in the namespace that Outrigger is installed in, where no tenant writes.
     #[schemars(schema_with = "schema::object_name")]
     pub name: String,
     /// The key that holds the role's name.
@@ -137,10 +134,7 @@ pub enum TlsMode {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CaReference {
-    /// The Secret's namespace.
-    #[schemars(schema_with = "schema::object_name")]
-    pub namespace: String,
-    /// The Secret's name.
+    /// The Secret's name, in the namespace that Outrigger is installed in.
     #[schemars(schema_with = "schema::object_name")]
     pub name: String,
     /// The key that holds the PEM certificates.
@@ -173,6 +167,21 @@ pub struct Allowance {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::name_patterns")]
     pub extensions: Vec<String>,
+    /// Patterns of the databases that may be copied, beside template0 and template1: a copy holds all that the template does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::name_patterns")]
+    pub templates: Vec<String>,
+    /// Patterns of the tablespaces that may be named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::name_patterns")]
+    pub tablespaces: Vec<String>,
+    /// Patterns of the roles that may be given privileges on the database and its schemas, or own a schema.
+    #[serde(default = "anything")]
+    #[schemars(schema_with = "schema::name_patterns")]
+    pub grantees: Vec<String>,
+    /// How far a PgDatabase may go when it is deleted: Retain (it may not drop the database) or Delete.
+    #[serde(default = "may_delete")]
+    pub reclaim: ReclaimPolicy,
     /// Patterns of the parameters that may be set beyond those every user may set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::name_patterns")]
@@ -185,6 +194,10 @@ pub struct Allowance {
 
 fn anything() -> Vec<String> {
     vec!["*".to_owned()]
+}
+
+fn may_delete() -> ReclaimPolicy {
+    ReclaimPolicy::Delete
 }
 
 /// What holds for a `PgDatabase` that doesn't say it itself.
@@ -209,7 +222,7 @@ pub struct PgServerStatus {
     /// The metadata.generation this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Reachable: the server answers to the credentials. Ready: databases can be managed.
+    /// Reachable: the server answers to the credentials. Ready: databases can be managed there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -262,6 +275,18 @@ impl Server {
     /// The entries of consent that are for a namespace.
     pub fn allowances<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Allowance> {
         self.allow.iter().filter(move |allowance| pattern::any_matches(&allowance.namespaces, namespace))
+    }
+}
+
+impl From<&PgServer> for Server {
+    fn from(object: &PgServer) -> Self {
+        let status = object.status.clone().unwrap_or_default();
+        Self {
+            name: object.metadata.name.clone().unwrap_or_default(),
+            allow: object.spec.allow.clone(),
+            major_version: status.version.as_deref().and_then(major_version),
+            roles: status.roles,
+        }
     }
 }
 

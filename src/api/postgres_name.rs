@@ -6,8 +6,11 @@ use super::rule::Rule;
 /// could mean one object.
 pub const MAX_BYTES: usize = 63;
 
-/// Databases that belong to the server itself.
-pub const RESERVED_DATABASES: [&str; 3] = ["postgres", "template0", "template1"];
+/// The database in which we keep which databases are whose.
+pub const MAINTENANCE_DATABASE: &str = "outrigger";
+
+/// Databases that belong to the server itself, and the one that is ours.
+pub const RESERVED_DATABASES: [&str; 4] = ["postgres", "template0", "template1", MAINTENANCE_DATABASE];
 
 /// Whether `PostgreSQL` keeps the name whole.
 #[must_use]
@@ -15,7 +18,7 @@ pub fn fits(name: &str) -> bool {
     name.len() <= MAX_BYTES
 }
 
-/// Whether the name belongs to the server itself.
+/// Whether the name belongs to the server itself, or to us.
 #[must_use]
 pub fn is_reserved_database(name: &str) -> bool {
     RESERVED_DATABASES.contains(&name)
@@ -36,8 +39,8 @@ pub(crate) const FITS: Rule = Rule::new(
 
 /// Databases that can't be managed.
 pub(crate) const NOT_RESERVED_DATABASE: Rule = Rule::new(
-    "!(self in ['postgres', 'template0', 'template1'])",
-    "postgres, template0 and template1 belong to the server; choose another name",
+    "!(self in ['postgres', 'template0', 'template1', 'outrigger'])",
+    "postgres, template0 and template1 belong to the server, and outrigger to Outrigger; choose another name",
     |name| name.as_str().is_none_or(|name| !is_reserved_database(name)),
 );
 

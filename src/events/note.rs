@@ -7,7 +7,7 @@ const MAX_MESSAGE: usize = 1024;
 /// Names of objects and groups are no longer, and no label of them is.
 const MAX_NAME: usize = 253;
 
-/// Something the owner of a pod should know.
+/// Something the owner of a pod, or the author of an object of ours, should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The pod's namespace, which is its owner's too.
@@ -48,6 +48,12 @@ pub enum Reason {
     Evicted,
     /// No more pods are evicted for a while.
     Paused,
+    /// A database is as asked for.
+    DatabaseReady,
+    /// Something is in a database's way.
+    DatabaseNotReady,
+    /// An object was let go, with its database or without.
+    DatabaseReleased,
 }
 
 impl Reason {
@@ -61,6 +67,9 @@ impl Reason {
             Self::Outdated => "SidecarsOutdated",
             Self::Evicted => "SidecarsRepaired",
             Self::Paused => "SidecarsRepairPaused",
+            Self::DatabaseReady => "DatabaseReady",
+            Self::DatabaseNotReady => "DatabaseNotReady",
+            Self::DatabaseReleased => "DatabaseReleased",
         }
     }
 
@@ -68,8 +77,8 @@ impl Reason {
     #[must_use]
     pub const fn event_type(self) -> &'static str {
         match self {
-            Self::Skipped | Self::Outdated | Self::Evicted => "Normal",
-            Self::Denied | Self::Missing | Self::Paused => "Warning",
+            Self::Skipped | Self::Outdated | Self::Evicted | Self::DatabaseReady | Self::DatabaseReleased => "Normal",
+            Self::Denied | Self::Missing | Self::Paused | Self::DatabaseNotReady => "Warning",
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Target {
     pub password: Option<SecretString>,
     /// How the connection is secured.
     pub tls: Tls,
+    /// Settings that the session begins with, such as `-c search_path=pg_catalog`; PgBouncer takes none.
+    pub options: Option<String>,
 }
 
 impl fmt::Display for Target {
@@ -130,6 +132,9 @@ fn config(target: &Target) -> Config {
         TlsMode::Prefer => SslMode::Prefer,
         TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
     });
+    if let Some(options) = &target.options {
+        config.options(options);
+    }
     config.application_name(APPLICATION_NAME);
     config.connect_timeout(ADDRESS_LIMIT);
     config.keepalives_idle(KEEPALIVE).tcp_user_timeout(UNACKNOWLEDGED_LIMIT);

@@ -1,10 +1,6 @@
 //! TLS to PostgreSQL, with the modes that libpq and the JDBC driver know (PostgreSQL manual, "SSL Support").
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{borrow::Cow, fmt, io, path::PathBuf, sync::Arc};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -51,15 +47,64 @@ impl TlsMode {
     pub const NAMES: &'static str = "disable, allow, prefer, require, verify-ca, verify-full";
 }
 
+/// A certificate or a key.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Material {
+    /// In a file.
+    File(PathBuf),
+    /// In memory.
+    Held {
+        /// Where it came from, for messages.
+        from: String,
+        /// PEM.
+        pem: Vec<u8>,
+    },
+}
+
+impl Material {
+    fn read(&self) -> Result<Cow<'_, [u8]>, TlsError> {
+        match self {
+            Self::File(path) => Ok(std::fs::read(path).map_err(|source| self.failed(source))?.into()),
+            Self::Held { pem, .. } => Ok(pem.into()),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> TlsError {
+        TlsError::Material { from: self.to_string(), source }
+    }
+}
+
+impl fmt::Display for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Held { from, .. } => from.fmt(f),
+        }
+    }
+}
+
+// Not derived: a key is a secret.
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Material({self})")
+    }
+}
+
+impl From<PathBuf> for Material {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
 /// How a connection is secured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// What is asked of the server.
     pub mode: TlsMode,
     /// The authorities that may have signed its certificate, in PEM.
-    pub root_certificates: Option<PathBuf>,
+    pub root_certificates: Option<Material>,
     /// Our own certificate, in PEM, and its key, in PEM or PKCS #8 DER, if the server asks for them.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    pub identity: Option<(Material, Material)>,
 }
 
 /// Why TLS can't be set up.
@@ -70,11 +115,11 @@ pub enum TlsError {
         "the TLS mode asks for the server's certificate to be verified: name the file with the authorities (postgresql-ssl-root-cert-file)"
     )]
     NoRoots,
-    /// A file can't be read, or holds something else.
-    #[error("{path} can't be used")]
-    File {
+    /// A certificate or a key can't be read, or is something else.
+    #[error("{from} can't be used")]
+    Material {
         /// Which.
-        path: PathBuf,
+        from: String,
         /// Why.
         #[source]
         source: io::Error,
@@ -108,32 +153,30 @@ impl Tls {
     }
 
     fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
-        let path = self.root_certificates.as_ref().ok_or(TlsError::NoRoots)?;
+        let material = self.root_certificates.as_ref().ok_or(TlsError::NoRoots)?;
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(path)? {
+        for certificate in certificates(material)? {
             roots.add(certificate).map_err(TlsError::Unusable)?;
         }
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().map_err(TlsError::Roots)
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |source| TlsError::File { path: path.to_owned(), source };
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read.map_err(io::Error::other).map_err(failed)? {
-        none if none.is_empty() => Err(failed(io::Error::other("there is no certificate in it"))),
+fn certificates(material: &Material) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_slice_iter(&material.read()?).collect::<Result<Vec<_>, _>>();
+    match read.map_err(|error| material.failed(io::Error::other(error)))? {
+        none if none.is_empty() => Err(material.failed(io::Error::other("there is no certificate in it"))),
         certificates => Ok(certificates),
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let failed = |source| TlsError::File { path: path.to_owned(), source };
-    if let Ok(key) = PrivateKeyDer::from_pem_file(path) {
+fn private_key(material: &Material) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = material.read()?;
+    if let Ok(key) = PrivateKeyDer::from_pem_slice(&bytes) {
         return Ok(key);
     }
     // The JDBC driver wants keys in DER.
-    let bytes = std::fs::read(path).map_err(failed)?;
-    PrivateKeyDer::try_from(bytes).map_err(|reason| failed(io::Error::other(reason)))
+    PrivateKeyDer::try_from(bytes.into_owned()).map_err(|reason| material.failed(io::Error::other(reason)))
 }
 
 /// Checks less than rustls would: nothing, or the chain of signatures but not the host's name.

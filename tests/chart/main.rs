@@ -7,6 +7,7 @@ mod committed;
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 #[path = "../common/mod.rs"]
 mod common;
+mod databases;
 #[path = "../common/values.rs"]
 mod documented;
 #[path = "../common/helm.rs"]

@@ -15,13 +15,14 @@ const BUNDLE: &str = "certificates.caBundle=-----BEGIN CERTIFICATE-----";
 const FILES: [&str; 3] = ["certificates.mode=files", "certificates.secretName=own", BUNDLE];
 
 /// Choices that change much; each is linted and counted.
-const CHOICES: [&[&str]; 7] = [
+const CHOICES: [&[&str]; 8] = [
     &[],
     &["webhooks.failurePolicy=Fail", "guard.enabled=true", "networkPolicy.enabled=true", "metrics.serviceMonitor.enabled=true"],
     &FILES,
     &["certificates.mode=cert-manager", "image.pullSecrets={mirror}", "admission.hostNetwork=true", "admission.httpsPort=10260"],
     &["repair.mode=evict", "repair.namespaces={desks,shop}", "repair.outdated=true"],
     &["certificates.mode=cert-manager", "repair.mode=off", "enabled=true", "image.registry=[::1]:5000/rigs"],
+    &["databases.enabled=true", "databases.namespaces={shop}"],
     &["admission.podAnnotations.a=b", "admission.priorityClassName=high", "admission.nodeSelector.disk=fast", "controllers.replicas=1"],
 ];
 
@@ -96,6 +97,9 @@ fn each_choice_brings_its_own_objects() {
     assert!(default.iter().filter(|title| title.ends_with("/outrigger-controllers")).eq(&controllers), "they have nothing to do");
     let (added, _) = changes(&set(&["repair.namespaces={desks,shop}"]));
     assert_eq!(added, ["Role/outrigger-repair", "Role/outrigger-repair", "RoleBinding/outrigger-repair", "RoleBinding/outrigger-repair"]);
+    assert!(changes(&set(&["databases.enabled=true"])).0.is_empty(), "the controllers are there anyway");
+    let (added, _) = changes(&set(&["databases.enabled=true", "databases.namespaces={shop}"]));
+    assert_eq!(added, ["Role/outrigger-databases", "RoleBinding/outrigger-databases"]);
     let (added, _) = changes(&set(&["certificates.mode=cert-manager"]));
     assert_eq!(
         added,

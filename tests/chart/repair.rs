@@ -70,7 +70,7 @@ async fn the_chart_s_account_may_do_what_repair_does_and_no_more() {
 }
 
 /// The controllers as the chart's Deployment starts them, as its account.
-async fn controllers(cluster: &ControlPlane, rendered: &[Value]) -> Server {
+pub(crate) async fn controllers(cluster: &ControlPlane, rendered: &[Value]) -> Server {
     let container = &find(rendered, &format!("Deployment/{ACCOUNT}"))["spec"]["template"]["spec"]["containers"][0];
     let settings = cluster.path("values.yaml");
     std::fs::write(&settings, find(rendered, "ConfigMap/outrigger-settings")["data"]["values.yaml"].as_str().unwrap()).unwrap();

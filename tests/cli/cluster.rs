@@ -17,6 +17,8 @@ async fn the_examples_are_accepted_with_and_without_sidecars() {
     let _ = cluster.kubectl_with_input(&["apply", "--server-side", "-f", "-"], &output(&["crds"], "")).await.success();
     let _ = cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"]).await.success();
 
+    // Where Outrigger is installed, and credentials are.
+    let _ = cluster.kubectl(&["create", "namespace", "outrigger"]).await.success();
     for manifests in [output(&["uninject", "-f", "examples/"], ""), output(&["inject", "-f", "examples/"], "")] {
         let applied = apply(cluster, &manifests).await;
         assert!(!applied.contains("would violate PodSecurity"), "{applied}");

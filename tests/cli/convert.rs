@@ -47,3 +47,32 @@ fn what_cant_be_converted_is_said_and_the_rest_is_printed() {
     assert_eq!(run(&["convert", "/nonexistent.yaml"]).code, Some(2));
     assert_eq!(run_on(&["convert", "-"], "").code, Some(2));
 }
+
+#[test]
+fn kopf_k11_databases_of_my_local_become_objects_of_ours() {
+    let theirs = "\
+apiVersion: my.local/v1
+kind: PgDatabase
+metadata: {name: orders}
+spec: {server: pgsql, db: {name: MyOrders}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: pgsql}
+---
+apiVersion: my.local/v1
+kind: PgDatabase
+metadata: {name: empty}
+spec: {server: pgsql}
+";
+    let done = run_on(&["convert", "-"], theirs);
+    assert_eq!(done.code, Some(1), "{done:?}");
+    for expected in ["the database that was made of it is \"myorders\"", "is no PgDatabase", "spec.db.name is missing", "pguser-secret"] {
+        assert!(done.messages.contains(expected), "{expected}: {}", done.messages);
+    }
+    let whole = theirs.split("---\n").next().unwrap_or_default();
+    let converted = output(&["convert", "-"], whole);
+    assert!(converted.contains("kind: PgServer") && converted.contains("name: myorders"), "{converted}");
+    let valid = run_on(&["validate", "-f", "-"], &converted);
+    assert_eq!(valid.code, Some(0), "{valid:?}\n{converted}");
+}

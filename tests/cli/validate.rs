@@ -99,7 +99,7 @@ fn database(name: &str) -> String {
 fn objects_are_judged_among_each_other() {
     let server = |namespaces: &str| {
         format!(
-            "apiVersion: outrigger.dev/v1alpha1\nkind: PgServer\nmetadata: {{name: main}}\nspec: {{host: db, credentials: {{namespace: postgres, name: admin}}, allow: [{{namespaces: [{namespaces}]}}]}}\n"
+            "apiVersion: outrigger.dev/v1alpha1\nkind: PgServer\nmetadata: {{name: main}}\nspec: {{host: db, credentials: {{name: admin}}, allow: [{{namespaces: [{namespaces}]}}]}}\n"
         )
     };
     let (code, rivals) = judged(&format!("{}{}{}", database("a"), database("b"), server("default")));

@@ -60,6 +60,8 @@ impl<'cluster> Installation<'cluster> {
             json!({"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": name}, "rules": [
                 {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
                 {"apiGroups": ["outrigger.dev"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": ["outrigger.dev"], "resources": ["pgdatabases", "pgdatabases/status", "pgservers/status"], "verbs": ["patch"]},
+                {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch"]},
                 {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
                 {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
                 {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},

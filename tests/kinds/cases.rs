@@ -33,7 +33,7 @@ fn object(kind: &str, spec: Value, changes: Value) -> Value {
 }
 
 pub(crate) fn server(changes: Value) -> Value {
-    let credentials = json!({ "namespace": "postgres", "name": "admin" });
+    let credentials = json!({ "name": "admin" });
     object("PgServer", json!({ "host": "db.example.com", "credentials": credentials }), changes)
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn all() -> Vec<Case> {
 }
 
 fn servers() -> Vec<Case> {
-    let ca = json!({ "namespace": "postgres", "name": "ca" });
+    let ca = json!({ "name": "ca" });
     vec![
         good("server: the least", server(json!({}))),
         good(

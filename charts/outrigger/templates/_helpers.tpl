@@ -96,6 +96,9 @@ verbs: [get, list, watch]
 {{- range $name, $least := dict "interval" 1 "minimumAge" 0 -}}
 {{- include "outrigger.checkDuration" (dict "name" (printf "repair.%s" $name) "value" (get $.Values.repair $name) "least" $least) -}}
 {{- end -}}
+{{- range $name, $least := dict "interval" 1 "patience" 0 -}}
+{{- include "outrigger.checkDuration" (dict "name" (printf "databases.%s" $name) "value" (get $.Values.databases $name) "least" $least) -}}
+{{- end -}}
 {{- if and .Values.image.digest (not (regexMatch "^sha256:[0-9a-f]{64}$" .Values.image.digest)) -}}
 {{- fail (printf "image.digest is %q: it must be sha256: and 64 hexadecimal digits" .Values.image.digest) -}}
 {{- end -}}

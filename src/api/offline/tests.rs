@@ -64,7 +64,7 @@ fn the_name_of_an_object_is_checked() {
 #[test]
 fn the_objects_of_a_stream_are_judged_together() {
     let database = json!({ "server": "main", "name": "shop" });
-    let credentials = json!({ "namespace": "postgres", "name": "admin" });
+    let credentials = json!({ "name": "admin" });
     let objects = [
         object("PgServer", "main", &json!({ "host": "db", "credentials": credentials, "allow": [{ "namespaces": ["team-a"] }] })),
         object("PgDatabase", "one", &database),

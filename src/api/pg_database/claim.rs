@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde::Deserialize;
 
-use super::{AdoptionPolicy, Creation, LocaleProvider, Owner, PgDatabase, PgDatabaseSpec};
+use super::{AdoptionPolicy, Creation, LocaleProvider, Owner, PgDatabase, PgDatabaseSpec, PgSchema, ReclaimPolicy, RolePrivileges};
 use crate::api::{
     condition,
     finding::{Finding, Verdict},
@@ -29,8 +29,14 @@ pub struct Claim {
     pub owner: Option<Owner>,
     /// `spec.creation`.
     pub creation: Option<Creation>,
+    /// `spec.tablespace`.
+    pub tablespace: Option<String>,
+    /// Roles that are given something, or own a schema.
+    pub grantees: Vec<String>,
     /// `spec.adoptionPolicy`.
     pub adoption: Option<AdoptionPolicy>,
+    /// `spec.reclaimPolicy`.
+    pub reclaim: Option<ReclaimPolicy>,
     /// Whether the database bears this object's mark (condition Claimed).
     pub established: bool,
     /// Whether the object only waits for its finalizers.
@@ -50,7 +56,10 @@ impl Claim {
             database: spec.name,
             owner: spec.owner,
             creation: spec.creation,
+            tablespace: spec.tablespace,
+            grantees: grantees(&spec.privileges, &spec.schemas),
             adoption: spec.adoption_policy,
+            reclaim: spec.reclaim_policy,
             established: condition::is_true(&status.conditions, condition::CLAIMED),
         })
     }
@@ -63,7 +72,8 @@ impl Claim {
 
 impl From<&PgDatabase> for Claim {
     fn from(object: &PgDatabase) -> Self {
-        let PgDatabaseSpec { server, name, owner, creation, adoption_policy, .. } = object.spec.clone();
+        let PgDatabaseSpec { server, name, owner, creation, tablespace, privileges, schemas, adoption_policy, reclaim_policy, .. } =
+            object.spec.clone();
         let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
         Self {
             namespace: object.namespace().unwrap_or_default(),
@@ -72,7 +82,10 @@ impl From<&PgDatabase> for Claim {
             database: name,
             owner,
             creation,
+            tablespace,
+            grantees: grantees(&privileges, &schemas),
             adoption: adoption_policy,
+            reclaim: reclaim_policy,
             established: condition::is_true(conditions, condition::CLAIMED),
             deleting: object.metadata.deletion_timestamp.is_some(),
         }
@@ -94,7 +107,19 @@ struct StoredSpec {
     name: String,
     owner: Option<Owner>,
     creation: Option<Creation>,
+    tablespace: Option<String>,
+    #[serde(default)]
+    privileges: Vec<RolePrivileges>,
+    #[serde(default)]
+    schemas: Vec<PgSchema>,
     adoption_policy: Option<AdoptionPolicy>,
+    reclaim_policy: Option<ReclaimPolicy>,
+}
+
+/// All roles that are named, but for the owner.
+fn grantees(privileges: &[RolePrivileges], schemas: &[PgSchema]) -> Vec<String> {
+    let in_schemas = schemas.iter().flat_map(|schema| schema.owner.iter().chain(schema.privileges.iter().map(|grant| &grant.role)));
+    privileges.iter().map(|grant| &grant.role).chain(in_schemas).cloned().collect()
 }
 
 #[derive(Default, Deserialize)]
@@ -153,35 +178,58 @@ fn check_server(claim: &Claim, server: &Server, verdict: &mut Verdict) {
     check_version(claim, server, verdict);
 }
 
-/// One entry of the server's consent must fit all that is asked for. The finding names the first part that no entry allows.
 fn check_consent(claim: &Claim, server: &Server, verdict: &mut Verdict) {
+    if let Err(finding) = consent(claim, server) {
+        verdict.deny(finding);
+    }
+}
+
+/// The patterns of an entry for one part of what is asked for.
+type Patterns = fn(&Allowance) -> &[String];
+
+/// The entries of the server's consent that fit all that is asked for, as far as the server itself need not be asked.
+///
+/// # Errors
+/// No entry does. The finding names the first part that none allows.
+pub fn consent<'a>(claim: &'a Claim, server: &'a Server) -> Result<Vec<&'a Allowance>, Finding> {
+    let Claim { namespace, database, .. } = claim;
     let administrators = format!("ask those who administer the cluster to allow it in PgServer {}", server.name);
-    let allowances: Vec<&Allowance> = server.allowances(&claim.namespace).collect();
-    if allowances.is_empty() {
-        let message = format!("this server allows no databases of namespace {}; {administrators}", claim.namespace);
-        verdict.deny(Finding::of("spec.server", &claim.server, message));
-        return;
+    let refused = |field: &str, value: &str, problem: String| Err(Finding::of(field, value, format!("{problem}; {administrators}")));
+    let mut entries: Vec<&Allowance> = server.allowances(namespace).collect();
+    if entries.is_empty() {
+        return refused("spec.server", &claim.server, format!("this server allows no databases of namespace {namespace}"));
     }
-    let allowances: Vec<&Allowance> =
-        allowances.into_iter().filter(|allowance| pattern::any_matches(&allowance.databases, &claim.database)).collect();
-    if allowances.is_empty() {
-        let message = format!("namespace {} may not have a database of this name; {administrators}", claim.namespace);
-        verdict.deny(Finding::of("spec.name", &claim.database, message));
-        return;
+    entries.retain(|entry| pattern::any_matches(&entry.databases, database));
+    if entries.is_empty() {
+        return refused("spec.name", database, format!("namespace {namespace} may not have a database of this name"));
     }
-    let owner = claim.owner.as_ref().map(|owner| owner.name.as_str());
-    let allowances: Vec<&Allowance> =
-        allowances.into_iter().filter(|allowance| owner.is_none_or(|owner| pattern::any_matches(&allowance.owners, owner))).collect();
-    if let (true, Some(owner)) = (allowances.is_empty(), owner) {
-        let message = format!("namespace {} may not have a database owned by this role; {administrators}", claim.namespace);
-        verdict.deny(Finding::of("spec.owner.name", owner, message));
-        return;
+    let template = claim.creation.as_ref().and_then(|creation| creation.template.as_ref());
+    let template = template.filter(|template| !["template0", "template1"].contains(&template.as_str()));
+    let owner = claim.owner.as_ref().map(|owner| &owner.name);
+    let grantees = claim.grantees.iter().filter(|grantee| Some(*grantee) != owner);
+    let parts = (owner
+        .into_iter()
+        .map(|owner| ("spec.owner.name", owner, "have a database owned by this role", (|entry| &entry.owners) as Patterns)))
+    .chain(template.map(|template| ("spec.creation.template", template, "copy this database", (|entry| &entry.templates) as Patterns)))
+    .chain(claim.tablespace.iter().map(|name| ("spec.tablespace", name, "use this tablespace", (|entry| &entry.tablespaces) as Patterns)))
+    .chain(grantees.map(|role| ("spec.privileges", role, "give anything to this role", (|entry| &entry.grantees) as Patterns)));
+    for (field, value, what, patterns) in parts {
+        entries.retain(|entry| pattern::any_matches(patterns(entry), value));
+        if entries.is_empty() {
+            return refused(field, value, format!("namespace {namespace} may not {what}"));
+        }
     }
-    let most = allowances.iter().map(|allowance| allowance.adoption).max().unwrap_or_default();
+    let most = entries.iter().map(|entry| entry.adoption).max().unwrap_or_default();
     if let Some(adoption) = claim.adoption.filter(|adoption| *adoption > most) {
-        let message = format!("namespace {} may go as far as {most:?}; write that, or {administrators}", claim.namespace);
-        verdict.deny(Finding::of("spec.adoptionPolicy", format!("{adoption:?}"), message));
+        let message = format!("namespace {namespace} may go as far as {most:?}; write that, or {administrators}");
+        return Err(Finding::of("spec.adoptionPolicy", format!("{adoption:?}"), message));
     }
+    entries.retain(|entry| claim.adoption.is_none_or(|adoption| adoption <= entry.adoption));
+    entries.retain(|entry| claim.reclaim.is_none_or(|reclaim| reclaim <= entry.reclaim));
+    if entries.is_empty() {
+        return refused("spec.reclaimPolicy", "Delete", format!("namespace {namespace} may not have its database dropped"));
+    }
+    Ok(entries)
 }
 
 /// The list of roles may be older than the role: its absence is a warning.

@@ -21,7 +21,7 @@ use crate::{
     runtime::lease::{Campaign, Claim},
 };
 
-use super::{Process, certificate::SharedAuthority, repair::RepairArgs};
+use super::{Process, certificate::SharedAuthority, databases::DatabasesArgs, repair::RepairArgs};
 
 /// How the holder is found, and what it looks after.
 #[derive(Debug, Args)]
@@ -36,6 +36,9 @@ pub(super) struct ControllersArgs {
 
     #[command(flatten)]
     repair: RepairArgs,
+
+    #[command(flatten)]
+    databases: DatabasesArgs,
 }
 
 impl ControllersArgs {
@@ -51,9 +54,10 @@ impl ControllersArgs {
         let campaign = Campaign::new(leases, self.lease.clone(), connection::identity()?, &mut process.registry);
         let keeper = authority.map(|authority| self.keeper(process, authority));
         let repair = self.repair.repair(process, settings)?;
+        let databases = self.databases.databases(process, namespace)?;
         let shutdown = process.shutdown.clone();
         let work = move |claim: Claim| {
-            let (keeper, repair, shutdown) = (keeper.clone(), repair.clone(), shutdown.clone());
+            let (keeper, repair, databases, shutdown) = (keeper.clone(), repair.clone(), databases.clone(), shutdown.clone());
             async move {
                 let keeping = async {
                     if let Some(keeper) = keeper {
@@ -65,7 +69,12 @@ impl ControllersArgs {
                         repair.run(&claim, &shutdown).await;
                     }
                 };
-                tokio::join!(keeping, repairing, shutdown.closing());
+                let keeping_databases = async {
+                    if let Some(databases) = databases {
+                        databases.run(&claim, &shutdown).await;
+                    }
+                };
+                tokio::join!(keeping, repairing, keeping_databases, shutdown.closing());
             }
         };
         process.tasks.spawn("lease", campaign.run(work, process.shutdown.clone()));

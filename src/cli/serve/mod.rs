@@ -38,6 +38,7 @@ use crate::{
 mod admission;
 mod certificate;
 mod controllers;
+mod databases;
 mod repair;
 
 use admission::AdmissionRole;

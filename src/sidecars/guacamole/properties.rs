@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use super::model::CaseSensitivity;
 use crate::postgres::{
     session::Target,
-    tls::{Tls, TlsMode},
+    tls::{Material, Tls, TlsMode},
 };
 
 /// Where Guacamole's PostgreSQL usually listens.
@@ -60,6 +60,7 @@ impl Properties {
             user: text(&settings.user, "postgresql-username", "guacamole"),
             password: self.get("postgresql-password").map(SecretString::from),
             tls: self.tls()?,
+            options: None,
         })
     }
 
@@ -76,7 +77,7 @@ impl Properties {
             Some(text) => TlsMode::read(text)
                 .ok_or_else(|| PropertyError { name, problem: format!("is {text:?}: it must be one of {}", TlsMode::NAMES) })?,
         };
-        let path = |name: &str| self.get(name).map(Into::into);
+        let path = |name: &str| self.get(name).map(|path| Material::File(path.into()));
         let name = "postgresql-ssl-key-file";
         let identity = match (path("postgresql-ssl-cert-file"), path(name)) {
             (Some(certificate), Some(key)) => Some((certificate, key)),

@@ -144,10 +144,35 @@ fn an_unknown_template_is_a_warning() {
         ..claim("a", "shop")
     };
     let golden = Claim { database: "golden".into(), ..claim("b", "golden") };
-    let known = known(all(), [golden]);
+    let known = known(json!([{ "namespaces": ["*"], "templates": ["go*"] }]), [golden]);
     assert_eq!(validate(&from("template0"), &known), Verdict::default());
     assert_eq!(validate(&from("golden"), &known), Verdict::default());
     assert_eq!(fields(&validate(&from("gone"), &known).warnings), ["spec.creation.template"]);
+}
+
+#[test]
+fn templates_tablespaces_grantees_and_drops_need_consent() {
+    let entry = json!({ "namespaces": ["*"], "templates": ["golden"], "tablespaces": ["fast"], "grantees": ["r*"], "reclaim": "Retain" });
+    let known = known(json!([entry]), []);
+    let template = |name: &str| Some(Creation { template: Some(name.into()), ..Creation::default() });
+    let asked = |change: fn(&mut Claim)| {
+        let mut claim = claim("a", "shop");
+        change(&mut claim);
+        claim
+    };
+    let golden = Claim { creation: template("golden"), ..claim("a", "shop") };
+    assert!(validate(&golden, &known).is_allowed());
+    for (claim, field) in [
+        (Claim { creation: template("secrets"), ..claim("a", "shop") }, "spec.creation.template"),
+        (asked(|claim| claim.tablespace = Some("slow".into())), "spec.tablespace"),
+        (asked(|claim| claim.grantees = vec!["reader".into(), "writer".into()]), "spec.privileges"),
+        (asked(|claim| claim.reclaim = Some(ReclaimPolicy::Delete)), "spec.reclaimPolicy"),
+    ] {
+        assert_eq!(fields(&validate(&claim, &known).denials), [field]);
+    }
+    let all_of_it =
+        Claim { tablespace: Some("fast".into()), grantees: vec!["reader".into()], reclaim: Some(ReclaimPolicy::Retain), ..golden };
+    assert_eq!(validate(&all_of_it, &known).denials, []);
 }
 
 fn json(name: &str) -> Vec<u8> {

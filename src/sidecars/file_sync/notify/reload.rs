@@ -24,6 +24,7 @@ pub(super) async fn reload(pgbouncer: &PgBouncer, limit: Duration) -> Result<(),
         user: pgbouncer.user.clone(),
         password: credential::read(pgbouncer.password.as_ref())?,
         tls: pgbouncer.tls.clone(),
+        options: None,
     };
     Ok(pgbouncer::reload(&console, limit).await?)
 }

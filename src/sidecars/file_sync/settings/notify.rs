@@ -1,6 +1,6 @@
 //! Who is told of changes, and how.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use lettre::message::Mailbox;
 use reqwest::Url;
@@ -11,7 +11,7 @@ use super::{
     value::{address, list, mail_server, mailbox, some_time, time},
 };
 use crate::{
-    postgres::tls::{Tls, TlsMode},
+    postgres::tls::{Material, Tls, TlsMode},
     sidecars::file_sync::plan::Rules,
     sidecars::setting::{Read, boolean, folder, number, port, word},
 };
@@ -222,7 +222,7 @@ impl Given<'_> {
     fn pgbouncer(&self) -> Result<Option<PgBouncer>, SettingsError> {
         let Some(host) = self.text(&t::PGBOUNCER_HOST) else { return Ok(None) };
         let mode = self.read(&t::PGBOUNCER_TLS_MODE, tls_mode)?;
-        let root_certificates = self.text(&t::PGBOUNCER_CA_FILE).map(PathBuf::from);
+        let root_certificates = self.text(&t::PGBOUNCER_CA_FILE).map(|path| Material::File(path.into()));
         if root_certificates.is_none() && matches!(mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
             let way_out = "name the file with the authorities that PGBOUNCER_TLS_MODE asks for, or set that to require";
             return Err(SettingsError::Missing { name: t::PGBOUNCER_CA_FILE.name, way_out });

@@ -1,11 +1,14 @@
 //! Each row of the table means what it says.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::postgres::tls::TlsMode;
+use crate::{
+    postgres::tls::{Material, TlsMode},
+    sidecars::setting::Setting,
+};
 
 const BASE: [(&str, &str); 2] = [("FOLDER", "/srv/files"), ("LABEL", "app")];
 
@@ -130,7 +133,7 @@ const CASES: &[Case] = &[
     ("PGBOUNCER_PASSWORD", "pw", POOLER, |s| matches!(pgbouncer(s).password, Some(Credential::Value(_)))),
     ("PGBOUNCER_PASSWORD_FILE", "/p", POOLER, |s| matches!(&pgbouncer(s).password, Some(Credential::File(path)) if path == "/p")),
     ("PGBOUNCER_TLS_MODE", "require", POOLER, |s| pgbouncer(s).tls.mode == TlsMode::Require),
-    ("PGBOUNCER_CA_FILE", "/ca.pem", POOLER, |s| pgbouncer(s).tls.root_certificates.as_deref() == Some(Path::new("/ca.pem"))),
+    ("PGBOUNCER_CA_FILE", "/ca.pem", POOLER, |s| pgbouncer(s).tls.root_certificates == Some(Material::File("/ca.pem".into()))),
     ("PGBOUNCER_AUTH_FILE", "pool/userlist.txt", &[], |s| {
         s.files.auth_file.as_ref().is_some_and(|file| (file.root, &*file.path) == (0, "pool/userlist.txt"))
     }),

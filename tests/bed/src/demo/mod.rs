@@ -36,7 +36,7 @@ const REFUSED: &str = "refused";
 /// Each example that must be refused, and a part of the sentence that says why.
 const REFUSALS: [(&str, &str); 3] = [
     ("bad-annotation.yaml", "vnc.outrigger.dev/geometry is \"1280\": it must be WIDTHxHEIGHT"),
-    ("bad-pg-database.yaml", "postgres, template0 and template1 belong to the server; choose another name"),
+    ("bad-pg-database.yaml", "postgres, template0 and template1 belong to the server, and outrigger to Outrigger; choose another name"),
     ("bad-session.yaml", "must be WIDTHxHEIGHT in pixels, each from 64 to 16384, such as 1280x800"),
 ];
 

@@ -1,0 +1,220 @@
+//! What databases cost on a real PostgreSQL with a real API server: many new objects until all are Ready, beside CREATE DATABASE and the
+//! same writes to the API done by hand; and a steady state in which nothing changes.
+//!
+//! `cargo bench --bench databases` measures and prints a table. `cargo test` runs it once with few objects, without measuring.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a bench that fails must say where")]
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::{DynamicObject, GroupVersionKind},
+    discovery::ApiResource,
+};
+use outrigger_bed::{ControlPlane, Postgres, free_port};
+use serde_json::{Value, json};
+use tokio_postgres::NoTls;
+
+const MANY: usize = 1000;
+const FEW: usize = 8;
+/// As many connections as the product uses.
+const LANES: usize = 4;
+/// Objects are created by so many requests at a time.
+const WRITERS: usize = 8;
+const IDLE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(900);
+
+#[tokio::main]
+async fn main() {
+    let is_measured = std::env::args().any(|argument| argument == "--bench");
+    let count = if is_measured { MANY } else { FEW };
+    let bench = Bench::start().await;
+
+    let by_hand = bench.by_hand(count).await;
+    let product = bench.product();
+    let made = bench.made(count).await;
+    let idle = bench.idle(&product, if is_measured { IDLE } else { Duration::from_secs(2) }).await;
+    if is_measured {
+        println!("| {count} databases | time | a second |\n|---|---|---|");
+        for (what, time) in [("by hand", by_hand), ("objects to Ready", made)] {
+            println!("| {what} | {:.1} s | {:.0} |", time.as_secs_f64(), rate(count, time));
+        }
+        println!("\nThe product reaches {:.0} % of what is done by hand.", 100.0 * by_hand.as_secs_f64() / made.as_secs_f64());
+        println!("{idle}");
+    }
+}
+
+fn rate(count: usize, time: Duration) -> f64 {
+    f64::from(u32::try_from(count).unwrap()) / time.as_secs_f64()
+}
+
+struct Bench {
+    cluster: ControlPlane,
+    postgres: Postgres,
+    client: Client,
+}
+
+/// The running product, killed when it is dropped.
+struct Product {
+    child: Child,
+    status: u16,
+}
+
+impl Drop for Product {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let (cluster, postgres) = (ControlPlane::start().await, Postgres::start().await);
+        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/outrigger/crds");
+        drop(cluster.kubectl(&["apply", "--server-side", "-f", crds]).await.success());
+        postgres.query_as_owner("postgres", "CREATE ROLE bench LOGIN CREATEDB CREATEROLE PASSWORD 'password'");
+        let server = json!({
+            "apiVersion": "outrigger.dev/v1alpha1", "kind": "PgServer", "metadata": {"name": "main"},
+            "spec": {"host": "127.0.0.1", "port": postgres.port(), "credentials": {"name": "admin"}, "tls": {"mode": "Disable"},
+                "allow": [{"namespaces": ["*"]}]},
+        });
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "admin", "namespace": "default"},
+            "stringData": {"username": "bench", "password": "password"}});
+        for object in [server, secret] {
+            drop(cluster.kubectl_with_input(&["apply", "-f", "-"], &object.to_string()).await.success());
+        }
+        let client = cluster.client();
+        Self { cluster, postgres, client }
+    }
+
+    fn databases(&self) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("outrigger.dev", "v1alpha1", "PgDatabase"), "pgdatabases");
+        Api::namespaced_with(self.client.clone(), "default", &resource)
+    }
+
+    fn object(name: &str, server: &str) -> DynamicObject {
+        let object = json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "PgDatabase", "metadata": {"name": name}, "spec": {"server": server, "name": name}});
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// Each object, its database and its status, by as many hands as the product has, who do nothing else.
+    async fn by_hand(&self, count: usize) -> Duration {
+        let api = self.databases();
+        let begun = Instant::now();
+        let hands = (0..LANES).map(|hand| {
+            let api = api.clone();
+            let config = format!("host=127.0.0.1 port={} user=bench password=password dbname=postgres", self.postgres.port());
+            async move {
+                let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
+                let work = async {
+                    for number in (hand..count).step_by(LANES) {
+                        let name = format!("hand{number}");
+                        api.create(&PostParams::default(), &Self::object(&name, "nobody")).await.unwrap();
+                        client.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0 STRATEGY WAL_LOG")).await.unwrap();
+                        let condition = |type_: &str, reason: &str| {
+                            json!({"type": type_, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1})
+                        };
+                        let conditions = [condition("Ready", "AsAsked"), condition("Claimed", "Claimed"), condition("Drifted", "AsAsked")];
+                        let status = json!({"status": {"conditions": conditions, "phase": "Ready", "oid": 1, "observedGeneration": 1}});
+                        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+                    }
+                };
+                tokio::select! {
+                    () = work => {}
+                    ended = connection => panic!("{ended:?}"),
+                }
+            }
+        });
+        futures::future::join_all(hands).await;
+        let time = begun.elapsed();
+        let delete = |number: usize| {
+            let api = api.clone();
+            async move { api.delete(&format!("hand{number}"), &DeleteParams::default()).await.map(drop) }
+        };
+        stream::iter(0..count).map(delete).buffer_unordered(WRITERS).try_collect::<Vec<()>>().await.unwrap();
+        time
+    }
+
+    fn product(&self) -> Product {
+        let status = free_port().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+        command.args(["serve", "--roles=controllers", "--repair=off", "--databases", "--databases-interval=10s", "--namespace=default"]);
+        command.arg("--kubeconfig").arg(self.cluster.kubeconfig_path()).arg(format!("--status-address=127.0.0.1:{status}"));
+        command.arg("--log=warn").stdin(Stdio::null()).stdout(Stdio::null());
+        Product { child: command.spawn().unwrap(), status }
+    }
+
+    /// From the first object that is created until all are Ready.
+    async fn made(&self, count: usize) -> Duration {
+        self.until_ready_server().await;
+        let api = self.databases();
+        let begun = Instant::now();
+        let create = |number: usize| {
+            let api = api.clone();
+            async move { api.create(&PostParams::default(), &Self::object(&format!("made{number}"), "main")).await.map(drop) }
+        };
+        stream::iter(0..count).map(create).buffer_unordered(WRITERS).try_collect::<Vec<()>>().await.unwrap();
+        loop {
+            let list = api.list(&ListParams::default()).await.unwrap();
+            let is_ready = |object: &DynamicObject| {
+                let conditions = object.data["status"]["conditions"].as_array();
+                conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+            };
+            if list.items.iter().filter(|object| is_ready(object)).count() == count {
+                return begun.elapsed();
+            }
+            assert!(begun.elapsed() < DEADLINE, "all databases are made in time");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn until_ready_server(&self) {
+        let wait = ["wait", "--for=condition=Ready", "pgserver/main", "--timeout=60s"];
+        drop(self.cluster.kubectl(&wait).await.success());
+    }
+
+    /// What a while without a change costs.
+    async fn idle(&self, product: &Product, time: Duration) -> String {
+        let statements =
+            || self.postgres.query_as_owner("postgres", "SELECT sum(xact_commit) FROM pg_stat_database").parse::<i64>().unwrap();
+        let (cpu, looks) = (cpu_ticks(product.child.id()), looks(product.status).await);
+        let before = statements();
+        tokio::time::sleep(time).await;
+        let (cpu, looks) = (cpu_ticks(product.child.id()) - cpu, self::looks(product.status).await - looks);
+        format!(
+            "Idle for {time:?}: {looks} looks, {} transactions on the server, {} ms of CPU, {} KiB resident",
+            statements() - before,
+            cpu * 10,
+            memory(product.child.id())
+        )
+    }
+}
+
+/// User and system time, in hundredths of a second.
+fn cpu_ticks(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+async fn looks(port: u16) -> i64 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("outrigger_databases_looks_total ")).unwrap_or("0");
+    line.parse::<Value>().unwrap().as_i64().unwrap()
+}

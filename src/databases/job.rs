@@ -1,0 +1,600 @@
+//! The work on one object: under the lock of its database, look, decide and act until nothing is left to do; then tell.
+
+use std::time::{Duration, SystemTime};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Time};
+use kube::{Api, ResourceExt, api::Patch};
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_postgres::{Client as Sql, types::Type};
+
+use crate::{
+    api::{
+        duration,
+        pg_database::{DropOptions, Ensure, PgDatabase, PgDatabaseSpec, ReclaimPolicy, claim},
+        pg_server::{PgServer, Server as Consent},
+    },
+    events::note::Reason,
+    postgres::{
+        catalogue,
+        failure::{Failure, Recovery},
+        quoting::{Identifier, QuotingError},
+        scram,
+        session::{ConnectError, Session, Target},
+    },
+    runtime::{
+        complaint::with_causes,
+        lease::WRITE_DEADLINE,
+        request::{self, RequestError},
+    },
+};
+
+use super::{
+    connect, ledger, look,
+    plan::{
+        self, Action, Blocker, Change, Claimed, Difference, Holder, Manner, Refusal, Removal, RemovalStep, Seen, Stage, Wish, plan_inner,
+        plan_removal,
+    },
+    queue::Outcome,
+    reign::{FINALIZER, GIVE_UP, Reign, set_finalizer},
+    secret::{self, Decision},
+    status::{self, Report},
+    worker::READ_DEADLINE,
+};
+
+/// Looks in a row. Each does at least one thing that the last one didn't see done.
+const ROUNDS: usize = 12;
+/// For a statement that does little.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
+/// For one that copies or moves files, or waits for a checkpoint.
+const LONG_STATEMENT_LIMIT: Duration = Duration::from_secs(600);
+/// The lowest OID that is not the server's own (`FirstNormalObjectId`).
+const FIRST_OID: u32 = 16_384;
+
+/// Why a job did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JobError {
+    #[error("the server refuses it")]
+    Failed(#[from] Failure),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the API server refuses it")]
+    Request(#[from] RequestError),
+    #[error("it can't be written as SQL")]
+    Quoting(#[from] QuotingError),
+    #[error("there are no random bytes")]
+    NoRandomBytes,
+    #[error("the server did not answer in {0:?}")]
+    Silent(Duration),
+    #[error("somebody else works on this database")]
+    Locked,
+    #[error("it did not come to its end in {ROUNDS} rounds")]
+    Restless,
+    #[error("the lease is lost")]
+    LeaseLost,
+}
+
+impl JobError {
+    /// Whether the connection can't be used any more.
+    pub(super) fn ends_connection(&self) -> bool {
+        matches!(self, Self::Silent(_) | Self::Failed(Failure::Unreachable(_)))
+    }
+
+    /// Whether somebody else was quicker, so that another look is all it takes.
+    fn is_race(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.is_race())
+    }
+
+    fn refusal(&self) -> Refusal {
+        let reason = match self {
+            Self::Failed(failure) if failure.code() == Some("42501") => "PermissionDenied",
+            Self::Failed(failure) => match failure.recovery() {
+                Recovery::OtherData | Recovery::Operator => "Refused",
+                Recovery::Wait => "ServerBusy",
+            },
+            Self::Connect(_) | Self::Silent(_) => "ServerUnreachable",
+            Self::Quoting(_) => "InvalidSpec",
+            _ => "Pending",
+        };
+        Refusal { reason, message: with_causes(self) }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Failed(failure) if failure.recovery() != Recovery::Wait => Outcome::NeedsPeople,
+            Self::Quoting(_) => Outcome::NeedsPeople,
+            _ => Outcome::Waits,
+        }
+    }
+}
+
+/// The work on one object.
+pub(super) struct Job<'a> {
+    pub(super) reign: &'a Reign<'a>,
+    pub(super) server: &'a PgServer,
+    pub(super) target: &'a Target,
+    pub(super) object: &'a PgDatabase,
+}
+
+impl Job<'_> {
+    /// Does the work and writes the status. Tells how it ended, and whether the connection can still be used.
+    pub(super) async fn run(&self, session: &mut Session) -> (Outcome, bool) {
+        // All that waits for a server is kept on the heap: most of it is never needed at a time.
+        let done = session.run(async |sql: &Sql| self.work(sql).boxed().await).await;
+        let is_usable = !matches!(&done, Err(error) if error.ends_connection());
+        let (report, mut outcome) = match done {
+            Ok(None) => return (Outcome::Settled, is_usable),
+            Ok(Some(report)) => {
+                let outcome = outcome_of(&report);
+                (report, outcome)
+            }
+            Err(JobError::LeaseLost) => return (Outcome::Waits, is_usable),
+            Err(error) => {
+                tracing::debug!(object = %self.object.name_any(), error = with_causes(&error), "a database is not as asked for");
+                (Report::refused(error.refusal(), self.object), error.outcome())
+            }
+        };
+        if let Err(error) = self.reign.write_status(self.object, &report).await {
+            tracing::debug!(object = %self.object.name_any(), error = with_causes(&error), "a status can't be written");
+            outcome = Outcome::Waits;
+        }
+        (outcome, is_usable)
+    }
+
+    /// Nothing comes back of an object that is gone.
+    async fn work(&self, sql: &Sql) -> Result<Option<Report>, JobError> {
+        let is_going = self.object.metadata.deletion_timestamp.is_some();
+        if is_going && !self.has_finalizer() {
+            return Ok(None);
+        }
+        if is_going && self.object.annotations().contains_key(GIVE_UP) {
+            self.release("the annotation says so; the database stays as it is").await?;
+            return Ok(None);
+        }
+        let name = &self.object.spec.name;
+        if !within(READ_DEADLINE, ledger::try_lock(sql, name)).await? {
+            return Err(JobError::Locked);
+        }
+        let done = if is_going {
+            self.leave(sql).await
+        } else if self.object.spec.ensure == Ensure::Absent {
+            self.absent(sql).await.map(Some)
+        } else {
+            self.present(sql).await.map(Some)
+        };
+        if !matches!(&done, Err(error) if error.ends_connection()) {
+            within(READ_DEADLINE, ledger::unlock(sql, name)).await?;
+        }
+        done
+    }
+
+    async fn present(&self, sql: &Sql) -> Result<Report, JobError> {
+        let consent = Consent::from(self.server);
+        let asked = claim::Claim::from(self.object);
+        let entries = match claim::consent(&asked, &consent) {
+            Ok(entries) => entries,
+            Err(finding) => return Ok(Report::refused(Refusal { reason: "NotAllowed", message: finding.to_string() }, self.object)),
+        };
+        let mut wish = self.wish();
+        wish.consent = entries.into_iter().cloned().collect();
+        self.keep_finalizer(wish.reclaim == ReclaimPolicy::Delete).await?;
+        let mut verifier = None;
+        for _ in 0..ROUNDS {
+            let mut seen = within(READ_DEADLINE, look::one(sql, &self.object.spec, |holder| self.reign.is_gone(holder))).await?;
+            if seen.is_holder_gone {
+                seen.is_holder_gone = self.is_surely_gone(&seen).await?;
+            }
+            // The Secret is looked at once it is sure that its password will be of use.
+            if verifier.is_none() && may_have_password(&wish, &seen) {
+                match self.password().await? {
+                    Ok(made) => {
+                        wish.digest = Some(secret::digest(&made));
+                        verifier = Some(made);
+                    }
+                    Err(refusal) => return Ok(Report::refused(refusal, self.object)),
+                }
+            }
+            let plan = plan::plan(&wish, &seen);
+            if plan.steps.is_empty() {
+                return self.finished(&wish, &seen, plan).await;
+            }
+            for step in plan.steps {
+                tracing::info!(
+                    namespace = wish.us.namespace,
+                    object = wish.us.name,
+                    database = wish.spec.name,
+                    why = step.why,
+                    "{}",
+                    step.action
+                );
+                // A database that is new here gets all that is asked for, whatever was applied to another one before.
+                wish.was_applied &= !matches!(step.action, Action::Create | Action::Adopt(_));
+                match self.perform(sql, &step.action, &wish, &seen, verifier.as_deref()).await {
+                    Err(error) if error.is_race() => {
+                        tracing::debug!(error = with_causes(&error), "somebody else was quicker; looking again");
+                        break;
+                    }
+                    done => done?,
+                }
+            }
+        }
+        Err(JobError::Restless)
+    }
+
+    /// Whether the API server says so, too: a watch may be behind.
+    async fn is_surely_gone(&self, seen: &Seen) -> Result<bool, JobError> {
+        let Some(holder) = seen.record.as_ref().map(|record| &record.holder) else { return Ok(false) };
+        let api: Api<PgDatabase> = Api::namespaced(self.reign.client.clone(), &holder.namespace);
+        let found = request::within(READ_DEADLINE, api.get_metadata_opt(&holder.name)).await?;
+        Ok(found.is_none_or(|found| found.metadata.uid.as_deref() != Some(&holder.uid)))
+    }
+
+    /// What is left: the inside of the database.
+    async fn finished(&self, wish: &Wish, seen: &Seen, plan: plan::Plan) -> Result<Report, JobError> {
+        let oid = seen.database.as_ref().map(|database| database.oid).filter(|_| plan.claimed == Claimed::Ours);
+        let mut differences = plan.differences;
+        let mut ready = match (&plan.claimed, &plan.refusal) {
+            (Claimed::Refused(refusal), _) | (_, Some(refusal)) => Err(refusal.clone()),
+            _ => Ok("AsAsked"),
+        };
+        if let (Ok(_), Some(database)) = (&ready, &seen.database)
+            && !(wish.spec.schemas.is_empty() && wish.spec.extensions.is_empty())
+        {
+            if database.allow_connections {
+                match self.inner(wish, seen).await? {
+                    Ok(found) => differences.extend(found),
+                    Err(refusal) => ready = Err(refusal),
+                }
+            } else if !wish.was_applied {
+                let message = "schemas and extensions can't be made while nobody may connect; set allowConnections: true".to_owned();
+                ready = Err(Refusal { reason: "ConnectionsNotAllowed", message });
+            }
+        }
+        let differences = oid.map(|_| differences);
+        let (claimed, blockers) = (Some(plan.claimed), Vec::new());
+        Ok(Report { ready, claimed, differences, blockers, oid, drop_after: None, is_going: false })
+    }
+
+    /// Makes schemas and extensions, over a connection to the database itself.
+    async fn inner(&self, wish: &Wish, seen: &Seen) -> Result<Result<Vec<Difference>, Refusal>, JobError> {
+        let Some(database) = &seen.database else { return Ok(Ok(Vec::new())) };
+        let mut session = Session::open(&connect::within(self.target, &wish.spec.name)).await?;
+        let consent: Vec<_> = wish.consent.iter().collect();
+        session
+            .run(async |sql: &Sql| {
+                for _ in 0..ROUNDS {
+                    let inner = within(READ_DEADLINE, look::inner(sql, &wish.spec)).await?;
+                    let plan = plan_inner(wish, &consent, database, &inner);
+                    if plan.steps.is_empty() {
+                        return Ok(plan.refusal.map_or(Ok(plan.differences), Err));
+                    }
+                    for step in plan.steps {
+                        tracing::info!(
+                            namespace = wish.us.namespace,
+                            object = wish.us.name,
+                            database = wish.spec.name,
+                            why = step.why,
+                            "{}",
+                            step.action
+                        );
+                        match self.perform(sql, &step.action, wish, seen, None).await {
+                            Err(error) if error.is_race() => break,
+                            done => done?,
+                        }
+                    }
+                }
+                Err(JobError::Restless)
+            })
+            .await
+    }
+
+    async fn perform(&self, sql: &Sql, action: &Action, wish: &Wish, seen: &Seen, verifier: Option<&str>) -> Result<(), JobError> {
+        self.may_write()?;
+        self.reign.metrics.changed_the_server();
+        let (us, name) = (&wish.us, wish.spec.name.as_str());
+        let owner = wish.spec.owner.as_ref().map(|owner| owner.name.as_str()).unwrap_or_default();
+        match action {
+            Action::CreateOwner => within(STATEMENT_LIMIT, ledger::create_role(sql, Identifier::new(owner)?, owner, us, verifier)).await,
+            Action::SetPassword => match verifier {
+                Some(verifier) => within(STATEMENT_LIMIT, ledger::set_password(sql, Identifier::new(owner)?, owner, verifier)).await,
+                None => Ok(()),
+            },
+            Action::JoinOwner => {
+                // From 16 on a member may be neither heir nor stand-in.
+                let options = if seen.server.version_number >= 160_000 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
+                let (owner, user) = (Identifier::new(owner)?, Identifier::new(&seen.server.user)?);
+                self.execute(sql, &format!("GRANT {owner} TO {user}{options}"), STATEMENT_LIMIT).await
+            }
+            Action::Intend => within(STATEMENT_LIMIT, ledger::intend(sql, us, name, random_oid()?)).await.map(drop),
+            Action::Create => self.create(sql, &wish.spec, seen).await,
+            Action::Hold => match &seen.record {
+                Some(record) => within(STATEMENT_LIMIT, ledger::hold(sql, record.oid)).await,
+                None => Ok(()),
+            },
+            Action::Adopt(oid) => within(STATEMENT_LIMIT, ledger::adopt(sql, us, name, *oid)).await,
+            Action::Forget(oid) => within(STATEMENT_LIMIT, ledger::forget(sql, *oid)).await,
+            Action::Change(change) => {
+                let limit = if change.takes_long() { LONG_STATEMENT_LIMIT } else { STATEMENT_LIMIT };
+                self.execute(sql, &change.sql(name)?, limit).await
+            }
+        }
+    }
+
+    async fn create(&self, sql: &Sql, spec: &PgDatabaseSpec, seen: &Seen) -> Result<(), JobError> {
+        let Some(record) = &seen.record else { return Ok(()) };
+        let begun = Instant::now();
+        let created = self.execute(sql, &plan::creation(spec, record.oid)?, LONG_STATEMENT_LIMIT).await;
+        if let Err(JobError::Failed(failure)) = &created
+            && failure.code() == Some("22023")
+            && record.found_as.is_some()
+        {
+            // Somebody's database has the number that was drawn.
+            return within(STATEMENT_LIMIT, ledger::forget(sql, record.oid)).await;
+        }
+        created?;
+        self.reign.metrics.created(begun.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    async fn execute(&self, sql: &Sql, statement: &str, limit: Duration) -> Result<(), JobError> {
+        within(limit, async { Ok(sql.batch_execute(statement).await?) }).await
+    }
+
+    /// An object that is to be without its database.
+    async fn absent(&self, sql: &Sql) -> Result<Report, JobError> {
+        let removal = self.remove(sql).await?;
+        let report = match removal {
+            Gone::Done { drop_after } => Report {
+                ready: Ok("Absent"),
+                claimed: None,
+                differences: None,
+                blockers: Vec::new(),
+                oid: None,
+                drop_after,
+                is_going: false,
+            },
+            Gone::Blocked(blockers) => self.blocked(&blockers),
+        };
+        Ok(report)
+    }
+
+    /// An object that is going, and keeps its finalizer until its database is gone, too.
+    async fn leave(&self, sql: &Sql) -> Result<Option<Report>, JobError> {
+        if self.wish().reclaim == ReclaimPolicy::Delete {
+            match self.remove(sql).await {
+                Ok(Gone::Done { .. }) => self.release("the database is gone").await?,
+                Err(JobError::LeaseLost) => return Err(JobError::LeaseLost),
+                _ if self.reign.is_overdue(self.object, SystemTime::now()) => {
+                    self.release("the database could not be dropped in time, and stays as it is").await?;
+                }
+                Ok(Gone::Blocked(blockers)) => return Ok(Some(self.blocked(&blockers))),
+                Err(error) => return Err(error),
+            }
+        } else {
+            self.release("the database stays, as its policy says").await?;
+        }
+        Ok(None)
+    }
+
+    fn blocked(&self, blockers: &[Blocker]) -> Report {
+        let message =
+            "the database can't be dropped while it is in use; end what status.blockers names, or set drop.force: true to end sessions";
+        let refusal = Refusal { reason: "InUse", message: message.to_owned() };
+        Report { blockers: blockers.iter().map(|blocker| blocker.text().to_owned()).collect(), ..Report::refused(refusal, self.object) }
+    }
+
+    async fn remove(&self, sql: &Sql) -> Result<Gone, JobError> {
+        let us = self.holder();
+        let options = self.object.spec.drop.clone().unwrap_or_default();
+        let grace = grace(&options);
+        let manner = Manner { force: options.force, with_grace: grace > Duration::ZERO };
+        for _ in 0..ROUNDS {
+            let records = within(READ_DEADLINE, ledger::claims_of(sql, &us)).await?;
+            let record = records.iter().find(|record| record.stage != Stage::Retired).or_else(|| records.first());
+            let found_as = record.and_then(|record| record.found_as.clone()).unwrap_or_default();
+            let (seen, blockers) = within(READ_DEADLINE, async {
+                let names = [found_as.as_str()];
+                futures::try_join!(catalogue::read(sql, &names, &[]), look::blockers(sql, &found_as))
+            })
+            .await?;
+            match plan_removal(&us, record, seen.databases.get(&found_as), &blockers, manner) {
+                Removal::Done => {
+                    self.drop_roles(sql, &us).await?;
+                    let drop_after = record.and_then(|_| Timestamp::now().checked_add(grace).ok()).map(Time);
+                    let known = self.object.status.as_ref().and_then(|status| status.drop_after.clone());
+                    return Ok(Gone::Done { drop_after: record.and_then(|_| known.or(drop_after)) });
+                }
+                Removal::Blocked(blockers) => return Ok(Gone::Blocked(blockers)),
+                Removal::Steps(steps) => {
+                    for step in steps {
+                        let Some(record) = record else { break };
+                        tracing::info!(namespace = us.namespace, object = us.name, database = found_as, "{step}");
+                        match self.take_away(sql, &step, record.oid, &found_as, manner, grace).await {
+                            Err(error) if error.is_race() => {
+                                // Somebody has come in between.
+                                return Ok(Gone::Blocked(within(READ_DEADLINE, look::blockers(sql, &found_as)).await?));
+                            }
+                            done => done?,
+                        }
+                    }
+                }
+            }
+        }
+        Err(JobError::Restless)
+    }
+
+    async fn take_away(
+        &self,
+        sql: &Sql,
+        step: &RemovalStep,
+        oid: u32,
+        found_as: &str,
+        manner: Manner,
+        grace: Duration,
+    ) -> Result<(), JobError> {
+        self.may_write()?;
+        self.reign.metrics.changed_the_server();
+        let change = |change: Change| change.sql(found_as);
+        match step {
+            RemovalStep::ClearTemplate => self.execute(sql, &change(Change::IsTemplate(false))?, STATEMENT_LIMIT).await,
+            RemovalStep::Close => self.execute(sql, &change(Change::AllowConnections(false))?, STATEMENT_LIMIT).await,
+            RemovalStep::EndSessions => {
+                let sessions =
+                    "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";
+                within(STATEMENT_LIMIT, async { Ok(sql.query_typed(sessions, &[(&found_as, Type::TEXT)]).await?) }).await.map(drop)
+            }
+            RemovalStep::Rename(to) => {
+                let statement = format!("ALTER DATABASE {} RENAME TO {}", Identifier::new(found_as)?, Identifier::new(to)?);
+                self.execute(sql, &statement, STATEMENT_LIMIT).await
+            }
+            RemovalStep::Retire(name) => within(STATEMENT_LIMIT, ledger::retire(sql, oid, name, grace.as_secs_f64())).await,
+            RemovalStep::Drop => {
+                let force = if manner.force { " WITH (FORCE)" } else { "" };
+                self.execute(sql, &format!("DROP DATABASE {}{force}", Identifier::new(found_as)?), LONG_STATEMENT_LIMIT).await
+            }
+            RemovalStep::Forget => within(STATEMENT_LIMIT, ledger::forget(sql, oid)).await,
+        }
+    }
+
+    /// Drops the roles that were made for this object. One that owns something elsewhere stays.
+    async fn drop_roles(&self, sql: &Sql, us: &Holder) -> Result<(), JobError> {
+        for role in within(READ_DEADLINE, ledger::roles_of(sql, us)).await? {
+            self.may_write()?;
+            match within(STATEMENT_LIMIT, ledger::drop_role(sql, Identifier::new(&role)?, &role)).await {
+                Err(JobError::Failed(failure)) if failure.code().is_some() => {
+                    tracing::warn!(role, error = with_causes(&failure), "the role stays: it can't be dropped");
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The verifier of the password in the Secret, which is made or renewed where it has to be: the Secret first, since a password
+    /// that was set and is lost can't be read back.
+    async fn password(&self) -> Result<Result<String, Refusal>, JobError> {
+        let (Some(wanted), Some(owner)) = (&self.object.spec.connection_secret, &self.object.spec.owner) else {
+            return Ok(Err(Refusal { reason: "InvalidSpec", message: "connectionSecret needs an owner".to_owned() }));
+        };
+        let api: Api<Secret> = Api::namespaced(self.reign.client.clone(), &self.object.namespace().unwrap_or_default());
+        let found = request::within(READ_DEADLINE, api.get_opt(&wanted.name)).await?;
+        let fresh = secret::new_password().map_err(|_| JobError::NoRandomBytes)?;
+        let password = match secret::decide(self.object, wanted, self.server, &owner.name, found.as_ref(), Timestamp::now(), || fresh) {
+            Decision::Keep(password) => password,
+            Decision::Foreign => {
+                let message = format!("the Secret {:?} is somebody else's; choose another name, or delete it", wanted.name);
+                return Ok(Err(Refusal { reason: "SecretNotOurs", message }));
+            }
+            Decision::Write(secret, password) => {
+                self.may_write()?;
+                let written = if found.is_some() {
+                    let patch = json!({"metadata": {"labels": secret.metadata.labels, "annotations": secret.metadata.annotations}, "data": secret.data});
+                    request::within(WRITE_DEADLINE, api.patch(&wanted.name, &request::patching(), &Patch::Merge(patch))).await.map(drop)
+                } else {
+                    request::within(WRITE_DEADLINE, api.create(&request::creating(), &secret)).await.map(drop)
+                };
+                written?;
+                tracing::info!(secret = wanted.name, new = found.is_none(), "the connection Secret was written");
+                password
+            }
+        };
+        // A verifier takes a millisecond: not worth a thread of its own.
+        Ok(Ok(scram::verifier(&owner.name, password.expose_secret())))
+    }
+
+    fn wish(&self) -> Wish {
+        wish(self.object, self.server, self.holder())
+    }
+
+    fn holder(&self) -> Holder {
+        self.reign.holder(self.object)
+    }
+
+    fn may_write(&self) -> Result<(), JobError> {
+        if self.reign.claim.is_current() { Ok(()) } else { Err(JobError::LeaseLost) }
+    }
+
+    fn has_finalizer(&self) -> bool {
+        self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+    }
+
+    /// Gives the object the finalizer where its database is to go with it, or takes it away.
+    async fn keep_finalizer(&self, is_needed: bool) -> Result<(), JobError> {
+        if is_needed == self.has_finalizer() {
+            return Ok(());
+        }
+        self.may_write()?;
+        Ok(set_finalizer(&self.reign.client, self.object, is_needed).await?)
+    }
+
+    /// Lets the object go.
+    async fn release(&self, why: &str) -> Result<(), JobError> {
+        self.may_write()?;
+        set_finalizer(&self.reign.client, self.object, false).await?;
+        tracing::info!(namespace = self.object.namespace(), object = self.object.name_any(), why, "the object is let go");
+        self.reign.tell(self.object, Reason::DatabaseReleased, why);
+        Ok(())
+    }
+}
+
+/// What an object asks for, with its server's policies where it has none.
+pub(super) fn wish(object: &PgDatabase, server: &PgServer, us: Holder) -> Wish {
+    let defaults = &server.spec.defaults;
+    let spec = object.spec.clone();
+    Wish {
+        us,
+        reclaim: spec.reclaim_policy.unwrap_or(defaults.reclaim_policy),
+        adoption: spec.adoption_policy.unwrap_or(defaults.adoption_policy),
+        drift: spec.drift_policy.unwrap_or(defaults.drift_policy),
+        was_applied: status::was_applied(object),
+        parameters_before: object.status.as_ref().map(|status| status.parameters.clone()).unwrap_or_default(),
+        consent: Vec::new(),
+        digest: None,
+        spec,
+    }
+}
+
+/// Whether the owner's password is ours to set.
+fn may_have_password(wish: &Wish, seen: &Seen) -> bool {
+    let Some(owner) = wish.spec.owner.as_ref().filter(|owner| owner.create) else { return false };
+    let is_ours = || seen.owner_record.as_ref().is_some_and(|record| record.holder.is(&wish.us));
+    wish.spec.connection_secret.is_some()
+        && !matches!(plan::plan(wish, seen).claimed, Claimed::Refused(_))
+        && (!seen.roles.contains_key(&owner.name) || is_ours())
+}
+
+/// How a removal stands.
+enum Gone {
+    Done { drop_after: Option<Time> },
+    Blocked(Vec<Blocker>),
+}
+
+fn outcome_of(report: &Report) -> Outcome {
+    match &report.ready {
+        Ok(_) => Outcome::Settled,
+        Err(refusal) if ["InUse", "ServerReadOnly", "ServerInRecovery"].contains(&refusal.reason) => Outcome::Waits,
+        Err(_) => Outcome::NeedsPeople,
+    }
+}
+
+fn grace(options: &DropOptions) -> Duration {
+    options.grace_period.as_deref().and_then(|text| duration::parse(text).ok()).unwrap_or_default()
+}
+
+/// A number for a database, which says that it is the one that was intended.
+fn random_oid() -> Result<u32, JobError> {
+    let mut bytes = [0; 4];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| JobError::NoRandomBytes)?;
+    Ok(u32::from_be_bytes(bytes).max(FIRST_OID))
+}
+
+/// The answer, if it comes in time. Without one the connection is given up: nobody knows what becomes of the statement.
+pub(super) async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, JobError> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(JobError::Silent(limit)),
+    }
+}

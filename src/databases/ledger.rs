@@ -1,0 +1,254 @@
+//! The database of our own on each server: which database is whose, and the locks. All operators of a server use the same one.
+
+use tokio_postgres::{Client, Row, types::Type};
+
+use crate::{
+    api::postgres_name::MAINTENANCE_DATABASE,
+    postgres::{
+        catalogue::Parameter,
+        failure::Failure,
+        quoting::{Identifier, Literal},
+    },
+};
+
+use super::plan::{Holder, Record, RoleRecord, Stage};
+
+/// Held while the tables are made.
+const LAYOUT_LOCK: &str = "layout";
+
+// One statement each, so that a server that dies in between leaves a whole or nothing.
+const LAYOUT: &str = "CREATE SCHEMA IF NOT EXISTS outrigger; \
+    CREATE TABLE IF NOT EXISTS outrigger.claims ( \
+        oid oid PRIMARY KEY, database text NOT NULL UNIQUE, cluster text NOT NULL, uid text NOT NULL, \
+        namespace text NOT NULL, name text NOT NULL, \
+        stage text NOT NULL CHECK (stage IN ('intended', 'held', 'retired')), \
+        since timestamptz NOT NULL DEFAULT now(), drop_after timestamptz); \
+    CREATE INDEX IF NOT EXISTS claims_of ON outrigger.claims (cluster, uid); \
+    CREATE TABLE IF NOT EXISTS outrigger.roles ( \
+        role text PRIMARY KEY, cluster text NOT NULL, uid text NOT NULL, namespace text NOT NULL, name text NOT NULL, \
+        digest text, since timestamptz NOT NULL DEFAULT now()); \
+    COMMENT ON SCHEMA outrigger IS 'Which database is whose. Kept by Outrigger; to give up a database, delete its PgDatabase.'";
+
+/// Whether the maintenance database is there, and whether it is ours to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Maintenance {
+    Absent,
+    Usable,
+    /// Its owner is somebody whose rights we don't have, who could claim anything.
+    Foreign,
+}
+
+pub(super) async fn maintenance(client: &Client) -> Result<Maintenance, Failure> {
+    let sql = "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = $1";
+    Ok(match client.query_typed_opt(sql, &[(&MAINTENANCE_DATABASE, Type::TEXT)]).await? {
+        None => Maintenance::Absent,
+        Some(row) if row.try_get(0)? => Maintenance::Usable,
+        Some(_) => Maintenance::Foreign,
+    })
+}
+
+/// Creates the maintenance database. Two who do so at once are told of each other by the server.
+pub(super) fn creation() -> String {
+    format!("CREATE DATABASE {MAINTENANCE_DATABASE} TEMPLATE template0 STRATEGY WAL_LOG ENCODING 'UTF8' LOCALE 'C'")
+}
+
+/// Makes what is missing in the maintenance database.
+pub(super) async fn lay_out(client: &Client) -> Result<(), Failure> {
+    let found = client.query_typed_opt("SELECT to_regclass('outrigger.roles') IS NOT NULL", &[]).await?;
+    if found.is_some_and(|row| row.try_get(0).unwrap_or(false)) {
+        return Ok(());
+    }
+    // Within one transaction: of two who do so, one waits for the other.
+    let key = lock_key(LAYOUT_LOCK);
+    let revoke = format!("REVOKE ALL ON DATABASE {MAINTENANCE_DATABASE} FROM PUBLIC");
+    transaction(client, &format!("SELECT pg_advisory_xact_lock({key}); {LAYOUT}; {revoke}")).await
+}
+
+/// Takes the lock of a database, if nobody has it. It lives as long as the connection, so as any statement that runs under it.
+pub(super) async fn try_lock(client: &Client, database: &str) -> Result<bool, Failure> {
+    let row = client.query_typed_one("SELECT pg_try_advisory_lock($1)", &[(&lock_key(database), Type::INT8)]).await?;
+    Ok(row.try_get(0)?)
+}
+
+pub(super) async fn unlock(client: &Client, database: &str) -> Result<(), Failure> {
+    client.query_typed("SELECT pg_advisory_unlock($1)", &[(&lock_key(database), Type::INT8)]).await?;
+    Ok(())
+}
+
+/// Locks have numbers for names. Two databases with one number would only wait for each other.
+fn lock_key(name: &str) -> i64 {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("outrigger {name}").as_bytes());
+    digest.as_ref().first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
+
+const COLUMNS: &str = "SELECT c.oid, c.database, c.cluster, c.uid, c.namespace, c.name, c.stage, d.datname::text \
+    FROM outrigger.claims c LEFT JOIN pg_database d ON d.oid = c.oid";
+
+/// The claims to databases of these names.
+pub(super) async fn claims(client: &Client, databases: &[&str]) -> Result<Vec<Record>, Failure> {
+    let sql = format!("{COLUMNS} WHERE c.database = ANY ($1)");
+    client.query_typed(&sql, &[(&databases, Type::TEXT_ARRAY)]).await?.iter().map(read_record).collect()
+}
+
+/// The claims of one object.
+pub(super) async fn claims_of(client: &Client, holder: &Holder) -> Result<Vec<Record>, Failure> {
+    let sql = format!("{COLUMNS} WHERE c.cluster = $1 AND c.uid = $2 ORDER BY c.since DESC");
+    let rows = client.query_typed(&sql, &[(&holder.cluster, Type::TEXT), (&holder.uid, Type::TEXT)]).await?;
+    rows.iter().map(read_record).collect()
+}
+
+/// What is known of roles of these names.
+pub(super) async fn roles(client: &Client, roles: &[&str]) -> Result<Vec<(String, RoleRecord)>, Failure> {
+    let sql = "SELECT role, cluster, uid, namespace, name, digest FROM outrigger.roles WHERE role = ANY ($1)";
+    let rows = client.query_typed(sql, &[(&roles, Type::TEXT_ARRAY)]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, RoleRecord { holder: read_holder(row, 1)?, digest: row.try_get(5)? }))).collect()
+}
+
+/// A database that waits to be dropped.
+#[derive(Debug, Clone)]
+pub(super) struct Retired {
+    pub(super) oid: u32,
+    /// Whose it was.
+    pub(super) holder: Holder,
+    /// The name it waits under.
+    pub(super) name: String,
+    /// The name of the database with this OID now.
+    pub(super) found_as: Option<String>,
+    pub(super) is_due: bool,
+}
+
+/// The databases of a cluster that wait to be dropped.
+pub(super) async fn retired(client: &Client, cluster: &str) -> Result<Vec<Retired>, Failure> {
+    let sql = "SELECT c.oid, c.database, d.datname::text, coalesce(c.drop_after <= now(), false), c.cluster, c.uid, c.namespace, c.name \
+        FROM outrigger.claims c LEFT JOIN pg_database d ON d.oid = c.oid WHERE c.cluster = $1 AND c.stage = 'retired' LIMIT 1000";
+    let rows = client.query_typed(sql, &[(&cluster, Type::TEXT)]).await?;
+    let read = |row: &Row| {
+        let holder = read_holder(row, 4)?;
+        Ok(Retired { oid: row.try_get(0)?, holder, name: row.try_get(1)?, found_as: row.try_get(2)?, is_due: row.try_get(3)? })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Writes down that a database is about to be created. Tells whether nobody was quicker.
+pub(super) async fn intend(client: &Client, holder: &Holder, database: &str, oid: u32) -> Result<bool, Failure> {
+    let sql = "INSERT INTO outrigger.claims (oid, database, cluster, uid, namespace, name, stage) \
+        VALUES ($1, $2, $3, $4, $5, $6, 'intended') ON CONFLICT DO NOTHING";
+    Ok(client.execute_typed(sql, &parameters(&oid, &database, holder)).await? == 1)
+}
+
+/// Writes down that a database exists and is the holder's, whoever's it was.
+pub(super) async fn adopt(client: &Client, holder: &Holder, database: &str, oid: u32) -> Result<(), Failure> {
+    // It may have been claimed under the name that it waited under to be dropped.
+    let before = "DELETE FROM outrigger.claims WHERE oid = $1 AND database <> $2";
+    client.execute_typed(before, &[(&oid, Type::OID), (&database, Type::TEXT)]).await?;
+    let sql = "INSERT INTO outrigger.claims AS c (oid, database, cluster, uid, namespace, name, stage) \
+        VALUES ($1, $2, $3, $4, $5, $6, 'held') ON CONFLICT (database) DO UPDATE SET oid = excluded.oid, cluster = excluded.cluster, \
+        uid = excluded.uid, namespace = excluded.namespace, name = excluded.name, stage = 'held', since = now()";
+    client.execute_typed(sql, &parameters(&oid, &database, holder)).await?;
+    Ok(())
+}
+
+fn parameters<'a>(oid: &'a u32, database: &'a &'a str, holder: &'a Holder) -> [Parameter<'a>; 6] {
+    [
+        (oid, Type::OID),
+        (database, Type::TEXT),
+        (&holder.cluster, Type::TEXT),
+        (&holder.uid, Type::TEXT),
+        (&holder.namespace, Type::TEXT),
+        (&holder.name, Type::TEXT),
+    ]
+}
+
+/// Writes down that the database with this OID is there.
+pub(super) async fn hold(client: &Client, oid: u32) -> Result<(), Failure> {
+    client.execute_typed("UPDATE outrigger.claims SET stage = 'held' WHERE oid = $1", &[(&oid, Type::OID)]).await?;
+    Ok(())
+}
+
+/// Writes down that the database waits, under another name, to be dropped after so many seconds.
+pub(super) async fn retire(client: &Client, oid: u32, retired: &str, seconds: f64) -> Result<(), Failure> {
+    let sql = "UPDATE outrigger.claims SET stage = 'retired', database = $2, drop_after = now() + make_interval(secs => $3) WHERE oid = $1";
+    client.execute_typed(sql, &[(&oid, Type::OID), (&retired, Type::TEXT), (&seconds, Type::FLOAT8)]).await?;
+    Ok(())
+}
+
+/// Takes away a claim.
+pub(super) async fn forget(client: &Client, oid: u32) -> Result<(), Failure> {
+    client.execute_typed("DELETE FROM outrigger.claims WHERE oid = $1", &[(&oid, Type::OID)]).await?;
+    Ok(())
+}
+
+/// Creates a role and writes down for whom, in one transaction. The verifier is no password, and all there is in the server's log.
+pub(super) async fn create_role(
+    client: &Client,
+    role: Identifier<'_>,
+    name: &str,
+    holder: &Holder,
+    verifier: Option<&str>,
+) -> Result<(), Failure> {
+    let password = verifier.map(|verifier| format!(" PASSWORD '{verifier}'")).unwrap_or_default();
+    let digest = verifier.map_or_else(|| "NULL".to_owned(), |verifier| literal(&super::secret::digest(verifier)));
+    let values = [name, &holder.cluster, &holder.uid, &holder.namespace, &holder.name].map(literal).join(", ");
+    // A row of a role that somebody has dropped is no longer true.
+    let sql = format!(
+        "CREATE ROLE {role} LOGIN{password}; DELETE FROM outrigger.roles WHERE role = {}; \
+         INSERT INTO outrigger.roles (role, cluster, uid, namespace, name, digest) VALUES ({values}, {digest})",
+        literal(name)
+    );
+    transaction(client, &sql).await
+}
+
+/// Sets the password of a role of ours by its verifier.
+pub(super) async fn set_password(client: &Client, role: Identifier<'_>, name: &str, verifier: &str) -> Result<(), Failure> {
+    let digest = literal(&super::secret::digest(verifier));
+    let sql = format!(
+        "ALTER ROLE {role} LOGIN PASSWORD '{verifier}'; UPDATE outrigger.roles SET digest = {digest} WHERE role = {}",
+        literal(name)
+    );
+    transaction(client, &sql).await
+}
+
+/// Drops a role of ours that owns nothing any more. Tells whether it is gone.
+pub(super) async fn drop_role(client: &Client, role: Identifier<'_>, name: &str) -> Result<(), Failure> {
+    let sql = format!("DROP ROLE IF EXISTS {role}; DELETE FROM outrigger.roles WHERE role = {}", literal(name));
+    transaction(client, &sql).await
+}
+
+/// The roles that were created for an object.
+pub(super) async fn roles_of(client: &Client, holder: &Holder) -> Result<Vec<String>, Failure> {
+    let sql = "SELECT role FROM outrigger.roles WHERE cluster = $1 AND uid = $2";
+    let rows = client.query_typed(sql, &[(&holder.cluster, Type::TEXT), (&holder.uid, Type::TEXT)]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// A transaction of several statements in one message. One that fails is taken back, or the connection would stay in it.
+async fn transaction(client: &Client, statements: &str) -> Result<(), Failure> {
+    let done = client.batch_execute(&format!("BEGIN; {statements}; COMMIT")).await;
+    if done.is_err() {
+        client.batch_execute("ROLLBACK").await.ok();
+    }
+    Ok(done?)
+}
+
+/// What comes from objects has been validated, and holds no NUL: the API server takes none.
+fn literal(text: &str) -> String {
+    Literal::new(text).map_or_else(|_| "NULL".to_owned(), |text| text.to_string())
+}
+
+fn read_record(row: &Row) -> Result<Record, Failure> {
+    let stage = match row.try_get::<_, String>(6)?.as_str() {
+        "intended" => Stage::Intended,
+        "held" => Stage::Held,
+        _ => Stage::Retired,
+    };
+    Ok(Record { oid: row.try_get(0)?, database: row.try_get(1)?, holder: read_holder(row, 2)?, stage, found_as: row.try_get(7)? })
+}
+
+fn read_holder(row: &Row, first: usize) -> Result<Holder, Failure> {
+    Ok(Holder {
+        cluster: row.try_get(first)?,
+        uid: row.try_get(first + 1)?,
+        namespace: row.try_get(first + 2)?,
+        name: row.try_get(first + 3)?,
+    })
+}

@@ -1,0 +1,312 @@
+//! The plan against a model of a server: whatever is asked for and whatever is there, applying plans comes to an end, and nothing that
+//! is not ours is changed.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::api::pg_database::{Privilege, RolePrivileges};
+
+fn holder(uid: &str) -> Holder {
+    Holder { cluster: "here".into(), uid: uid.into(), namespace: "team".into(), name: uid.into() }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "a test reads better without a & before each spec")]
+fn wish(spec: serde_json::Value) -> Wish {
+    let mut whole = json!({"server": "main", "name": "shop"});
+    json_patch::merge(&mut whole, &spec);
+    let spec: PgDatabaseSpec = serde_json::from_value(whole).unwrap();
+    Wish {
+        us: holder("us"),
+        reclaim: spec.reclaim_policy.unwrap_or_default(),
+        adoption: spec.adoption_policy.unwrap_or_default(),
+        drift: spec.drift_policy.unwrap_or_default(),
+        was_applied: false,
+        parameters_before: Vec::new(),
+        consent: Vec::new(),
+        digest: spec.connection_secret.as_ref().map(|_| "digest".to_owned()),
+        spec,
+    }
+}
+
+/// A server that takes everything.
+fn server() -> Seen {
+    let server =
+        Server { version_number: 150_018, can_create_databases: true, can_create_roles: true, user: "admin".into(), ..Server::default() };
+    let contexts = [("work_mem", "user"), ("search_path", "user"), ("log_statement", "superuser")];
+    Seen { server, contexts: contexts.map(|(name, context)| (name.to_owned(), context.to_owned())).into(), ..Seen::default() }
+}
+
+fn database(oid: u32) -> Database {
+    Database {
+        oid,
+        owner: "postgres".into(),
+        encoding: "UTF8".into(),
+        provider: "c".into(),
+        collate: "C".into(),
+        ctype: "C".into(),
+        tablespace: "pg_default".into(),
+        connection_limit: -1,
+        allow_connections: true,
+        ..Database::default()
+    }
+}
+
+fn record(uid: &str, oid: u32, stage: Stage) -> Record {
+    Record { oid, database: "shop".into(), holder: holder(uid), stage, found_as: None }
+}
+
+/// What the steps do to a server.
+fn apply(wish: &Wish, seen: &mut Seen, action: &Action) {
+    let owner = wish.spec.owner.as_ref().map(|owner| owner.name.clone()).unwrap_or_default();
+    match action {
+        Action::CreateOwner => {
+            seen.roles.insert(owner, Role::default());
+            seen.owner_record = Some(RoleRecord { holder: wish.us.clone(), digest: wish.digest.clone() });
+        }
+        Action::SetPassword => seen.owner_record.as_mut().unwrap().digest.clone_from(&wish.digest),
+        Action::JoinOwner => seen.roles.get_mut(&owner).unwrap().is_ours_to_set = true,
+        Action::Intend => seen.record = Some(record("us", 7, Stage::Intended)),
+        Action::Create => {
+            let oid = seen.record.as_ref().unwrap().oid;
+            let limit = wish.spec.connection_limit.unwrap_or(-1);
+            let owner = if owner.is_empty() { "admin".to_owned() } else { owner };
+            seen.database = Some(Database { owner, connection_limit: limit, ..database(oid) });
+        }
+        Action::Hold => seen.record.as_mut().unwrap().stage = Stage::Held,
+        Action::Adopt(oid) => seen.record = Some(record("us", *oid, Stage::Held)),
+        Action::Forget(_) => seen.record = None,
+        Action::Change(change) => apply_change(seen.database.as_mut().unwrap(), change),
+    }
+}
+
+fn apply_change(database: &mut Database, change: &Change) {
+    match change {
+        Change::Owner(owner) => {
+            database.privileges.remove(owner);
+            database.owner.clone_from(owner);
+        }
+        Change::Tablespace(tablespace) => database.tablespace.clone_from(tablespace),
+        Change::ConnectionLimit(limit) => database.connection_limit = *limit,
+        Change::AllowConnections(allow) => database.allow_connections = *allow,
+        Change::IsTemplate(is_template) => database.is_template = *is_template,
+        Change::SetParameter(name, value) => drop(database.parameters.insert(name.clone(), value.clone())),
+        Change::ResetParameter(name) => drop(database.parameters.remove(name)),
+        Change::Grant(role, privilege) => {
+            database.privileges.entry(role.clone().unwrap_or_default()).or_default().insert(change::word(*privilege).to_owned());
+        }
+        Change::Revoke(role, privilege) => {
+            database.privileges.entry(role.clone().unwrap_or_default()).or_default().remove(change::word(*privilege));
+        }
+        other => panic!("{other:?} is inside"),
+    }
+}
+
+/// Applies plans until nothing is left to do.
+fn settle(wish: &Wish, seen: &mut Seen) -> Plan {
+    for _ in 0..20 {
+        let plan = plan(wish, seen);
+        if plan.steps.is_empty() {
+            return plan;
+        }
+        plan.steps.iter().for_each(|step| apply(wish, seen, &step.action));
+    }
+    panic!("no end: {:?}", plan(wish, seen));
+}
+
+fn actions(plan: &Plan) -> Vec<&Action> {
+    plan.steps.iter().map(|step| &step.action).collect()
+}
+
+#[test]
+fn a_new_database_is_intended_created_and_held() {
+    let (wish, mut seen) = (wish(json!({})), server());
+    for expected in [Action::Intend, Action::Create, Action::Hold] {
+        let plan = plan(&wish, &seen);
+        assert_eq!(actions(&plan), [&expected]);
+        apply(&wish, &mut seen, &expected);
+    }
+    let plan = plan(&wish, &seen);
+    assert_eq!((plan.steps.len(), plan.claimed), (0, Claimed::Ours));
+}
+
+#[test]
+fn the_owner_comes_first_and_we_become_its_member() {
+    let (wish, mut seen) = (wish(json!({"owner": {"name": "o", "create": true}, "connectionSecret": {"name": "s"}})), server());
+    for expected in [Action::CreateOwner, Action::JoinOwner, Action::Intend, Action::Create, Action::Hold] {
+        assert_eq!(actions(&plan(&wish, &seen)), [&expected]);
+        apply(&wish, &mut seen, &expected);
+    }
+    seen.owner_record.as_mut().unwrap().digest = Some("an older one".into());
+    assert_eq!(actions(&plan(&wish, &seen)), [&Action::SetPassword]);
+}
+
+#[test]
+fn who_has_a_database_keeps_it() {
+    let wish = |policy: &str| wish(json!({"adoptionPolicy": policy}));
+    let theirs = Seen { database: Some(database(7)), record: Some(record("them", 7, Stage::Held)), ..server() };
+    for policy in ["Never", "IfUnclaimed"] {
+        let plan = plan(&wish(policy), &theirs);
+        assert!(matches!(&plan.claimed, Claimed::Refused(refusal) if refusal.reason == "ClaimedByAnother"), "{plan:?}");
+        assert!(plan.steps.is_empty());
+    }
+    assert_eq!(actions(&plan(&wish("Force"), &theirs)), [&Action::Adopt(7)]);
+    let gone = Seen { is_holder_gone: true, ..theirs };
+    assert_eq!(actions(&plan(&wish("IfUnclaimed"), &gone)), [&Action::Adopt(7)]);
+    let promised = Seen { record: Some(record("them", 7, Stage::Intended)), ..server() };
+    let plan = plan(&wish("Force"), &promised);
+    assert!(matches!(plan.claimed, Claimed::Refused(_)), "a name that another is about to use: {plan:?}");
+}
+
+#[test]
+fn a_database_with_another_oid_is_another_database() {
+    for stage in [Stage::Intended, Stage::Held] {
+        let seen = Seen { database: Some(database(8)), record: Some(record("us", 7, stage)), ..server() };
+        let plan = plan(&wish(json!({})), &seen);
+        assert!(matches!(&plan.claimed, Claimed::Refused(refusal) if refusal.reason == "AlreadyExists"), "{plan:?}");
+    }
+}
+
+#[test]
+fn the_end_leaves_what_is_not_ours() {
+    let found = |uid: &str, stage| Record { found_as: Some("shop".into()), ..record(uid, 7, stage) };
+    let removal = |record: Record| plan_removal(&holder("us"), Some(&record), Some(&database(7)), &[], Manner::default());
+    assert_eq!(removal(found("them", Stage::Held)), Removal::Done);
+    assert_eq!(removal(found("us", Stage::Retired)), Removal::Done);
+    assert_eq!(removal(found("us", Stage::Held)), Removal::Steps(vec![RemovalStep::Drop]));
+    assert_eq!(plan_removal(&holder("us"), None, Some(&database(7)), &[], Manner::default()), Removal::Done);
+}
+
+#[test]
+fn force_ends_sessions_and_nothing_else() {
+    let record = Record { found_as: Some("shop".into()), ..record("us", 7, Stage::Held) };
+    let (session, firm) = (Blocker::Session("session 1".into()), Blocker::Firm("replication slot a".into()));
+    let removal = |blockers: &[Blocker], force| {
+        plan_removal(&holder("us"), Some(&record), Some(&database(7)), blockers, Manner { force, with_grace: false })
+    };
+    assert_eq!(removal(std::slice::from_ref(&session), false), Removal::Blocked(vec![session.clone()]));
+    assert_eq!(removal(std::slice::from_ref(&session), true), Removal::Steps(vec![RemovalStep::Drop]));
+    assert_eq!(removal(std::slice::from_ref(&firm), true), Removal::Blocked(vec![firm]));
+}
+
+#[test]
+fn hoppscale_5_extensions_that_are_not_named_stay() {
+    let inner = Inner { installed: [("plpgsql".to_owned(), Installed::default())].into(), ..Inner::default() };
+    let plan = plan_inner(&wish(json!({})), &[], &database(7), &inner);
+    assert_eq!((plan.steps.len(), plan.differences.len()), (0, 0));
+}
+
+#[test]
+fn an_extension_that_an_owner_could_not_install_needs_consent() {
+    let wish = wish(json!({"extensions": [{"name": "dblink"}]}));
+    let inner = Inner { available: [("dblink".to_owned(), Available::default())].into(), ..Inner::default() };
+    let refused = plan_inner(&wish, &[], &database(7), &inner);
+    assert_eq!(refused.refusal.unwrap().reason, "NotAllowed");
+    let allowance = Allowance { extensions: vec!["db*".into()], ..Allowance::default() };
+    assert_eq!(plan_inner(&wish, &[&allowance], &database(7), &inner).steps.len(), 1);
+    let unavailable = plan_inner(&wish, &[&allowance], &database(7), &Inner::default());
+    assert_eq!(unavailable.refusal.unwrap().reason, "ExtensionUnavailable");
+}
+
+#[test]
+fn parameters_that_not_everybody_may_set_need_consent() {
+    let mut wish = wish(json!({"parameters": {"log_statement": "none"}}));
+    assert_eq!(plan(&wish, &server()).refusal.unwrap().reason, "NotAllowed");
+    wish.consent = vec![Allowance { parameters: vec!["log_*".into()], ..Allowance::default() }];
+    assert_eq!(actions(&plan(&wish, &server())), [&Action::Intend]);
+    wish.spec.parameters = [("ROLE".to_owned(), "x".to_owned())].into();
+    wish.consent = vec![Allowance { parameters: vec!["*".into()], ..Allowance::default() }];
+    assert_eq!(plan(&wish, &server()).refusal.unwrap().reason, "NotAllowed", "whoever allows all didn't mean that");
+}
+
+#[test]
+fn a_replica_is_left_alone() {
+    let mut seen = server();
+    seen.server.in_recovery = true;
+    let plan = plan(&wish(json!({})), &seen);
+    assert_eq!((plan.refusal.unwrap().reason, plan.steps.len()), ("ServerInRecovery", 0));
+}
+
+fn privileges() -> impl Strategy<Value = Vec<Privilege>> {
+    proptest::sample::subsequence(vec![Privilege::Connect, Privilege::Create, Privilege::Temporary], 0..=3)
+}
+
+prop_compose! {
+    fn any_wish()(
+        owner in any::<Option<bool>>(), limit in proptest::option::of(-1..9_i32), allow in any::<Option<bool>>(),
+        template in any::<Option<bool>>(), work_mem in proptest::option::of("[0-9]{1,3}MB"), path in proptest::option::of("[a-c\", ]{0,8}"),
+        public in proptest::option::of(privileges()), role in proptest::option::of(privileges()),
+        adoption in proptest::sample::select(vec!["Never", "IfUnclaimed", "Force"]), drift in proptest::sample::select(vec!["Observe", "Correct"]),
+        encoding in proptest::option::of(proptest::sample::select(vec!["UTF8", "LATIN1"])), was_applied in any::<bool>(),
+        before in proptest::sample::subsequence(vec!["work_mem".to_owned(), "search_path".to_owned()], 0..=2), secret in any::<bool>(),
+    ) -> Wish {
+        let mut wish = wish(json!({"adoptionPolicy": adoption, "driftPolicy": drift}));
+        wish.spec.owner = owner.map(|create| serde_json::from_value(json!({"name": "o", "create": create})).unwrap());
+        wish.spec.connection_limit = limit;
+        wish.spec.allow_connections = allow;
+        wish.spec.is_template = template;
+        let parameters = [("work_mem", work_mem), ("search_path", path)];
+        wish.spec.parameters = parameters.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        wish.spec.public_privileges = public;
+        wish.spec.privileges = role.map(|privileges| RolePrivileges { role: "r".into(), privileges }).into_iter().collect();
+        wish.spec.creation = encoding.map(|encoding| serde_json::from_value(json!({"encoding": encoding})).unwrap());
+        wish.was_applied = was_applied;
+        wish.parameters_before = before;
+        wish.digest = secret.then(|| "digest".to_owned());
+        wish
+    }
+}
+
+prop_compose! {
+    fn any_world()(
+        oid in proptest::option::of(7..9_u32), limit in -1..9_i32, allow in any::<bool>(), template in any::<bool>(),
+        holder in proptest::option::of(proptest::sample::select(vec!["us", "them"])), is_gone in any::<bool>(),
+        stage in proptest::sample::select(vec![Stage::Intended, Stage::Held]), role in proptest::option::of(any::<(bool, bool)>()),
+        made_for in proptest::option::of(proptest::sample::select(vec!["us", "them"])), set in any::<bool>(), granted in privileges(),
+        encoding in proptest::sample::select(vec!["UTF8", "LATIN1"]),
+    ) -> Seen {
+        let granted: BTreeSet<String> = granted.into_iter().map(|privilege| change::word(privilege).to_owned()).collect();
+        let database = oid.map(|oid| Database {
+            connection_limit: limit, allow_connections: allow, is_template: template, encoding: encoding.into(),
+            parameters: if set { [("work_mem".to_owned(), "1MB".to_owned())].into() } else { BTreeMap::new() },
+            privileges: [(String::new(), granted.clone()), ("r".to_owned(), granted)].into(),
+            ..database(oid)
+        });
+        let mut seen = Seen { database, ..server() };
+        seen.record = holder.map(|uid| record(uid, 7, stage));
+        seen.is_holder_gone = is_gone && holder == Some("them");
+        seen.roles = role.map(|(is_superuser, is_ours_to_set)| ("o".to_owned(), Role { is_superuser, is_ours_to_set })).into_iter().collect();
+        seen.owner_record = made_for.map(|uid| RoleRecord { holder: self::holder(uid), digest: None });
+        seen
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_plan_of_an_applied_plan_is_empty(wish in any_wish(), mut seen in any_world()) {
+        let plan = settle(&wish, &mut seen);
+        if plan.claimed == Claimed::Ours && plan.refusal.is_none() && !(wish.was_applied && wish.drift == DriftPolicy::Observe) {
+            prop_assert!(plan.differences.iter().all(|difference| difference.change.is_none()), "{plan:?}");
+            let database = seen.database.unwrap();
+            prop_assert!(wish.spec.connection_limit.is_none_or(|limit| limit == database.connection_limit));
+            prop_assert!(wish.spec.owner.is_none_or(|owner| owner.name == database.owner));
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_never_touched(wish in any_wish(), mut seen in any_world()) {
+        let before = seen.clone();
+        let plan = settle(&wish, &mut seen);
+        let is_theirs = before.record.as_ref().is_some_and(|record| !record.holder.is(&wish.us)) && !before.is_holder_gone;
+        if is_theirs && wish.adoption < AdoptionPolicy::Force || before.record.is_none() && before.database.is_some() && wish.adoption == AdoptionPolicy::Never {
+            prop_assert_eq!(&seen.database, &before.database);
+            prop_assert_eq!(&seen.record, &before.record);
+            prop_assert!(plan.claimed != Claimed::Ours);
+        }
+        if let Some(role) = before.roles.get("o").filter(|_| before.owner_record.as_ref().is_none_or(|made| !made.holder.is(&wish.us))) {
+            prop_assert_eq!(seen.roles.get("o"), Some(role), "a role that was not made for us is left as it is");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The time for which this process holds the lease: what it knows of objects, and what it may write about them.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Api, Client, ResourceExt, api::Patch};
+use serde_json::json;
+
+use crate::{
+    api::{condition, pg_database::PgDatabase},
+    events::{
+        note::{Note, Reason, Reference},
+        recorder::Notes,
+    },
+    runtime::{
+        lease::{Claim, WRITE_DEADLINE},
+        request::{self, RequestError},
+    },
+};
+
+use super::{
+    controller::Databases,
+    job::JobError,
+    metrics::Metrics,
+    plan::Holder,
+    status::{self, Report},
+};
+
+/// Kept by objects whose database is to be dropped.
+pub(super) const FINALIZER: &str = "outrigger.dev/database";
+/// On an object that is going: its database stays as it is, wherever its server may be.
+pub(super) const GIVE_UP: &str = "outrigger.dev/abandon-database";
+
+/// The time for which this process holds the lease.
+pub(super) struct Reign<'a> {
+    pub(super) databases: &'a Databases,
+    pub(super) client: Client,
+    pub(super) claim: &'a Claim,
+    pub(super) notes: &'a Notes,
+    pub(super) metrics: &'a Metrics,
+    /// The uid of the namespace kube-system.
+    pub(super) cluster: String,
+}
+
+impl Reign<'_> {
+    pub(super) fn holder(&self, object: &PgDatabase) -> Holder {
+        let (namespace, name) = status::key(object);
+        Holder { cluster: self.cluster.clone(), uid: object.uid().unwrap_or_default(), namespace, name }
+    }
+
+    /// Whether the holder of a claim is an object of this cluster that doesn't exist any more.
+    pub(super) fn is_gone(&self, holder: &Holder) -> bool {
+        let known = self.databases.objects.load();
+        let Some(known) = &*known else { return false };
+        let object = known.get(&(holder.namespace.clone(), holder.name.clone()));
+        holder.cluster == self.cluster && object.is_none_or(|object| object.uid().as_deref() != Some(&holder.uid))
+    }
+
+    /// Whether an object has been going for longer than anybody should wait.
+    pub(super) fn is_overdue(&self, object: &PgDatabase, now: SystemTime) -> bool {
+        let Some(Time(since)) = &object.metadata.deletion_timestamp else { return false };
+        now.duration_since(SystemTime::from(*since)).is_ok_and(|waited| waited >= self.databases.patience)
+    }
+
+    /// Lets objects go that wait for a server that nobody can reach, if they were told to, or have waited too long.
+    pub(super) async fn let_go(&self, object: &PgDatabase, why: &str) -> bool {
+        let is_given_up = object.annotations().contains_key(GIVE_UP);
+        let has_finalizer = object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+        if object.metadata.deletion_timestamp.is_none()
+            || !has_finalizer
+            || !(is_given_up || self.is_overdue(object, SystemTime::now()))
+            || !self.claim.is_current()
+        {
+            return false;
+        }
+        let released = set_finalizer(&self.client, object, false).await.is_ok();
+        if released {
+            self.tell(object, Reason::DatabaseReleased, &format!("{why}; the database stays as it is"));
+        }
+        released
+    }
+
+    /// Writes the status of an object if it says anything new, and an Event if the reason does.
+    pub(super) async fn write_status(&self, object: &PgDatabase, report: &Report) -> Result<(), JobError> {
+        let wanted = status::status(object, report, &Time(Timestamp::now()));
+        let Some(patch) = status::patch(object.status.as_ref(), &wanted) else { return Ok(()) };
+        if !self.claim.is_current() {
+            return Err(JobError::LeaseLost);
+        }
+        let (namespace, name) = status::key(object);
+        let api: Api<PgDatabase> = Api::namespaced(self.client.clone(), &namespace);
+        let (parameters, patch) = (request::patching(), Patch::Merge(patch));
+        match request::within(WRITE_DEADLINE, api.patch_status(&name, &parameters, &patch)).await {
+            Err(RequestError::Refused(kube::Error::Api(refusal))) if refusal.code == 404 => return Ok(()),
+            patched => patched?,
+        };
+        self.metrics.wrote_status();
+        let before = status::reason(object, condition::READY);
+        match &report.ready {
+            Ok(reason) if before != Some(reason) => self.tell(object, Reason::DatabaseReady, "the database is as asked for"),
+            Err(refusal) if before != Some(refusal.reason) => self.tell(object, Reason::DatabaseNotReady, &refusal.message),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Tells it by an Event.
+    pub(super) fn tell(&self, object: &PgDatabase, reason: Reason, message: &str) {
+        let about = Reference {
+            api_version: "outrigger.dev/v1alpha1".to_owned(),
+            kind: "PgDatabase".to_owned(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        };
+        self.notes.tell(Note { namespace: object.namespace().unwrap_or_default(), about, reason, message: message.to_owned() });
+    }
+}
+
+/// Adds our finalizer to the object as it was seen, or takes it away.
+pub(super) async fn set_finalizer(client: &Client, object: &PgDatabase, is_needed: bool) -> Result<(), RequestError> {
+    let (namespace, name) = status::key(object);
+    let mut finalizers: Vec<&str> = object.finalizers().iter().map(String::as_str).filter(|finalizer| *finalizer != FINALIZER).collect();
+    if is_needed {
+        finalizers.push(FINALIZER);
+    }
+    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "uid": object.uid(), "finalizers": finalizers}});
+    let api: Api<PgDatabase> = Api::namespaced(client.clone(), &namespace);
+    match request::within(WRITE_DEADLINE, api.patch_metadata(&name, &request::patching(), &Patch::Merge(patch))).await {
+        // It is gone, and its finalizers with it.
+        Err(RequestError::Refused(kube::Error::Api(refusal))) if refusal.code == 404 && !is_needed => Ok(()),
+        patched => patched.map(drop),
+    }
+}

@@ -1,0 +1,251 @@
+//! The Secret that a database's users connect with: what is in it, and whether it is ours to write.
+
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
+
+use aws_lc_rs::digest::SHA256;
+use jiff::Timestamp;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{Resource, ResourceExt, core::ObjectMeta};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::api::{
+    duration,
+    pg_database::{ConnectionSecret, PgDatabase},
+    pg_server::PgServer,
+};
+
+/// When the password was made.
+const PASSWORD_SINCE: &str = "outrigger.dev/password-since";
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "outrigger");
+/// As CloudNativePG has it, so that what selects theirs can select ours.
+const TYPE: &str = "kubernetes.io/basic-auth";
+/// Characters of a password that nobody types: 190 bits.
+const PASSWORD_LENGTH: usize = 32;
+const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// What is to be done about the Secret.
+pub(super) enum Decision {
+    /// It is as it should be.
+    Keep(SecretString),
+    /// It is to be written so.
+    Write(Box<Secret>, SecretString),
+    /// It is somebody else's.
+    Foreign,
+}
+
+/// Decides about the Secret by what is there.
+pub(super) fn decide(
+    object: &PgDatabase,
+    wanted: &ConnectionSecret,
+    server: &PgServer,
+    user: &str,
+    found: Option<&Secret>,
+    now: Timestamp,
+    new_password: impl FnOnce() -> SecretString,
+) -> Decision {
+    if found.is_some_and(|found| !is_ours(found, object)) {
+        return Decision::Foreign;
+    }
+    let known = found.and_then(|found| Some(SecretString::from(text(found, "password").filter(|password| !password.is_empty())?)));
+    let since = found.and_then(|found| found.annotations().get(PASSWORD_SINCE)?.parse::<Timestamp>().ok());
+    let known = known.filter(|_| !is_too_old(wanted, since, now));
+    let since = known.as_ref().and(since).unwrap_or(now);
+    let password = known.unwrap_or_else(new_password);
+    let secret = secret(object, wanted, server, user, &password, since);
+    if found.is_some_and(|found| is_as(found, &secret)) {
+        return Decision::Keep(password);
+    }
+    Decision::Write(Box::new(secret), password)
+}
+
+fn is_ours(secret: &Secret, object: &PgDatabase) -> bool {
+    object.uid().is_some_and(|uid| secret.owner_references().iter().any(|owner| owner.uid == uid))
+}
+
+fn is_too_old(wanted: &ConnectionSecret, since: Option<Timestamp>, now: Timestamp) -> bool {
+    let limit = wanted.rotate_after.as_deref().and_then(|text| duration::parse(text).ok());
+    match (limit, since) {
+        (Some(limit), Some(since)) => Duration::try_from(now.duration_since(since)).is_ok_and(|age| age >= limit),
+        _ => false,
+    }
+}
+
+/// Whether all that we write is there. What others have added stays.
+fn is_as(found: &Secret, wanted: &Secret) -> bool {
+    fn holds<V: PartialEq>(found: Option<&BTreeMap<String, V>>, wanted: Option<&BTreeMap<String, V>>) -> bool {
+        wanted.into_iter().flatten().all(|(key, value)| found.and_then(|found| found.get(key)) == Some(value))
+    }
+    let (is, should) = (&found.metadata, &wanted.metadata);
+    holds(found.data.as_ref(), wanted.data.as_ref())
+        && holds(is.labels.as_ref(), should.labels.as_ref())
+        && holds(is.annotations.as_ref(), should.annotations.as_ref())
+}
+
+fn text(secret: &Secret, key: &str) -> Option<String> {
+    String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
+}
+
+/// The Secret as it should be: the keys are those of CloudNativePG's.
+fn secret(
+    object: &PgDatabase,
+    wanted: &ConnectionSecret,
+    server: &PgServer,
+    user: &str,
+    password: &SecretString,
+    since: Timestamp,
+) -> Secret {
+    let host = wanted.host.as_ref().unwrap_or(&server.spec.host);
+    let port = wanted.port.unwrap_or(server.spec.port);
+    let (database, password) = (&object.spec.name, password.expose_secret());
+    let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let [in_user, in_password, in_database] = [user, password, database.as_str()].map(percent_encoded);
+    let [for_host, for_database, for_user, for_password] =
+        [host.as_str(), database, user, password].map(|text| text.replace('\\', "\\\\").replace(':', "\\:"));
+    let data = [
+        ("username", user.to_owned()),
+        ("user", user.to_owned()),
+        ("password", password.to_owned()),
+        ("host", host.clone()),
+        ("port", port.to_string()),
+        ("dbname", database.clone()),
+        ("uri", format!("postgresql://{in_user}:{in_password}@{place}/{in_database}")),
+        ("jdbc-uri", format!("jdbc:postgresql://{place}/{in_database}?password={in_password}&user={in_user}")),
+        ("pgpass", format!("{for_host}:{port}:{for_database}:{for_user}:{for_password}\n")),
+    ];
+    let (managed_by, us) = MANAGED_BY;
+    let mut labels = wanted.labels.clone();
+    labels.insert(managed_by.to_owned(), us.to_owned());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(wanted.name.clone()),
+            namespace: object.namespace(),
+            labels: Some(labels),
+            annotations: Some([(PASSWORD_SINCE.to_owned(), since.to_string())].into()),
+            owner_references: object.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        type_: Some(TYPE.to_owned()),
+        data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()),
+        ..Secret::default()
+    }
+}
+
+/// As RFC 3986 has it for all but unreserved characters.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string can't fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+/// What is kept of a verifier, to know whether it is the one that was set.
+pub(super) fn digest(verifier: &str) -> String {
+    aws_lc_rs::digest::digest(&SHA256, verifier.as_bytes()).as_ref().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A new password of letters and digits, which no place where passwords are put takes for anything else.
+///
+/// # Errors
+/// There are no random bytes.
+pub(super) fn new_password() -> Result<SecretString, aws_lc_rs::error::Unspecified> {
+    let mut password = String::with_capacity(PASSWORD_LENGTH);
+    while password.len() < PASSWORD_LENGTH {
+        let mut random = [0; PASSWORD_LENGTH];
+        aws_lc_rs::rand::fill(&mut random)?;
+        // Six bits each; the two numbers of 64 that stand for no letter are passed over, so that all letters are as likely.
+        let letters = random.iter().filter_map(|byte| LETTERS.get(usize::from(byte & 63)));
+        password.extend(letters.map(|letter| char::from(*letter)).take(PASSWORD_LENGTH - password.len()));
+    }
+    Ok(SecretString::from(password))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object() -> PgDatabase {
+        serde_json::from_value(json!({
+            "apiVersion": "outrigger.dev/v1alpha1", "kind": "PgDatabase", "metadata": {"name": "shop", "namespace": "team", "uid": "u"},
+            "spec": {"server": "main", "name": "sh:op", "owner": {"name": "o\\w:ner", "create": true},
+                "connectionSecret": {"name": "s", "rotateAfter": "1h", "labels": {"a": "b"}}},
+        }))
+        .unwrap()
+    }
+
+    fn server() -> PgServer {
+        serde_json::from_value(json!({
+            "apiVersion": "outrigger.dev/v1alpha1", "kind": "PgServer", "metadata": {"name": "main"},
+            "spec": {"host": "fd00::1", "port": 5433, "credentials": {"name": "admin"}},
+        }))
+        .unwrap()
+    }
+
+    fn decision(found: Option<&Secret>, at: i64) -> Decision {
+        let object = object();
+        let wanted = object.spec.connection_secret.clone().unwrap();
+        let now = Timestamp::from_second(at).unwrap();
+        decide(&object, &wanted, &server(), "o\\w:ner", found, now, || SecretString::from(format!("p@{at}")))
+    }
+
+    fn written(found: Option<&Secret>, at: i64) -> Secret {
+        match decision(found, at) {
+            Decision::Write(secret, _) => *secret,
+            _ => panic!("it is to be written"),
+        }
+    }
+
+    #[test]
+    fn the_keys_are_those_of_cloudnativepg() {
+        let secret = written(None, 0);
+        let value = |key: &str| text(&secret, key).unwrap();
+        assert_eq!(value("username"), "o\\w:ner");
+        assert_eq!(value("user"), value("username"));
+        assert_eq!(value("uri"), "postgresql://o%5Cw%3Aner:p%400@[fd00::1]:5433/sh%3Aop");
+        assert_eq!(value("jdbc-uri"), "jdbc:postgresql://[fd00::1]:5433/sh%3Aop?password=p%400&user=o%5Cw%3Aner");
+        assert_eq!(value("pgpass"), "fd00\\:\\:1:5433:sh\\:op:o\\\\w\\:ner:p@0\n");
+        assert_eq!(secret.data.unwrap().len(), 9);
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_is_kept_until_its_time_comes() {
+        let secret = written(None, 0);
+        assert!(matches!(decision(Some(&secret), 3599), Decision::Keep(password) if password.expose_secret() == "p@0"));
+        assert_eq!(text(&written(Some(&secret), 3600), "password").unwrap(), "p@3600");
+    }
+
+    #[test]
+    fn cnpg_9677_a_password_that_somebody_else_has_put_there_is_taken_and_others_keys_stay() {
+        let mut secret = written(None, 0);
+        let data = secret.data.as_mut().unwrap();
+        data.insert("password".into(), ByteString(b"theirs".to_vec()));
+        data.insert("extra".into(), ByteString(b"x".to_vec()));
+        let rewritten = written(Some(&secret), 1);
+        assert_eq!(text(&rewritten, "password").unwrap(), "theirs");
+        assert!(text(&rewritten, "uri").unwrap().contains(":theirs@"));
+    }
+
+    #[test]
+    fn another_ones_secret_is_never_written() {
+        let mut secret = written(None, 0);
+        secret.metadata.owner_references = None;
+        assert!(matches!(decision(Some(&secret), 1), Decision::Foreign));
+    }
+
+    #[test]
+    fn passwords_are_long_and_no_two_are_the_same() {
+        let (one, other) = (new_password().unwrap(), new_password().unwrap());
+        assert!(one.expose_secret().len() == PASSWORD_LENGTH && one.expose_secret().chars().all(|c| c.is_ascii_alphanumeric()));
+        assert_ne!(one.expose_secret(), other.expose_secret());
+    }
+}

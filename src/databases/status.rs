@@ -1,0 +1,148 @@
+//! What an object's status says.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use crate::api::{
+    condition::{self, Observation},
+    pg_database::{PgDatabase, PgDatabaseStatus, Phase},
+};
+
+use super::plan::{Claimed, Difference, Refusal};
+
+/// The longest message: as much as the API allows of a condition's is more than anybody reads.
+const LONGEST_MESSAGE: usize = 1024;
+const MOST_ITEMS: usize = 64;
+const LONGEST_ITEM: usize = 512;
+
+/// What a look at an object has come to.
+#[derive(Debug, Clone)]
+pub(super) struct Report {
+    /// Whether all is as asked for, or what is in the way.
+    pub(super) ready: Result<&'static str, Refusal>,
+    /// Whose the database is; none where that was not asked.
+    pub(super) claimed: Option<Claimed>,
+    /// What differs and was left as it is; none where nobody could look.
+    pub(super) differences: Option<Vec<Difference>>,
+    /// What keeps it from being dropped.
+    pub(super) blockers: Vec<String>,
+    /// Its OID.
+    pub(super) oid: Option<u32>,
+    /// When it is dropped.
+    pub(super) drop_after: Option<Time>,
+    /// Whether it is to go.
+    pub(super) is_going: bool,
+}
+
+impl Report {
+    /// Something is in the way, and more isn't known.
+    pub(super) fn refused(refusal: Refusal, object: &PgDatabase) -> Self {
+        let oid = object.status.as_ref().and_then(|status| u32::try_from(status.oid?).ok());
+        let is_going = object.metadata.deletion_timestamp.is_some();
+        Self { ready: Err(refusal), claimed: None, differences: None, blockers: Vec::new(), oid, drop_after: None, is_going }
+    }
+}
+
+/// The status that a report asks for.
+pub(super) fn status(object: &PgDatabase, report: &Report, now: &Time) -> PgDatabaseStatus {
+    let mut status = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation;
+    let mut set = |type_, holds, reason, message: &str| {
+        let message = shortened(message, LONGEST_MESSAGE);
+        condition::set(&mut status.conditions, Observation { type_, holds, reason, message, generation }, now);
+    };
+    match &report.ready {
+        Ok(reason) => set(condition::READY, Some(true), reason, ""),
+        Err(refusal) => set(condition::READY, Some(false), refusal.reason, &refusal.message),
+    }
+    match &report.claimed {
+        Some(Claimed::Ours) => set(condition::CLAIMED, Some(true), "Claimed", ""),
+        Some(Claimed::Pending) => set(condition::CLAIMED, Some(false), "Pending", ""),
+        Some(Claimed::Refused(refusal)) => set(condition::CLAIMED, Some(false), refusal.reason, &refusal.message),
+        None => {}
+    }
+    if let Some(differences) = &report.differences {
+        let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        if told.is_empty() {
+            set(condition::DRIFTED, Some(false), "AsAsked", "");
+        } else if differences.iter().all(|difference| difference.change.is_none()) {
+            set(
+                condition::DRIFTED,
+                Some(true),
+                "Immutable",
+                &format!("what a database that exists can't be changed to: {}", told.join("; ")),
+            );
+        } else {
+            set(condition::DRIFTED, Some(true), "Changed", &format!("set driftPolicy: Correct to undo this: {}", told.join("; ")));
+        }
+        status.drift = bounded(differences.iter().map(|difference| difference.field.clone()));
+    }
+    status.phase = Some(match &report.ready {
+        _ if report.is_going => Phase::Deleting,
+        Ok(_) => Phase::Ready,
+        Err(refusal) if is_lasting(refusal) => Phase::Failed,
+        Err(_) => Phase::Pending,
+    });
+    status.blockers = bounded(report.blockers.iter().cloned());
+    status.oid = report.oid.map(i64::from);
+    status.drop_after.clone_from(&report.drop_after);
+    if report.ready.is_ok() {
+        status.parameters = object.spec.parameters.keys().cloned().collect();
+    }
+    status.observed_generation = generation;
+    status
+}
+
+/// Whether only people can help.
+fn is_lasting(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.reason,
+        "AlreadyExists" | "ClaimedByAnother" | "NotAllowed" | "OwnerRefused" | "OwnerNotOurs" | "SecretNotOurs" | "InvalidSpec"
+    )
+}
+
+fn bounded(items: impl Iterator<Item = String>) -> Vec<String> {
+    items.take(MOST_ITEMS).map(|item| shortened(&item, LONGEST_ITEM)).collect()
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let kept = text.get(..text.floor_char_boundary(most - '…'.len_utf8())).unwrap_or_default();
+    format!("{kept}…")
+}
+
+/// What is to be written so that the stored status becomes this one; nothing if it is so. What is no longer there is taken away.
+pub(super) fn patch(stored: Option<&impl serde::Serialize>, wanted: &impl serde::Serialize) -> Option<Value> {
+    let stored = stored.and_then(|stored| serde_json::to_value(stored).ok()).unwrap_or(Value::Null);
+    let mut wanted = serde_json::to_value(wanted).ok()?;
+    if stored == wanted {
+        return None;
+    }
+    if let (Some(stored), Some(wanted)) = (stored.as_object(), wanted.as_object_mut()) {
+        for key in stored.keys() {
+            wanted.entry(key.clone()).or_insert(Value::Null);
+        }
+    }
+    Some(json!({ "status": wanted }))
+}
+
+/// The reason of a condition as it is stored.
+pub(super) fn reason<'a>(object: &'a PgDatabase, type_: &str) -> Option<&'a str> {
+    let conditions = &object.status.as_ref()?.conditions;
+    conditions.iter().find(|condition| condition.type_ == type_).map(|condition| condition.reason.as_str())
+}
+
+/// Whether this spec was applied before.
+pub(super) fn was_applied(object: &PgDatabase) -> bool {
+    let Some(status) = &object.status else { return false };
+    let ready = status.conditions.iter().find(|condition| condition.type_ == condition::READY);
+    ready.is_some_and(|ready| ready.status == "True" && ready.observed_generation == object.metadata.generation)
+}
+
+/// The object's key.
+pub(super) fn key(object: &PgDatabase) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}

@@ -1,0 +1,453 @@
+//! What keeps the databases of one server: one look at its catalogue in each interval, and a job for each object that changed or differs.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Api, ResourceExt, api::Patch};
+use tokio::time::Instant;
+use tokio_postgres::Client as Sql;
+
+use crate::{
+    api::{
+        condition::{self, Observation},
+        pg_database::PgDatabase,
+        pg_server::{PgServer, PgServerStatus},
+        postgres_name::MAINTENANCE_DATABASE,
+    },
+    postgres::{
+        catalogue::{self, Server},
+        failure::Failure,
+        quoting::Identifier,
+        session::{ConnectError, Session, Target},
+    },
+    runtime::{
+        backoff::{Backoff, jittered},
+        complaint::{Complaint, with_causes},
+        lease::WRITE_DEADLINE,
+        request,
+    },
+};
+
+use super::{
+    connect::{self, CredentialsError},
+    job::{self, Job, JobError, within},
+    ledger::{self, Maintenance},
+    look,
+    plan::{Refusal, plan},
+    queue::{Key, Mark, Outcome, Queue},
+    reign::{self, Reign},
+    status::{self, Report},
+};
+
+/// For an answer that takes no work.
+pub(super) const READ_DEADLINE: Duration = Duration::from_secs(15);
+/// Jobs at a time on one server, each over a connection of its own: more only wait for the same disk.
+const LANES: usize = 4;
+/// Objects that are looked at as a whole in one interval, inside their database and in their Secret, though nothing of them has changed.
+const WHOLE_LOOKS: usize = 50;
+/// A server that is away is asked again after about this, and no later than after the other.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// As many roles as a status may name.
+const MOST_ROLES: usize = 256;
+
+/// Why a server can't be worked on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServerError {
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the server refuses it")]
+    Job(#[from] JobError),
+    #[error(
+        "the database {MAINTENANCE_DATABASE} on this server belongs to somebody whose rights the credentials don't have; GRANT its owner to them, or rename it"
+    )]
+    Foreign,
+    #[error("the credentials may not create the database {MAINTENANCE_DATABASE}: ALTER ROLE … CREATEDB")]
+    NoCreateDb,
+    #[error("the server is a replica, where nothing can be created")]
+    InRecovery,
+}
+
+impl From<Failure> for ServerError {
+    fn from(failure: Failure) -> Self {
+        Self::Job(failure.into())
+    }
+}
+
+/// What keeps the databases of one server.
+pub(super) struct Worker<'a> {
+    pub(super) reign: &'a Reign<'a>,
+    /// The `PgServer`'s name.
+    pub(super) name: String,
+}
+
+/// What a look at a server has found.
+struct Looked {
+    /// Objects that differ from what is asked for, or have not been looked at as a whole for long.
+    differing: Vec<Key>,
+    server: Server,
+    /// The names of its roles, if there are few enough.
+    roles: Option<Vec<String>>,
+}
+
+/// What has come to its end.
+enum Done {
+    Looked(Option<Session>, Result<Looked, JobError>),
+    Worked(Key, Outcome, Option<Session>),
+    /// No connection could be had for the job.
+    Stranded(ConnectError),
+}
+
+impl Worker<'_> {
+    /// Works until the `PgServer` is gone.
+    pub(super) async fn run(&self) {
+        let (mut backoff, mut complaint) = (Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), Complaint::default());
+        while let Some(server) = self.server() {
+            let mut changes = self.reign.databases.servers.changes();
+            let error = match self.enter(&server).await {
+                Ok(target) => {
+                    complaint.settle();
+                    backoff.reset();
+                    match self.work(&server, &target).await {
+                        // The PgServer has changed or is gone.
+                        Ok(()) => continue,
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            if complaint.is_new(&error) {
+                tracing::warn!(server = self.name, error = with_causes(&error), "the server can't be worked on; trying again");
+            }
+            let _counted = self.reign.metrics.unreachable();
+            self.tell_unreachable(&server, &error).await;
+            let pause = tokio::time::sleep(backoff.pause());
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    () = changes.next() => if self.server().is_none_or(|now| now.spec != server.spec) { break },
+                }
+            }
+        }
+    }
+
+    fn server(&self) -> Option<Arc<PgServer>> {
+        let known = self.reign.databases.servers.load();
+        (*known).as_ref()?.get(&(String::new(), self.name.clone())).filter(|server| server.metadata.deletion_timestamp.is_none()).cloned()
+    }
+
+    fn objects(&self) -> HashMap<Key, Arc<PgDatabase>> {
+        let known = self.reign.databases.objects.load();
+        let ours = known.iter().flatten().filter(|(_, object)| object.spec.server == self.name);
+        ours.map(|(key, object)| (key.clone(), object.clone())).collect()
+    }
+
+    fn object(&self, key: &Key) -> Option<Arc<PgDatabase>> {
+        let known = self.reign.databases.objects.load();
+        (*known).as_ref()?.get(key).filter(|object| object.spec.server == self.name).cloned()
+    }
+
+    /// Makes sure of the maintenance database, and tells how to connect to it.
+    async fn enter(&self, server: &PgServer) -> Result<Target, ServerError> {
+        let first = connect::target(&self.reign.client, &self.reign.databases.namespace, server).await?;
+        let maintenance = Target { database: MAINTENANCE_DATABASE.to_owned(), ..first.clone() };
+        let mut session = Session::open(&first).await?;
+        session
+            .run(async |sql: &Sql| {
+                match within(READ_DEADLINE, ledger::maintenance(sql)).await? {
+                    Maintenance::Usable => return Ok(()),
+                    Maintenance::Foreign => return Err(ServerError::Foreign),
+                    Maintenance::Absent => {}
+                }
+                let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[])).await?;
+                if seen.server.in_recovery {
+                    return Err(ServerError::InRecovery);
+                }
+                if !(seen.server.can_create_databases || seen.server.is_superuser) {
+                    return Err(ServerError::NoCreateDb);
+                }
+                if !self.reign.claim.is_current() {
+                    return Err(JobError::LeaseLost.into());
+                }
+                match within(Duration::from_secs(120), async { Ok(sql.batch_execute(&ledger::creation()).await?) }).await {
+                    // Another operator was quicker.
+                    Err(JobError::Failed(failure)) if failure.is_race() => Ok(()),
+                    created => Ok(created?),
+                }
+            })
+            .await?;
+        let mut session = Session::open(&maintenance).await?;
+        let claim = self.reign.claim;
+        session
+            .run(async |sql: &Sql| {
+                let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[])).await?;
+                if !claim.is_current() {
+                    return Err(ServerError::from(JobError::LeaseLost));
+                }
+                if !seen.server.in_recovery {
+                    within(READ_DEADLINE, ledger::lay_out(sql)).await?;
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(maintenance)
+    }
+
+    /// Works until the `PgServer` changes or the server is away.
+    async fn work(&self, server: &PgServer, target: &Target) -> Result<(), ServerError> {
+        let databases = self.reign.databases;
+        let (mut objects_changed, mut servers_changed) = (databases.objects.changes(), databases.servers.changes());
+        let (mut queue, mut idle) = (Queue::default(), Vec::<Session>::new());
+        let mut running: FuturesUnordered<BoxFuture<'_, Done>> = FuturesUnordered::new();
+        let (mut next_look, mut is_looking) = (Instant::now(), false);
+        queue.refresh(self.marks(), Instant::now());
+        loop {
+            let now = Instant::now();
+            if next_look <= now && !is_looking {
+                is_looking = true;
+                // Until it is done, nobody waits for the next one.
+                next_look = now + databases.interval;
+                let (session, whole) = (idle.pop(), queue.oldest(WHOLE_LOOKS, databases.interval, now));
+                running.push(self.look(server, target, session, whole).boxed());
+            }
+            while running.len() < LANES
+                && let Some(key) = queue.take(now)
+            {
+                match self.object(&key) {
+                    Some(object) => running.push(self.job(server, target, key, object, idle.pop()).boxed()),
+                    None => queue.done(&key, Outcome::Settled, now),
+                }
+            }
+            let wake = if running.len() < LANES { queue.next().unwrap_or(next_look).min(next_look) } else { next_look };
+            tokio::select! {
+                done = running.next(), if !running.is_empty() => match done {
+                    Some(Done::Worked(key, outcome, session)) => {
+                        queue.done(&key, outcome, Instant::now());
+                        idle.extend(session);
+                    }
+                    Some(Done::Looked(session, looked)) => {
+                        is_looking = false;
+                        idle.extend(session);
+                        let looked = looked?;
+                        self.tell_reachable(server, &looked.server, looked.roles).await;
+                        for key in &looked.differing {
+                            queue.wake(key, Instant::now());
+                        }
+                        next_look = Instant::now() + jittered(databases.interval);
+                    }
+                    Some(Done::Stranded(error)) => return Err(error.into()),
+                    None => {}
+                },
+                () = objects_changed.next() => queue.refresh(self.marks(), Instant::now()),
+                () = servers_changed.next() => {
+                    if self.server().is_none_or(|now| now.spec != server.spec) {
+                        return Ok(());
+                    }
+                }
+                () = tokio::time::sleep_until(wake), if running.is_empty() || wake > now => {}
+            }
+        }
+    }
+
+    fn marks(&self) -> impl Iterator<Item = (Key, Mark)> {
+        self.objects().into_iter().map(|(key, object)| {
+            let mark = Mark {
+                uid: object.uid().unwrap_or_default(),
+                generation: object.metadata.generation,
+                is_going: object.metadata.deletion_timestamp.is_some(),
+                is_given_up: object.annotations().contains_key(reign::GIVE_UP),
+            };
+            (key, mark)
+        })
+    }
+
+    async fn job(&self, server: &PgServer, target: &Target, key: Key, object: Arc<PgDatabase>, session: Option<Session>) -> Done {
+        let mut session = match session {
+            Some(session) => session,
+            None => match Session::open(target).await {
+                Ok(session) => session,
+                Err(error) => return Done::Stranded(error),
+            },
+        };
+        let job = Job { reign: self.reign, server, target, object: &object };
+        let (outcome, is_usable) = job.run(&mut session).await;
+        self.reign.metrics.worked(match outcome {
+            Outcome::Settled => "settled",
+            Outcome::Waits => "waits",
+            Outcome::NeedsPeople => "needs_people",
+        });
+        Done::Worked(key, outcome, is_usable.then_some(session))
+    }
+
+    /// One look at the shared catalogue for all objects that wait for nothing: which of them differ from what is asked for, or have
+    /// not been looked at as a whole for long.
+    async fn look(&self, server: &PgServer, target: &Target, session: Option<Session>, whole: Vec<Key>) -> Done {
+        let mut session = match session {
+            Some(session) => session,
+            None => match Session::open(target).await {
+                Ok(session) => session,
+                Err(error) => return Done::Stranded(error),
+            },
+        };
+        self.reign.metrics.looked();
+        let objects: Vec<(Key, Arc<PgDatabase>)> = self.objects().into_iter().collect();
+        let looked = session
+            .run(async |sql: &Sql| {
+                let specs: Vec<_> = objects.iter().map(|(_, object)| &object.spec).collect();
+                let all = within(READ_DEADLINE, look::many(sql, &specs, |holder| self.reign.is_gone(holder))).await?;
+                let roles = within(READ_DEADLINE, catalogue::role_names(sql, MOST_ROLES)).await?;
+                let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[])).await?.server;
+                self.sweep(sql, &seen).await?;
+                let differing = objects.iter().zip(all).filter(|((_, object), seen)| self.differs(server, object, seen));
+                let differing = differing.map(|((key, _), _)| key.clone()).chain(whole).collect();
+                Ok(Looked { differing, server: seen, roles })
+            })
+            .await;
+        let is_usable = !matches!(&looked, Err(error) if JobError::ends_connection(error));
+        Done::Looked(is_usable.then_some(session), looked)
+    }
+
+    fn differs(&self, server: &PgServer, object: &PgDatabase, seen: &super::plan::Seen) -> bool {
+        if object.metadata.deletion_timestamp.is_some() || !status::was_applied(object) {
+            return false;
+        }
+        let consent = crate::api::pg_server::Server::from(server);
+        let asked = crate::api::pg_database::claim::Claim::from(object);
+        let mut wish = job::wish(object, server, self.reign.holder(object));
+        wish.consent = crate::api::pg_database::claim::consent(&asked, &consent).unwrap_or_default().into_iter().cloned().collect();
+        let next = plan(&wish, seen);
+        let drift = object.status.as_ref().map(|status| status.drift.as_slice()).unwrap_or_default();
+        // What is inside isn't seen here; of that, what is known stands.
+        let is_outer = |field: &&String| !(field.starts_with("schemas.") || field.starts_with("extensions."));
+        let known: Vec<&String> = drift.iter().filter(is_outer).collect();
+        let found: Vec<&String> = next.differences.iter().map(|difference| &difference.field).collect();
+        !next.steps.is_empty() || next.refusal.is_some() || next.claimed != super::plan::Claimed::Ours || known != found
+    }
+
+    /// Drops what has waited long enough, and forgets what somebody has dropped or brought back.
+    async fn sweep(&self, sql: &Sql, seen: &Server) -> Result<(), JobError> {
+        if seen.in_recovery || seen.is_read_only {
+            return Ok(());
+        }
+        for retired in within(READ_DEADLINE, ledger::retired(sql, &self.reign.cluster)).await? {
+            if !self.reign.claim.is_current() {
+                return Err(JobError::LeaseLost);
+            }
+            match &retired.found_as {
+                Some(found_as) if *found_as == retired.name => {
+                    if retired.is_due {
+                        self.drop_retired(sql, &retired).await?;
+                    }
+                }
+                // Gone, or brought back under another name: no longer ours to drop.
+                _ => within(READ_DEADLINE, ledger::forget(sql, retired.oid)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_retired(&self, sql: &Sql, retired: &ledger::Retired) -> Result<(), JobError> {
+        let statement = format!("DROP DATABASE {} WITH (FORCE)", Identifier::new(&retired.name)?);
+        match within(Duration::from_secs(120), async { Ok(sql.batch_execute(&statement).await?) }).await {
+            // Somebody else was quicker.
+            Err(JobError::Failed(failure)) if failure.code() == Some("3D000") => {}
+            // Something holds on to it: the next look tries again.
+            Err(JobError::Failed(failure)) if failure.code().is_some() => {
+                tracing::warn!(database = retired.name, error = with_causes(&failure), "the database can't be dropped yet");
+                return Ok(());
+            }
+            dropped => dropped?,
+        }
+        self.reign.metrics.changed_the_server();
+        tracing::info!(server = self.name, database = retired.name, "the database was dropped after its grace period");
+        within(READ_DEADLINE, ledger::forget(sql, retired.oid)).await?;
+        for role in within(READ_DEADLINE, ledger::roles_of(sql, &retired.holder)).await? {
+            if let Err(JobError::Failed(failure)) = within(READ_DEADLINE, ledger::drop_role(sql, Identifier::new(&role)?, &role)).await {
+                tracing::warn!(role, error = with_causes(&failure), "the role stays: it can't be dropped");
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_reachable(&self, server: &PgServer, seen: &Server, roles: Option<Vec<String>>) {
+        let databases = self.objects().values().filter(|object| object.status.as_ref().is_some_and(|status| status.oid.is_some())).count();
+        let refusal = if seen.in_recovery {
+            Some(("ServerInRecovery", "the server is a replica; let spec.host name the primary"))
+        } else if seen.is_read_only {
+            Some(("ServerReadOnly", "the server takes no writes (default_transaction_read_only)"))
+        } else {
+            None
+        };
+        let ready = refusal.map_or((true, "Ready", ""), |(reason, message)| (false, reason, message));
+        let known = PgServerStatus {
+            version: Some(seen.version.chars().take(64).collect()),
+            in_recovery: Some(seen.in_recovery),
+            databases: i32::try_from(databases).ok(),
+            roles,
+            ..PgServerStatus::default()
+        };
+        self.write_server_status(server, (true, "Reachable", ""), ready, Some(known)).await;
+    }
+
+    async fn tell_unreachable(&self, server: &PgServer, error: &ServerError) {
+        let message = with_causes(error);
+        let (reachable, reason) = match error {
+            ServerError::Credentials(_) => (false, "NoCredentials"),
+            ServerError::Connect(ConnectError::Failed { source: Failure::Refused { code, .. }, .. }) if code.starts_with("28") => {
+                (false, "LoginRefused")
+            }
+            ServerError::Connect(_) | ServerError::Job(JobError::Silent(_) | JobError::Failed(Failure::Unreachable(_))) => {
+                (false, "Unreachable")
+            }
+            ServerError::Foreign | ServerError::NoCreateDb => (true, "PermissionDenied"),
+            ServerError::InRecovery => (true, "ServerInRecovery"),
+            ServerError::Job(JobError::LeaseLost) => return,
+            ServerError::Job(_) => (true, "Refused"),
+        };
+        let reach = if reachable { (true, "Reachable", "") } else { (false, reason, message.as_str()) };
+        self.write_server_status(server, reach, (false, reason, &message), None).await;
+        for object in self.objects().values() {
+            if self.reign.let_go(object, "the server can't be reached").await
+                || status::was_applied(object) && object.metadata.deletion_timestamp.is_none()
+            {
+                continue;
+            }
+            let message = format!("the server {} can't be worked on: kubectl describe pgserver {}", self.name, self.name);
+            let report = Report::refused(Refusal { reason: "ServerUnreachable", message }, object);
+            if let Err(error) = self.reign.write_status(object, &report).await {
+                tracing::debug!(object = object.name_any(), error = with_causes(&error), "a status can't be written");
+            }
+        }
+    }
+
+    async fn write_server_status(
+        &self,
+        server: &PgServer,
+        reachable: (bool, &'static str, &str),
+        ready: (bool, &'static str, &str),
+        known: Option<PgServerStatus>,
+    ) {
+        // As it is stored now: what was seen when this began may have changed since.
+        let Some(current) = self.server() else { return };
+        let stored = current.status.clone().unwrap_or_default();
+        let mut wanted = PgServerStatus { conditions: stored.conditions.clone(), ..known.unwrap_or_else(|| stored.clone()) };
+        let generation = server.metadata.generation;
+        wanted.observed_generation = generation;
+        let now = Time(Timestamp::now());
+        for (type_, (holds, reason, message)) in [(condition::REACHABLE, reachable), (condition::READY, ready)] {
+            let message = message.chars().take(1024).collect();
+            condition::set(&mut wanted.conditions, Observation { type_, holds: Some(holds), reason, message, generation }, &now);
+        }
+        let Some(patch) = status::patch(current.status.as_ref(), &wanted).filter(|_| self.reign.claim.is_current()) else { return };
+        let api: Api<PgServer> = Api::all(self.reign.client.clone());
+        if let Err(error) = request::within(WRITE_DEADLINE, api.patch_status(&self.name, &request::patching(), &Patch::Merge(patch))).await
+        {
+            tracing::debug!(server = self.name, error = with_causes(&error), "the status of the server can't be written");
+        }
+    }
+}

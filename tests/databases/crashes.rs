@@ -1,0 +1,147 @@
+//! The connection, or the program, ends at the worst moment: what follows must neither lose a database nor take one over.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{
+    common::webhook::wait_for,
+    proxy::Proxy,
+    world::{World, condition_of},
+};
+
+/// More messages than the life of one database takes.
+const MOST_MESSAGES: i64 = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_after_any_statement_is_recovered_from() {
+    let mut world = World::quiet("db-cut").await;
+    let proxy = Proxy::start(world.postgres.port()).await;
+    world.apply_server(proxy.port, json!({"tls": {"mode": "Disable", "ca": null}})).await;
+    // Looks of its own would be counted as well.
+    world.start(&["--databases-interval=10m"]);
+    let mut cuts = 0;
+    for messages in 1..MOST_MESSAGES {
+        let (object, name) = (format!("cut{messages}"), world.unique(&format!("cut{messages}")));
+        let server = world.get("pgserver", world.name()).await.unwrap();
+        assert!(messages == 1 || condition_of(&server, "Ready")["status"] != "", "{server}");
+        proxy.cut_after(messages);
+        let fields = json!({
+            "reclaimPolicy": "Delete", "owner": {"name": name, "create": true}, "connectionSecret": {"name": object},
+            "connectionLimit": 5, "schemas": [{"name": "app"}], "drop": {"gracePeriod": "1h"},
+        });
+        world.apply_object(&object, &name, fields).await;
+        wait_for("the cut or the end", async || {
+            let found = world.get("pgdatabase", &object).await?;
+            (proxy.is_cut() || condition_of(&found, "Ready")["reason"] == "AsAsked").then_some(())
+        })
+        .await;
+        let was_cut = proxy.is_cut();
+        proxy.heal();
+        let ready = world.until_ready(&object).await;
+        let oid = ready["status"]["oid"].to_string();
+        assert_eq!(world.claims(&name), format!("{} held", ready["metadata"]["uid"].as_str().unwrap()));
+        assert_eq!(world.sql(&format!("SELECT datconnlimit FROM pg_database WHERE datname = '{name}'")), "5");
+
+        proxy.cut_after(messages);
+        world.delete("pgdatabase", &object).await;
+        wait_for("the cut or the end", async || (proxy.is_cut() || world.get("pgdatabase", &object).await.is_none()).then_some(())).await;
+        let was_cut_at_the_end = proxy.is_cut();
+        proxy.heal();
+        world.until_gone("pgdatabase", &object).await;
+        assert_eq!(world.sql(&format!("SELECT datname FROM pg_database WHERE oid = {oid}")), format!("{name}~dropped-{oid}"));
+        cuts += i32::from(was_cut) + i32::from(was_cut_at_the_end);
+        if !was_cut && !was_cut_at_the_end {
+            break;
+        }
+    }
+    assert!(cuts > 20, "{cuts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_is_ever_sent_to_the_server() {
+    let mut world = World::quiet("db-wire").await;
+    let proxy = Proxy::start(world.postgres.port()).await;
+    world.apply_server(proxy.port, json!({"tls": {"mode": "Disable", "ca": null}})).await;
+    world.start(&[]);
+    let name = world.unique("wire");
+    world.apply_object("wire", &name, json!({"owner": {"name": name, "create": true}, "connectionSecret": {"name": "wire"}})).await;
+    world.until_ready("wire").await;
+    let (seen, password) = (proxy.seen(), world.secret_value("wire", "password").await.unwrap());
+    let has = |text: &str| seen.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(has("SCRAM-SHA-256$4096:") && has("CREATE DATABASE"));
+    assert!(!has(&password) && !has(super::world::PASSWORD));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_somebody_makes_between_intent_and_creation_is_not_taken_over() {
+    let mut world = World::quiet("db-between").await;
+    let (name, uid) = (world.unique("between"), "a-crash-ago");
+    world.apply_server(world.postgres.port(), json!({})).await;
+    world.start(&[]);
+    world.apply_object("first", &world.unique("first"), json!({})).await;
+    world.until_ready("first").await;
+    drop(world.controllers.take());
+    world.apply_object("between", &name, json!({"reclaimPolicy": "Delete"})).await;
+    let object = world.get("pgdatabase", "between").await.unwrap();
+    let uid = object["metadata"]["uid"].as_str().unwrap_or(uid);
+    let cluster = world.installation.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"]).await;
+    // What is left of a program that died after it had written down what it was about to do.
+    world.postgres.query_as_owner(
+        "outrigger",
+        &format!(
+            "INSERT INTO outrigger.claims VALUES (4000000001, '{name}', '{cluster}', '{uid}', '{}', 'between', 'intended')",
+            world.name()
+        ),
+    );
+    world.sql(&format!("CREATE DATABASE \"{name}\""));
+    world.start(&[]);
+    world.until("between", "Claimed", "AlreadyExists").await;
+    world.delete("pgdatabase", "between").await;
+    world.until_gone("pgdatabase", "between").await;
+    assert!(world.exists(&name));
+
+    // One that it made itself bears the number that was written down.
+    let name = world.unique("made");
+    drop(world.controllers.take());
+    world.apply_object("made", &name, json!({})).await;
+    let object = world.get("pgdatabase", "made").await.unwrap();
+    let uid = object["metadata"]["uid"].as_str().unwrap();
+    world.postgres.query_as_owner(
+        "outrigger",
+        &format!(
+            "INSERT INTO outrigger.claims VALUES (4000000002, '{name}', '{cluster}', '{uid}', '{}', 'made', 'intended')",
+            world.name()
+        ),
+    );
+    world.sql(&format!("CREATE DATABASE \"{name}\" OID 4000000002"));
+    world.start(&[]);
+    let object = world.until_ready("made").await;
+    assert_eq!(object["status"]["oid"], 4_000_000_002_u32);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kopf_k13_a_killed_program_is_followed_by_one_that_goes_on() {
+    let mut world = World::new("db-kill").await;
+    let names: Vec<String> = (0..12).map(|index| world.unique(&format!("k{index}"))).collect();
+    let objects: Vec<_> = names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| world.object(&format!("k{index}"), name, json!({"reclaimPolicy": "Delete"})))
+        .collect();
+    world.apply(&objects).await;
+    wait_for("some are made", async || names.iter().any(|name| world.exists(name)).then_some(())).await;
+    let killed = world.controllers.take().unwrap();
+    killed.signal(Signal::KILL);
+    drop(killed);
+    world.start(&[]);
+    for index in 0..names.len() {
+        world.until_ready(&format!("k{index}")).await;
+    }
+    for index in 0..names.len() {
+        world.delete("pgdatabase", &format!("k{index}")).await;
+    }
+    for (index, name) in names.iter().enumerate() {
+        world.until_gone("pgdatabase", &format!("k{index}")).await;
+        assert!(!world.exists(name), "{name}");
+    }
+}

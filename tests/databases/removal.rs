@@ -1,0 +1,132 @@
+//! How databases go.
+
+use outrigger_bed::Postgres;
+use serde_json::{Value, json};
+
+use super::{
+    common::webhook::wait_for,
+    world::{World, message},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provider_sql_397_a_database_in_use_is_named_and_dropped_by_force_only() {
+    let world = World::new("db-busy").await;
+    let name = world.unique("busy");
+    let fields = |drop| {
+        let owner = json!({"name": name, "create": true});
+        json!({"reclaimPolicy": "Delete", "owner": owner, "connectionSecret": {"name": "busy"}, "drop": drop})
+    };
+    world.apply_object("busy", &name, fields(json!({}))).await;
+    world.until_ready("busy").await;
+    let uri = format!("{}?application_name=lingering", world.secret_value("busy", "uri").await.unwrap());
+    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    world.delete("pgdatabase", "busy").await;
+    let object = world.until("busy", "Ready", "InUse").await;
+    assert!(object["status"]["blockers"][0].as_str().unwrap().contains(&format!("of {name} (lingering)")), "{object}");
+    assert_eq!(object["status"]["phase"], "Deleting");
+    assert!(message(&object, "Ready").contains("drop.force: true") && world.exists(&name));
+
+    // Whoever is connected stays so until somebody asks for the other.
+    client.simple_query("SELECT 1").await.unwrap();
+    world.apply_object("busy", &name, fields(json!({"force": true}))).await;
+    world.until_gone("pgdatabase", "busy").await;
+    assert!(!world.exists(&name));
+    assert!(client.simple_query("SELECT 1").await.is_err());
+    drop(connection.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_transaction_is_no_session_and_force_does_not_help() {
+    let own = Postgres::start().await;
+    own.query_as_owner("postgres", "ALTER SYSTEM SET max_prepared_transactions = 5");
+    own.kill();
+    own.restart();
+    let mut world = World::on("db-firm", own).await;
+    let own = world.postgres;
+    world.start(&[]);
+    world.apply_object("firm", "firm", json!({"reclaimPolicy": "Delete", "drop": {"force": true}})).await;
+    world.until_ready("firm").await;
+    own.query_as_owner("firm", "BEGIN; CREATE TABLE t (); PREPARE TRANSACTION 'held'");
+    world.delete("pgdatabase", "firm").await;
+    let object = world.until("firm", "Ready", "InUse").await;
+    assert_eq!(object["status"]["blockers"], json!(["prepared transaction held"]));
+    own.query_as_owner("firm", "ROLLBACK PREPARED 'held'");
+    world.until_gone("pgdatabase", "firm").await;
+    assert!(!world.exists("firm"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grace_period_closes_and_renames_and_can_be_undone() {
+    let world = World::new("db-grace").await;
+    let (name, short) = (world.unique("graced"), world.unique("short"));
+    let policy = |grace: &str| json!({"reclaimPolicy": "Delete", "drop": {"gracePeriod": grace}});
+    world.apply_object("graced", &name, policy("72h")).await;
+    let oid = world.until_ready("graced").await["status"]["oid"].to_string();
+    world.delete("pgdatabase", "graced").await;
+    world.until_gone("pgdatabase", "graced").await;
+    let retired = format!("{name}~dropped-{oid}");
+    assert!(world.exists(&retired) && !world.exists(&name));
+    assert_eq!(world.sql(&format!("SELECT datallowconn FROM pg_database WHERE oid = {oid}")), "f");
+    assert!(world.claims(&retired).ends_with(" retired"));
+    world.more_looks(2).await;
+    assert!(world.exists(&retired), "its time has not come");
+
+    // As docs/databases.md has it.
+    world.sql(&format!("ALTER DATABASE \"{retired}\" RENAME TO \"{name}\""));
+    world.sql(&format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true"));
+    wait_for("the claim is forgotten", async || world.claims(&retired).is_empty().then_some(())).await;
+    world.apply_object("again", &name, json!({"adoptionPolicy": "IfUnclaimed"})).await;
+    assert_eq!(world.until_ready("again").await["status"]["oid"].to_string(), oid);
+
+    world.apply_object("short", &short, policy("1s")).await;
+    let oid = world.until_ready("short").await["status"]["oid"].to_string();
+    world.delete("pgdatabase", "short").await;
+    wait_for("it is dropped when its time has come", async || {
+        (world.sql(&format!("SELECT count(*) FROM pg_database WHERE oid = {oid}")) == "0").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absent_drops_what_is_ours_and_nothing_else() {
+    let world = World::new("db-absent").await;
+    let (ours, theirs) = (world.unique("ours"), world.unique("theirs"));
+    world.sql(&format!("CREATE DATABASE \"{theirs}\""));
+    world.apply_object("theirs", &theirs, json!({"ensure": "Absent"})).await;
+    world.until("theirs", "Ready", "Absent").await;
+    assert!(world.exists(&theirs));
+    world.apply_object("ours", &ours, json!({"isTemplate": true})).await;
+    world.until_ready("ours").await;
+    world.apply_object("ours", &ours, json!({"ensure": "Absent"})).await;
+    world.until("ours", "Ready", "Absent").await;
+    assert!(!world.exists(&ours), "a template, too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn movetokube_6_a_server_that_is_gone_for_good_holds_nobody_back() {
+    let mut world = World::new("db-gone").await;
+    let (told, orphan) = (world.unique("told"), world.unique("orphan"));
+    for (object, name) in [("told", &told), ("orphan", &orphan)] {
+        world.apply_object(object, name, json!({"reclaimPolicy": "Delete"})).await;
+        world.until_ready(object).await;
+    }
+    // Nothing listens there.
+    world.apply_server(outrigger_bed::free_port().unwrap(), json!({})).await;
+    world.delete("pgdatabase", "told").await;
+    world.until("told", "Ready", "ServerUnreachable").await;
+    world.installation.kubectl(&["annotate", "pgdatabase", "told", "outrigger.dev/abandon-database=true"]).await;
+    world.until_gone("pgdatabase", "told").await;
+    assert!(world.exists(&told), "it stays as it is");
+
+    // Who takes the PgServer away says that nothing is to be done there any more; but not at once, which may be a mistake.
+    let server = world.name().to_owned();
+    world.delete("pgserver", &server).await;
+    world.delete("pgdatabase", "orphan").await;
+    let object: Value = world.until("orphan", "Ready", "ServerUnknown").await;
+    assert_eq!(object["metadata"]["finalizers"], json!(["outrigger.dev/database"]));
+    drop(world.controllers.take());
+    world.start(&["--databases-patience=1s"]);
+    world.until_gone("pgdatabase", "orphan").await;
+    assert!(world.exists(&orphan));
+}
