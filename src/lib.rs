@@ -1,6 +1,6 @@
 //! The map of the house, one line for each room. Arrows go one way; `tests/architecture.rs` holds them.
 //!
-//! `api` <- `injection`, `cluster`, `postgres` <- `admission`, `certificates`, `databases`, `repair`, `sidecars` <- `cli`; `runtime` knows nothing of the domain,
+//! `api` <- `injection`, `cluster`, `postgres` <- `admission`, `certificates`, `databases`, `repair`, `sidecars`, `userlists` <- `cli`; `runtime` knows nothing of the domain,
 //! `events` only of owners, and `monitoring` is data.
 
 pub mod admission;
@@ -16,3 +16,4 @@ pub mod postgres;
 pub mod repair;
 pub mod runtime;
 pub mod sidecars;
+pub mod userlists;

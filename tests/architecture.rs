@@ -21,9 +21,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("postgres", &[]),
     ("databases", &["api", "cluster", "events", "postgres", "runtime"]),
     ("sidecars", &["api", "postgres", "runtime"]),
+    ("userlists", &["api", "cluster", "events", "postgres", "runtime"]),
     (
         "cli",
-        &["admission", "api", "certificates", "cluster", "databases", "events", "injection", "monitoring", "repair", "runtime", "sidecars"],
+        &[
+            "admission", "api", "certificates", "cluster", "databases", "events", "injection", "monitoring", "repair", "runtime", "sidecars", "userlists",
+        ],
     ),
     ("main", &["cli"]),
 ];

@@ -12,6 +12,15 @@ use super::{
     selector::LabelSelector,
 };
 
+/// Annotation of a source Secret: the other namespaces whose `UserList`s may read it, separated by commas.
+pub const NAMESPACES_ANNOTATION: &str = "outrigger.dev/userlist-namespaces";
+/// Annotation of a written Secret, and of the pod templates that are restarted for it: the keyed digest of its list.
+pub const DIGEST_ANNOTATION: &str = "outrigger.dev/userlist-digest";
+/// Annotation of a pooler's pod: the port at which its agent says which list is live.
+pub const AGENT_ANNOTATION: &str = "outrigger.dev/userlist-agent";
+/// What keys of our own in the written Secret begin with.
+pub const RESERVED_KEYS: &str = "outrigger.";
+
 /// The users of PgBouncer instances, gathered from Secrets.
 #[allow(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -47,6 +56,9 @@ pub struct UserListSpec {
     /// The keys under which a Secret holds the name and the password. The first one that is there counts.
     #[serde(default)]
     pub keys: SecretKeys,
+    /// Users beside the selected ones, from one Secret of this namespace. For a name that both have, this one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_users: Option<ExtraUsers>,
     /// The Secret that is written.
     pub output: OutputSecret,
     /// How passwords are stored. AsGiven: as the Secret has them; works with every auth_type. Verifier: as the SCRAM verifier
@@ -72,6 +84,12 @@ pub struct UserListSpec {
     /// isn't enough. Reload: RELOAD only. Restart: a rolling restart, if the list has changed. None: nothing.
     #[serde(default)]
     pub reload_policy: ReloadPolicy,
+    /// A user of ours that is added to the list, with a password that changes with it. After a RELOAD we sign in with it to a
+    /// database of its name, and PgBouncer takes the password only where the newest list is live. Left out: a pooler without an agent counts as up to date
+    /// when it was told to RELOAD after the kubelet had two minutes to renew its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::role_name")]
+    pub probe_user: Option<String>,
 }
 
 fn default_minimum_users() -> u32 {
@@ -106,9 +124,23 @@ fn default_password_keys() -> Vec<String> {
     vec!["password".to_owned()]
 }
 
+/// A Secret with any number of users.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtraUsers {
+    /// The Secret's name.
+    #[schemars(schema_with = "schema::object_name")]
+    pub name: String,
+    /// The key of the users: lines as in userlist.txt, "name" "password". A line that can't be read is left out alone.
+    #[serde(default = "default_output_key")]
+    #[schemars(schema_with = "schema::data_key")]
+    pub key: String,
+}
+
 /// The Secret with the list.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = OUTPUT))]
 pub struct OutputSecret {
     /// The Secret's name. A Secret that exists and isn't ours is left alone.
     #[schemars(schema_with = "schema::object_name")]
@@ -289,12 +321,29 @@ pub struct PoolerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub message: Option<String>,
+    /// Which list each pod is known to use; the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub digests: Vec<PodDigest>,
+}
+
+/// Which list a pod uses.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PodDigest {
+    /// The pod's name.
+    #[schemars(length(max = 253))]
+    pub pod: String,
+    /// The list's digest. Left out: nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub digest: Option<String>,
 }
 
 /// All rules of this kind's objects.
-pub(crate) const RULES: &[&[Rule]] = &[&SPEC, &POOLER];
+pub(crate) const RULES: &[&[Rule]] = &[&SPEC, &OUTPUT, &POOLER];
 
-const SPEC: [Rule; 4] = [
+const SPEC: [Rule; 5] = [
     Rule::new(
         "self.storedForm != 'Verifier' || has(self.server)",
         "verifiers are read from a PgServer; name it in server, or set storedForm: AsGiven",
@@ -322,7 +371,19 @@ const SPEC: [Rule; 4] = [
         },
     )
     .at(".admin.secret.name"),
+    Rule::new(
+        "!has(self.probeUser) || !has(self.admin) || self.probeUser != self.admin.user",
+        "the probe's user gets a password of ours, so the console's user can't be it; choose another name",
+        |spec| text(spec, "probeUser").is_none_or(|probe| spec.pointer("/admin/user").and_then(serde_json::Value::as_str) != Some(probe)),
+    )
+    .at(".probeUser"),
 ];
+
+const OUTPUT: [Rule; 1] =
+    [Rule::new("!self.key.startsWith('outrigger.')", "keys that begin with outrigger. are our own; choose another one", |output| {
+        text(output, "key").is_none_or(|key| !key.starts_with(RESERVED_KEYS))
+    })
+    .at(".key")];
 
 const POOLER: [Rule; 1] =
     [Rule::new("has(self.name) != has(self.selector)", "a pooler is chosen by its name or by a selector; write one of them", |pooler| {

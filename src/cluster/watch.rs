@@ -50,6 +50,8 @@ pub enum Scope {
     All,
     /// The one of this name. A right to list and watch objects by name is enough for it.
     Named(String),
+    /// Those that a label selector chooses, as a list request takes it.
+    Selected(String),
 }
 
 /// Keeps a snapshot up to date until shutdown.
@@ -64,6 +66,7 @@ where
     let config = match scope {
         Scope::All => config,
         Scope::Named(name) => config.fields(&format!("metadata.name={name}")),
+        Scope::Selected(labels) => config.labels(&labels),
     };
     let mut events = watcher(api, config).default_backoff().boxed();
     let mut state = State::new(projection, gate);

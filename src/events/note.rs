@@ -7,12 +7,12 @@ const MAX_MESSAGE: usize = 1024;
 /// Names of objects and groups are no longer, and no label of them is.
 const MAX_NAME: usize = 253;
 
-/// Something the owner of a pod, or the author of an object of ours, should know.
+/// Something the owner of a pod, or the author of one of our objects, should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// The pod's namespace, which is its owner's too.
+    /// The namespace of what it is about.
     pub namespace: String,
-    /// The pod's controller, or the pod itself if it has none.
+    /// The pod's controller, or the pod itself if it has none; or the object of ours.
     pub about: Reference,
     /// Of what kind the news is.
     pub reason: Reason,
@@ -54,6 +54,10 @@ pub enum Reason {
     DatabaseNotReady,
     /// An object was let go, with its database or without.
     DatabaseReleased,
+    /// A `UserList` leaves users out.
+    UsersSkipped,
+    /// A `UserList` can't be written, or not as its author asked.
+    UserListNotReady,
 }
 
 impl Reason {
@@ -70,6 +74,8 @@ impl Reason {
             Self::DatabaseReady => "DatabaseReady",
             Self::DatabaseNotReady => "DatabaseNotReady",
             Self::DatabaseReleased => "DatabaseReleased",
+            Self::UsersSkipped => "UsersSkipped",
+            Self::UserListNotReady => "UserListNotReady",
         }
     }
 
@@ -78,7 +84,7 @@ impl Reason {
     pub const fn event_type(self) -> &'static str {
         match self {
             Self::Skipped | Self::Outdated | Self::Evicted | Self::DatabaseReady | Self::DatabaseReleased => "Normal",
-            Self::Denied | Self::Missing | Self::Paused | Self::DatabaseNotReady => "Warning",
+            Self::Denied | Self::Missing | Self::Paused | Self::DatabaseNotReady | Self::UsersSkipped | Self::UserListNotReady => "Warning",
         }
     }
 }

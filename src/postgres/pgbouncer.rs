@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 use super::{
     failure::Failure,
@@ -21,10 +22,12 @@ pub enum ConsoleError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// It refuses.
-    #[error("{console} refuses {RELOAD}")]
+    #[error("{console} refuses {command}")]
     Refused {
         /// Which console, and who we are there.
         console: String,
+        /// What it was told.
+        command: String,
         /// Why.
         #[source]
         source: Failure,
@@ -39,15 +42,117 @@ pub enum ConsoleError {
     },
 }
 
-/// Lets `PgBouncer` read its files anew, within `limit`. `console` is its database [`CONSOLE`].
-///
-/// That it agrees is no proof that its files can be read: up to 1.24 it says so of files that are missing, too, and every version says so
-/// of a list of users with a line that it can't read. Its own log tells.
+/// A connection to the console. The caller sets the deadline, see [`within`].
+pub struct Console {
+    session: Session,
+    name: String,
+}
+
+/// A client of `PgBouncer`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectedClient {
+    /// What tells it from others, where the version has a command that asks for it (from 1.24).
+    pub id: Option<u64>,
+    /// Who it has signed in as.
+    pub user: String,
+}
+
+impl Console {
+    /// Connects to a console, which is the database [`CONSOLE`].
+    pub async fn open(target: &Target) -> Result<Self, ConsoleError> {
+        Ok(Self { session: Session::open(target).await?, name: target.to_string() })
+    }
+
+    /// Lets `PgBouncer` read its files anew.
+    ///
+    /// That it agrees is no proof that its files can be read: up to 1.24 it says so of files that are missing, too, and every version says
+    /// so of a list of users with a line that it can't read. Its own log tells.
+    pub async fn reload(&mut self) -> Result<(), ConsoleError> {
+        self.run(RELOAD).await.map(drop)
+    }
+
+    /// Who is connected.
+    pub async fn clients(&mut self) -> Result<Vec<ConnectedClient>, ConsoleError> {
+        let rows = self.run("SHOW CLIENTS").await?;
+        let column = |row: &SimpleQueryRow, name: &str| row.try_get(name).ok().flatten().map(ToOwned::to_owned);
+        Ok(rows
+            .iter()
+            .filter_map(|row| Some(ConnectedClient { id: column(row, "id").and_then(|id| id.parse().ok()), user: column(row, "user")? }))
+            .collect())
+    }
+
+    /// Ends a client's connection at once (from 1.24).
+    pub async fn kill_client(&mut self, id: u64) -> Result<(), ConsoleError> {
+        self.run(&format!("KILL_CLIENT {id}")).await.map(drop)
+    }
+
+    async fn run(&mut self, command: &str) -> Result<Vec<SimpleQueryRow>, ConsoleError> {
+        let done = self.session.run(async |client| client.simple_query(command).await.map_err(Failure::from)).await;
+        let messages = done.map_err(|source| ConsoleError::Refused { console: self.name.clone(), command: command.to_owned(), source })?;
+        let row = |message| if let SimpleQueryMessage::Row(row) = message { Some(row) } else { None };
+        Ok(messages.into_iter().filter_map(row).collect())
+    }
+}
+
+/// What is done at a console, if it ends in time.
+pub async fn within<T>(target: &Target, limit: Duration, work: impl Future<Output = Result<T, ConsoleError>>) -> Result<T, ConsoleError> {
+    // A connection's own state is large, and its waiters hold it in theirs.
+    timeout(limit, Box::pin(work)).await.map_err(|_| ConsoleError::Silent { console: target.to_string(), limit })?
+}
+
+/// Lets `PgBouncer` read its files anew, within `limit`; see [`Console::reload`].
 pub async fn reload(console: &Target, limit: Duration) -> Result<(), ConsoleError> {
-    let reloaded = async {
-        let mut session = Session::open(console).await?;
-        let reloaded = session.run(async |client| client.batch_execute(RELOAD).await.map_err(Failure::from)).await;
-        reloaded.map_err(|source| ConsoleError::Refused { console: console.to_string(), source })
-    };
-    timeout(limit, reloaded).await.map_err(|_| ConsoleError::Silent { console: console.to_string(), limit })?
+    within(console, limit, async { Console::open(console).await?.reload().await }).await
+}
+
+/// Whether `PgBouncer` takes a user's password, within `limit`.
+///
+/// It asks for the password first, whatever the database, and then says that there is none of that name. So no server needs to be asked if
+/// the database is one that it does not know; where it hands all names on (`*`), the server refuses the role or the database.
+///
+/// # Errors
+/// It can't be reached, or says something else.
+pub async fn takes_password(target: &Target, limit: Duration) -> Result<bool, ConsoleError> {
+    match within(target, limit, Console::open(target)).await {
+        Ok(_) => Ok(true),
+        Err(ConsoleError::Connect(ConnectError::Failed { source: Failure::Refused { code, message, .. }, target })) => {
+            judged(&code, &message)
+                .ok_or(ConsoleError::Connect(ConnectError::Failed { target, source: Failure::Refused { code, message, constraint: None } }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a refusal says of the password, if it says anything.
+fn judged(code: &str, message: &str) -> Option<bool> {
+    match message {
+        // Its own words; the server's name the user, too.
+        "SASL authentication failed" | "password authentication failed" => Some(false),
+        _ if message.starts_with("no such database") => Some(true),
+        // The server's words about the role, its password or the database.
+        _ => matches!(code, "28000" | "28P01" | "3D000").then_some(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_from_what_comes_after_the_password() {
+        for (code, message, expected) in [
+            ("08P01", "SASL authentication failed", Some(false)),
+            ("28P01", "SASL authentication failed", Some(false)),
+            ("28P01", "password authentication failed", Some(false)),
+            ("08P01", "no such database: probe", Some(true)),
+            ("28P01", "password authentication failed for user \"probe\"", Some(true)),
+            ("28000", "role \"probe\" does not exist", Some(true)),
+            ("3D000", "database \"probe\" does not exist", Some(true)),
+            ("08P01", "not allowed", None),
+            ("08P01", "no more connections allowed (max_client_conn)", None),
+            ("57P01", "the database system is shutting down", None),
+        ] {
+            assert_eq!(judged(code, message), expected, "{code} {message}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ pub mod blocking;
 pub mod certificate;
 pub mod complaint;
 mod conversation;
+pub mod group;
 pub mod lease;
 pub mod orphans;
 pub mod own_thread;

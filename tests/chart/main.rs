@@ -16,4 +16,5 @@ mod refused;
 mod rendered;
 mod repair;
 mod rights;
+mod userlists;
 mod values;

@@ -15,14 +15,16 @@ const BUNDLE: &str = "certificates.caBundle=-----BEGIN CERTIFICATE-----";
 const FILES: [&str; 3] = ["certificates.mode=files", "certificates.secretName=own", BUNDLE];
 
 /// Choices that change much; each is linted and counted.
-const CHOICES: [&[&str]; 8] = [
+const CHOICES: [&[&str]; 10] = [
     &[],
     &["webhooks.failurePolicy=Fail", "guard.enabled=true", "networkPolicy.enabled=true", "metrics.serviceMonitor.enabled=true"],
     &FILES,
     &["certificates.mode=cert-manager", "image.pullSecrets={mirror}", "admission.hostNetwork=true", "admission.httpsPort=10260"],
     &["repair.mode=evict", "repair.namespaces={desks,shop}", "repair.outdated=true"],
-    &["certificates.mode=cert-manager", "repair.mode=off", "enabled=true", "image.registry=[::1]:5000/rigs"],
     &["databases.enabled=true", "databases.namespaces={shop}"],
+    &["userLists.namespaces={shop,team}", "repair.mode=off"],
+    &["userLists.everywhere=true", "repair.namespaces={desks}"],
+    &["certificates.mode=cert-manager", "repair.mode=off", "userLists.enabled=false", "enabled=true", "image.registry=[::1]:5000/rigs"],
     &["admission.podAnnotations.a=b", "admission.priorityClassName=high", "admission.nodeSelector.disk=fast", "controllers.replicas=1"],
 ];
 
@@ -92,6 +94,8 @@ fn each_choice_brings_its_own_objects() {
     assert_eq!(gone, authority);
     assert!(changes(&set(&["repair.mode=off"])).1.is_empty(), "the controllers keep the CA");
     let (_, gone) = changes(&set(&[&FILES[..], &["repair.mode=off"]].concat()));
+    assert_eq!(gone, authority, "the controllers look after user lists");
+    let (_, gone) = changes(&set(&[&FILES[..], &["repair.mode=off", "userLists.enabled=false"]].concat()));
     let (controllers, others): (Vec<String>, Vec<String>) = gone.into_iter().partition(|title| title.ends_with("/outrigger-controllers"));
     assert_eq!(others, authority);
     assert!(default.iter().filter(|title| title.ends_with("/outrigger-controllers")).eq(&controllers), "they have nothing to do");
@@ -100,6 +104,9 @@ fn each_choice_brings_its_own_objects() {
     assert!(changes(&set(&["databases.enabled=true"])).0.is_empty(), "the controllers are there anyway");
     let (added, _) = changes(&set(&["databases.enabled=true", "databases.namespaces={shop}"]));
     assert_eq!(added, ["Role/outrigger-databases", "RoleBinding/outrigger-databases"]);
+    let (added, _) = changes(&set(&["userLists.namespaces={shop}"]));
+    assert_eq!(added, ["Role/outrigger-userlists", "RoleBinding/outrigger-userlists"]);
+    assert!(changes(&set(&["userLists.namespaces={shop}", "userLists.everywhere=true"])).0.is_empty());
     let (added, _) = changes(&set(&["certificates.mode=cert-manager"]));
     assert_eq!(
         added,

@@ -10,7 +10,8 @@ use crate::{
     rights::rules,
 };
 
-const ACCOUNT: &str = "outrigger-controllers";
+/// The account of the controllers.
+pub(crate) const ACCOUNT: &str = "outrigger-controllers";
 const EVICTED: &str = r#"outrigger_repair_evictions_total{outcome="evicted"}"#;
 
 /// Everywhere, or in the namespaces that are named and nowhere else.

@@ -22,6 +22,8 @@ This is all that each ServiceAccount of an installation with the defaults may do
 
 * With another `certificates.mode` than `self`, neither may read the Secret, nor the controllers the webhook configurations.
 * With `repair.mode: evict` the controllers may create `pods/eviction`, too; with `off` they know nothing of pods, namespaces and Events.
+* With `userLists.namespaces` the controllers may `get`, `list`, `watch`, `create` and `patch` Secrets in those namespaces, `list` pods there,
+  and `get`, `list` and `patch` deployments, statefulsets and daemonsets; with `userLists.everywhere`, in all.
 * With `repair.namespaces` the controllers have their rights about pods, Events and owners in those namespaces alone.
 * With `databases.enabled` the controllers may list and patch `pgdatabases`, list `pgservers`, patch the status of both, read the namespace
   `kube-system`, read all Secrets of their own namespace, and read, create and patch Secrets in `databases.namespaces`, or in all if none is named.

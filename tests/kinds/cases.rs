@@ -258,9 +258,17 @@ fn user_lists() -> Vec<Case> {
                 "output": { "name": "pgbouncer-orders-userlist", "key": "userlist.txt" },
                 "admin": { "user": "pgbouncer", "port": 5432, "secret": { "name": "pgbouncer-orders-admin" } },
                 "poolers": [{ "name": "pgbouncer-orders" }], "reloadPolicy": "Restart",
+                "extraUsers": { "name": "pgbouncer-orders-extra", "key": "users" }, "probeUser": "outrigger-probe",
             })),
         ),
         bad("list: a path for a key", user_list(json!({ "output": { "key": "a/b" } })), "spec.output.key", "key of a Secret's data"),
+        bad("list: a key of ours", user_list(json!({ "output": { "key": "outrigger.digest-key" } })), "spec.output.key", "our own"),
+        bad(
+            "list: one user for the console and the probe",
+            user_list(json!({ "admin": {}, "probeUser": "pgbouncer" })),
+            "spec.probeUser",
+            "choose another name",
+        ),
         bad("list: every Secret", user_list(json!({ "selector": { "matchLabels": null } })), "spec.selector", "would choose every"),
         bad(
             "list: In without values",

@@ -21,7 +21,7 @@ use crate::{
     runtime::lease::{Campaign, Claim},
 };
 
-use super::{Process, certificate::SharedAuthority, databases::DatabasesArgs, repair::RepairArgs};
+use super::{Process, certificate::SharedAuthority, databases::DatabasesArgs, repair::RepairArgs, userlists};
 
 /// How the holder is found, and what it looks after.
 #[derive(Debug, Args)]
@@ -39,6 +39,10 @@ pub(super) struct ControllersArgs {
 
     #[command(flatten)]
     databases: DatabasesArgs,
+
+    /// Leave `UserList`s alone, if nobody has granted what they need.
+    #[arg(long, env = "OUTRIGGER_NO_USERLISTS")]
+    no_userlists: bool,
 }
 
 impl ControllersArgs {
@@ -55,9 +59,11 @@ impl ControllersArgs {
         let keeper = authority.map(|authority| self.keeper(process, authority));
         let repair = self.repair.repair(process, settings)?;
         let databases = self.databases.databases(process, namespace)?;
+        let user_lists = (!self.no_userlists).then(|| userlists::user_lists(process));
         let shutdown = process.shutdown.clone();
         let work = move |claim: Claim| {
-            let (keeper, repair, databases, shutdown) = (keeper.clone(), repair.clone(), databases.clone(), shutdown.clone());
+            let (keeper, repair, shutdown) = (keeper.clone(), repair.clone(), shutdown.clone());
+            let (databases, user_lists) = (databases.clone(), user_lists.clone());
             async move {
                 let keeping = async {
                     if let Some(keeper) = keeper {
@@ -74,7 +80,12 @@ impl ControllersArgs {
                         databases.run(&claim, &shutdown).await;
                     }
                 };
-                tokio::join!(keeping, repairing, keeping_databases, shutdown.closing());
+                let listing_users = async {
+                    if let Some(user_lists) = user_lists {
+                        user_lists.run(&claim, &shutdown).await;
+                    }
+                };
+                tokio::join!(keeping, repairing, keeping_databases, listing_users, shutdown.closing());
             }
         };
         process.tasks.spawn("lease", campaign.run(work, process.shutdown.clone()));

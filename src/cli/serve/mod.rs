@@ -40,6 +40,7 @@ mod certificate;
 mod controllers;
 mod databases;
 mod repair;
+mod userlists;
 
 use admission::AdmissionRole;
 use certificate::CertificateArgs;

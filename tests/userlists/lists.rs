@@ -1,0 +1,131 @@
+//! What is written, when, and when not.
+
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+};
+use outrigger_bed::ControlPlane;
+use serde_json::json;
+
+use crate::{
+    common::webhook::wait_for,
+    world::{OUTPUT, World, controllers, text, user},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn qs_pgbouncer_p6_p14_labelled_secrets_become_a_sorted_list_that_follows_them_and_is_owned() {
+    let world = World::new(ControlPlane::shared().await, "list-made").await;
+    world.apply(&[user("bob", "two"), user("alice", r"o\ne")]).await;
+    world.list(&json!({})).await;
+    world.until_written(&text(&[("alice", r"o\ne"), ("bob", "two")])).await;
+    let status = world.until("Ready", "True", "Written").await;
+    assert_eq!((&status["users"], &status["skippedSecrets"], &status["observedGeneration"]), (&json!(2), &json!(0), &json!(1)));
+    world.apply(&[user("alice", "three"), user("carol", "four")]).await;
+    world.until_written(&text(&[("alice", "three"), ("bob", "two"), ("carol", "four")])).await;
+
+    let secret = world.secrets().get(OUTPUT).await.unwrap();
+    assert_eq!(secret.owner_references()[0].kind, "UserList");
+    let digest = &secret.annotations()["outrigger.dev/userlist-digest"];
+    assert_eq!(digest.len(), 64);
+    assert!(!secret.annotations().values().any(|value| value.contains("three")), "no copy of a password: {:?}", secret.annotations());
+    wait_for("the status has the digest", async || (world.status().await["digest"] == json!(digest)).then_some(())).await;
+    let columns = world.installation.kubectl(&["get", "userlists", "--no-headers"]).await;
+    let columns: Vec<&str> = columns.split_whitespace().collect();
+    assert_eq!(columns[..6], ["users", "3", "0", OUTPUT, "True", "Written"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zalando_an_unchanged_world_causes_no_write_and_a_new_holder_of_the_lease_changes_nothing() {
+    let mut world = World::new(ControlPlane::shared().await, "list-still").await;
+    world.apply(&[user("alice", "one")]).await;
+    world.list(&json!({"admin": {"user": "alice", "secret": {"name": "console"}}})).await;
+    world.until("Ready", "True", "Written").await;
+    let before = versions(&world).await;
+    // It looks again when anything that it may use changes, and at a label's change there is nothing to do.
+    world.installation.kubectl(&["label", "secret", "alice", "color=red"]).await;
+    world.server = controllers(&world.installation);
+    let metric = "outrigger_userlists_watched";
+    wait_for("another process holds the lease", async || (world.server.metric(metric).await? > 0).then_some(())).await;
+    world.apply(&[user("bob", "two")]).await;
+    world.until_written(&text(&[("alice", "one"), ("bob", "two")])).await;
+    assert_eq!(world.server.metric("outrigger_userlists_secret_writes_total").await, Some(1), "bob's is its first: {}", world.server.log());
+    let after = versions(&world).await;
+    assert_eq!(after[2], before[2]);
+    assert_ne!(after[1], before[1]);
+}
+
+/// The versions of the list, of its Secret and of the console's.
+async fn versions(world: &World<'_>) -> [String; 3] {
+    let list = world.installation.kubectl(&["get", "userlist", "users", "-o", "jsonpath={.metadata.resourceVersion}"]).await;
+    let secrets = world.secrets();
+    let [output, console] = [secrets.get(OUTPUT).await.unwrap(), secrets.get("console").await.unwrap()];
+    [list, output.resource_version().unwrap(), console.resource_version().unwrap()]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_or_changed_target_is_rebuilt_at_once_with_the_same_digest() {
+    let world = World::new(ControlPlane::shared().await, "list-rebuilt").await;
+    world.apply(&[user("alice", "one"), user("bob", "two")]).await;
+    world.list(&json!({})).await;
+    let digest = world.until("Ready", "True", "Written").await["digest"].clone();
+    world.delete("secret", "bob").await;
+    let tombstone = wait_for("bob is removed", async || world.written().await.filter(|list| !list.contains("two"))).await;
+    assert!(tombstone.contains("\"bob\" \""), "{tombstone}");
+
+    world.delete("secret", OUTPUT).await;
+    world.until_written(&tombstone).await;
+    let patch = json!({"stringData": {"userlist.txt": "\"mallory\" \"x\"\n"}});
+    world.secrets().patch(OUTPUT, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    let list = wait_for("the change is undone", async || world.written().await.filter(|list| list.contains("\"alice\" \"one\""))).await;
+    assert!(!list.contains("\"mallory\" \"x\""), "{list}");
+    assert_ne!(world.status().await["digest"], digest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_s_secret_is_left_alone_until_it_is_gone() {
+    let world = World::new(ControlPlane::shared().await, "list-foreign").await;
+    let theirs = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": OUTPUT}, "stringData": {"userlist.txt": "theirs"}});
+    world.apply(&[theirs, user("alice", "one")]).await;
+    world.list(&json!({})).await;
+    let status = world.until("Ready", "False", "SecretNotOurs").await;
+    assert!(status.to_string().contains("delete it"), "{status}");
+    assert_eq!(world.written().await.as_deref(), Some("theirs"));
+    world.delete("secret", OUTPUT).await;
+    world.apply(&[user("bob", "two")]).await;
+    world.until_written(&text(&[("alice", "one"), ("bob", "two")])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn qs_pgbouncer_p16_too_few_users_never_take_the_place_of_a_good_list() {
+    let world = World::new(ControlPlane::shared().await, "list-few").await;
+    world.list(&json!({})).await;
+    world.until("Ready", "False", "TooFewUsers").await;
+    assert_eq!(world.written().await, None, "nothing is written for nobody");
+    world.apply(&[user("alice", "one")]).await;
+    world.until_written(&text(&[("alice", "one")])).await;
+    world.delete("secret", "alice").await;
+    let status = world.until("Ready", "False", "TooFewUsers").await;
+    assert!(status.to_string().contains("left as it is"), "{status}");
+    assert_eq!(world.written().await, Some(text(&[("alice", "one")])));
+    world.list(&json!({"minimumUsers": 0})).await;
+    wait_for("it is told to", async || world.written().await.filter(|list| !list.contains("one"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn qs_pgbouncer_p4_p5_the_console_s_secret_follows_its_user_and_is_never_empty() {
+    let world = World::new(ControlPlane::shared().await, "list-admin").await;
+    world.apply(&[user("alice", "one")]).await;
+    world.list(&json!({"admin": {"user": "pgbouncer", "secret": {"name": "console"}}})).await;
+    world.until("Ready", "False", "AdminMissing").await;
+    assert_eq!(world.data("console").await, None);
+    assert_eq!(world.written().await, Some(text(&[("alice", "one")])), "the others have their list");
+    for password in ["first", "second"] {
+        world.apply(&[user("pgbouncer", password)]).await;
+        wait_for("the console's Secret has the password", async || {
+            let data = world.data("console").await?;
+            (data["adminUser"] == "pgbouncer" && data["adminPassword"] == password).then_some(())
+        })
+        .await;
+    }
+    world.until("Ready", "True", "Written").await;
+}

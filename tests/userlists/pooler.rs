@@ -1,0 +1,149 @@
+//! A real PgBouncer that a list's pods stand for, and what a kubelet would do for it.
+
+use std::{path::PathBuf, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use outrigger_bed::{Generation, PgBouncer, Postgres};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::{common::webhook::wait_for, world::World};
+
+/// The password of the console's user.
+pub(crate) const ADMIN: &str = "of-the-pooler";
+
+/// A pooler whose list of users is a file.
+pub(crate) struct Pooler {
+    pub(crate) bouncer: PgBouncer,
+    file: PathBuf,
+    _folder: TempDir,
+}
+
+/// A connection, which ends with this.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    driver: JoinHandle<()>,
+}
+
+/// What renews the pooler's file, as the kubelet does for a mounted Secret.
+pub(crate) struct Kubelet(JoinHandle<()>);
+
+impl Pooler {
+    /// It begins with the console's user alone.
+    pub(crate) async fn start(generation: Generation) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("userlist.txt");
+        std::fs::write(&file, format!("\"admin\" \"{ADMIN}\"\n")).unwrap();
+        let bouncer = PgBouncer::start_of(generation, Postgres::shared().await, &file).await;
+        Self { bouncer, file, _folder: folder }
+    }
+
+    /// The part of a list's spec that names it.
+    pub(crate) fn spec(&self) -> Value {
+        json!({"admin": {"user": "admin", "port": self.bouncer.port()}, "poolers": [{"name": "pooler"}], "probeUser": "outrigger-probe"})
+    }
+
+    /// Gives it another list, as the kubelet does: a new file in the place of the old one.
+    pub(crate) fn renew(&self, list: &str) {
+        renew(&self.file, list);
+    }
+
+    /// Renews the file whenever the Secret changes.
+    pub(crate) fn kubelet(&self, world: &World<'_>) -> Kubelet {
+        let (file, secrets) = (self.file.clone(), world.secrets());
+        Kubelet(tokio::spawn(async move {
+            let mut known = String::new();
+            loop {
+                let secret = secrets.get_opt(crate::world::OUTPUT).await.ok().flatten();
+                let list = secret.and_then(|secret| String::from_utf8(secret.data?.remove("userlist.txt")?.0).ok());
+                if let Some(list) = list.filter(|list| *list != known) {
+                    renew(&file, &list);
+                    known = list;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }))
+    }
+
+    /// Signs in and asks PostgreSQL something.
+    pub(crate) async fn sign_in(&self, user: &str, password: &str) -> Result<Session, String> {
+        let mut config = Config::new();
+        config.host("127.0.0.1").port(self.bouncer.port()).dbname("postgres").user(user).password(password);
+        let (client, connection) = config.connect(NoTls).await.map_err(|error| format!("{error:?}"))?;
+        let driver = tokio::spawn(async move {
+            // Its end shows in what is asked next.
+            let _ = connection.await;
+        });
+        let session = Session { client, driver };
+        session.backend().await?;
+        Ok(session)
+    }
+}
+
+impl Session {
+    /// The process of PostgreSQL that serves it.
+    pub(crate) async fn backend(&self) -> Result<i32, String> {
+        let row = self.client.query_one("SELECT pg_backend_pid()", &[]).await.map_err(|error| format!("{error:?}"))?;
+        Ok(row.get(0))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn renew(file: &std::path::Path, list: &str) {
+    let next = file.with_extension("next");
+    std::fs::write(&next, list).unwrap();
+    std::fs::rename(&next, file).unwrap();
+}
+
+/// A role who may sign in; PostgreSQL trusts the pooler's socket.
+pub(crate) async fn role(prefix: &str) -> String {
+    Postgres::shared().await.database(prefix)
+}
+
+/// A workload named `pooler` whose one pod is where the pooler listens.
+pub(crate) async fn workload(world: &World<'_>, kind: &str, annotations: &Value) {
+    let labels = json!({"app": "pooler"});
+    let template = json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": {"containers": [{"name": "pgbouncer", "image": "app"}]}});
+    let mut spec = json!({"replicas": 1, "selector": {"matchLabels": labels}, "template": template});
+    if kind == "StatefulSet" {
+        spec["serviceName"] = json!("pooler");
+    }
+    world.apply(&[json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "pooler"}, "spec": spec})]).await;
+    run(world, "").await;
+}
+
+/// Waits for a pod of the workload with this annotation's value, and lets it run as a kubelet would.
+pub(crate) async fn run(world: &World<'_>, digest: &str) -> String {
+    let pods: Api<Pod> = Api::default_namespaced(world.installation.namespace.client());
+    let name = wait_for("the workload has a pod", async || {
+        let list = pods.list(&ListParams::default().labels("app=pooler")).await.unwrap();
+        let pod = list.items.iter().find(|pod| {
+            let annotation = pod.annotations().get("outrigger.dev/userlist-digest").map_or("", String::as_str);
+            annotation == digest && pod.metadata.deletion_timestamp.is_none()
+        });
+        pod.map(ResourceExt::name_any)
+    })
+    .await;
+    let status = json!({"status": {
+        "phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}], "conditions": [{"type": "Ready", "status": "True"}],
+    }});
+    pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    name
+}
