@@ -111,12 +111,12 @@ impl FileSync {
         let sidecar = Sidecar::new(settings, client, &namespace, &orphans, &readiness, &pulses, &mut registry)?;
         if settings.method == Method::Once {
             // Nobody probes what ends by itself.
-            return Ok(sidecar.run().await?);
+            return Ok(Box::pin(sidecar.run()).await?);
         }
         let listener = server::bind(settings.health).await.with_context(|| format!("{} can't be listened on", settings.health))?;
         let router = health::router(Health { started: readiness.clone(), readiness, pulses, registry }).merge(sidecar.routes());
         tokio::select! {
-            done = sidecar.run() => Ok(done?),
+            done = Box::pin(sidecar.run()) => Ok(done?),
             () = server::serve_plain(listener, router, Shutdown::default()) => Ok(()),
             () = orphans.reap(), if !starts_programs => Ok(()),
         }

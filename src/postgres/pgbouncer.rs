@@ -129,8 +129,12 @@ fn judged(code: &str, message: &str) -> Option<bool> {
         // Its own words; the server's name the user, too.
         "SASL authentication failed" | "password authentication failed" => Some(false),
         _ if message.starts_with("no such database") => Some(true),
-        // The server's words about the role, its password or the database.
-        _ => matches!(code, "28000" | "28P01" | "3D000").then_some(true),
+        // The server's words about the role, its password or the database, which PgBouncer repeats under a code of its own.
+        _ => {
+            let subjects = ["role \"", "database \"", "password authentication failed for user", "no pg_hba.conf entry"];
+            let is_servers = matches!(code, "28000" | "28P01" | "3D000") || subjects.iter().any(|subject| message.starts_with(subject));
+            is_servers.then_some(true)
+        }
     }
 }
 
@@ -147,6 +151,8 @@ mod tests {
             ("08P01", "no such database: probe", Some(true)),
             ("28P01", "password authentication failed for user \"probe\"", Some(true)),
             ("28000", "role \"probe\" does not exist", Some(true)),
+            ("08P01", "role \"probe\" does not exist", Some(true)),
+            ("08P01", "password authentication failed for user \"probe\"", Some(true)),
             ("3D000", "database \"probe\" does not exist", Some(true)),
             ("08P01", "not allowed", None),
             ("08P01", "no more connections allowed (max_client_conn)", None),

@@ -8,10 +8,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// Bytes between the quotes of a name: one more, and `PgBouncer` reads no further (`MAX_USERNAME`).
-pub const LONGEST_NAME: usize = 127;
-/// Bytes between the quotes of a password up to `PgBouncer` 1.25 (`MAX_PASSWORD`).
-pub const LONGEST_PASSWORD: usize = 2047;
+use crate::postgres::auth_file::{LONGEST_NAME, LONGEST_PASSWORD};
 
 /// A user's name that a list can hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

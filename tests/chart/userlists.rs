@@ -51,8 +51,8 @@ async fn the_chart_s_account_may_do_what_user_lists_need_and_no_more() {
     // A kubelet would say so.
     let running =
         json!({"status": {"phase": "Running", "podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}}).to_string();
-    let patch = ["--namespace", pooler.name(), "patch", "pod", &pod, "--subresource=status", "--type=merge", "-p", &running];
-    drop(cluster.kubectl(&patch).await.success());
+    let become_ready = ["--namespace", pooler.name(), "patch", "pod", &pod, "--subresource=status", "--type=merge", "-p", &running];
+    drop(cluster.kubectl(&become_ready).await.success());
     wait_for("the workload is restarted", async || {
         let path = "jsonpath={.spec.template.metadata.annotations}";
         let annotations = cluster.kubectl(&["--namespace", pooler.name(), "get", "deployment", "pooler", "-o", path]).await.success();

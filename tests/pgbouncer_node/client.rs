@@ -21,10 +21,10 @@ const SIGNS_IN: &str = r#"
 try() { PGPASSWORD=$1 psql --no-psqlrc -Atqc 'SELECT 1' > /dev/null 2>&1 && echo yes || echo no; }
 while :; do echo "attempt $(try "$OLD") $(try "$NEW")"; sleep 0.1; done
 "#;
-const KEEPS_ITS_SESSION: &str = r#"
+const KEEPS_ITS_SESSION: &str = r"
 export PGPASSWORD=$OLD
 while :; do echo 'SELECT 1;'; sleep 0.2; done | psql --no-psqlrc -Atq --set=ON_ERROR_STOP=1
-"#;
+";
 
 impl Site {
     /// Starts such a pod.

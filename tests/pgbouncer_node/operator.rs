@@ -50,14 +50,14 @@ async fn reconcile(spec: &Value, secrets: &Api<Secret>) {
     let users: BTreeMap<String, String> = found.into_iter().filter_map(|secret| user(spec, &secret)).collect();
     let admin = spec["admin"]["user"].as_str().unwrap();
     let Some(password) = users.get(admin) else { return };
-    let list: String = users.iter().map(|(name, password)| format!("\"{name}\" \"{password}\"\n")).collect();
-    let digest: String = users.iter().map(|(name, password)| format!("{name}-{} ", password.len())).collect::<String>() + &changes(&list);
+    let lines: Vec<String> = users.iter().map(|(name, password)| format!("\"{name}\" \"{password}\"\n")).collect();
+    let (list, digest) = (lines.concat(), digest(&lines.concat()));
     write(secrets, &spec["output"]["name"], &json!({spec["output"]["key"].as_str().unwrap(): list}), &digest).await;
     write(secrets, &spec["admin"]["secret"]["name"], &json!({"adminUser": admin, "adminPassword": password}), "").await;
 }
 
 /// Stands for a keyed digest: whatever differs for lists that differ.
-fn changes(list: &str) -> String {
+fn digest(list: &str) -> String {
     list.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))).to_string()
 }
 

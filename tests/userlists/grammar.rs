@@ -39,7 +39,7 @@ async fn each_user_signs_in(generation: Generation) {
         let name: String = name.chars().take(63).collect::<String>().replace('"', "\"\"");
         server.query_as_owner(
             "postgres",
-            &format!("DO $do$ BEGIN CREATE ROLE \"{name}\" LOGIN; EXCEPTION WHEN duplicate_object THEN END $do$"),
+            &format!("DO $do$ BEGIN CREATE ROLE \"{name}\" LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $do$"),
         );
     }
     let longest = (UserName::new("longest").unwrap(), Password::new(&"p".repeat(2047)).unwrap());

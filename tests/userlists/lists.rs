@@ -7,10 +7,7 @@ use kube::{
 use outrigger_bed::ControlPlane;
 use serde_json::json;
 
-use crate::{
-    common::webhook::wait_for,
-    world::{OUTPUT, World, controllers, text, user},
-};
+use crate::world::{OUTPUT, World, controllers, text, user, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn qs_pgbouncer_p6_p14_labelled_secrets_become_a_sorted_list_that_follows_them_and_is_owned() {

@@ -12,4 +12,6 @@ mod removal;
 mod restarts;
 mod rotation;
 mod sources;
+#[path = "../common/until.rs"]
+mod until;
 mod world;

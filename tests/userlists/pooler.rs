@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::{common::webhook::wait_for, world::World};
+use crate::world::{World, wait_for};
 
 /// The password of the console's user.
 pub(crate) const ADMIN: &str = "of-the-pooler";

@@ -4,9 +4,8 @@ use outrigger_bed::{ControlPlane, Generation};
 use serde_json::{Value, json};
 
 use crate::{
-    common::webhook::wait_for,
     pooler::{ADMIN, Pooler, role, run, workload},
-    world::{World, user},
+    world::{World, user, wait_for},
 };
 
 /// Two users signed in, of whom one is removed.

@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
-    common::webhook::wait_for,
     pooler::{run, workload},
-    world::{World, user},
+    world::{World, user, wait_for},
 };
 
 /// The digest that the pod template was given.
@@ -49,8 +48,9 @@ async fn a_pooler_that_is_not_there_is_said_and_nobody_is_told_where_nobody_is_t
     world.list(&json!({"poolers": [{"name": "pooler"}]})).await;
     let status = world.until("Applied", "False", "Pending").await;
     assert!(status.to_string().contains("Deployment pooler does not exist"), "{status}");
-    workload(&world, "Deployment", &json!({})).await;
     world.list(&json!({"poolers": [{"name": "pooler"}], "reloadPolicy": "None"})).await;
+    world.until("Applied", "False", "Pending").await;
+    workload(&world, "Deployment", &json!({})).await;
     let status = wait_for("the pod is seen", async || Some(world.status().await).filter(|status| status["poolers"][0]["pods"] == 1)).await;
     assert!(status.to_string().contains("reloadPolicy"), "{status}");
     assert_eq!(restarted_for(&world, "Deployment").await, None);

@@ -3,10 +3,7 @@
 use outrigger_bed::ControlPlane;
 use serde_json::{Value, json};
 
-use crate::{
-    common::webhook::wait_for,
-    world::{World, grant, text, user},
-};
+use crate::world::{World, grant, text, user, wait_for};
 
 fn elsewhere(mut secret: Value, namespace: &str, shared_with: Option<&str>) -> Value {
     secret["metadata"]["namespace"] = json!(namespace);

@@ -8,7 +8,10 @@ use kube::Api;
 use outrigger_bed::ControlPlane;
 use serde_json::{Value, json};
 
-use crate::common::{installation::Installation, process::Server, webhook::wait_for};
+use crate::{
+    common::{installation::Installation, process::Server},
+    until::until,
+};
 
 /// The list's Secret, unless a test names another.
 pub(crate) const OUTPUT: &str = "pooler-users";
@@ -93,6 +96,11 @@ impl<'cluster> World<'cluster> {
     }
 }
 
+/// Tries until something is there. PgBouncer may make a probe wait for a quarter of a minute, and several of them add up.
+pub(crate) async fn wait_for<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    until(what, async || attempt().await.ok_or_else(|| "it is not so".to_owned())).await
+}
+
 /// What the chart grants in a namespace.
 pub(crate) async fn grant(installation: &Installation<'_>, namespace: &str) {
     let user = installation.name();
@@ -128,5 +136,6 @@ pub(crate) fn user(name: &str, password: &str) -> Value {
 
 /// A list of these users without any tombstone or probe.
 pub(crate) fn text(users: &[(&str, &str)]) -> String {
-    users.iter().map(|(name, password)| format!("\"{name}\" \"{password}\"\n")).collect()
+    let lines: Vec<String> = users.iter().map(|(name, password)| format!("\"{name}\" \"{password}\"\n")).collect();
+    lines.concat()
 }

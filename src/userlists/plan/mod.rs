@@ -84,13 +84,14 @@ pub(super) fn plan(found: &Found, reserved: Reserved<'_>, before: &Users, remove
         }
     }
     plan.skipped.sort();
-    for (name, password) in before {
-        let is_kept = !found.is_complete || unusable.contains(name);
-        if is_kept && reserved.probe != Some(name.as_str()) {
+    let is_probe = |name: &UserName| reserved.probe == Some(name.as_str());
+    for (name, password) in before.iter().filter(|(name, _)| !is_probe(name)) {
+        if !found.is_complete || unusable.contains(name) {
             plan.users.entry(name.clone()).or_insert_with(|| password.clone());
         }
     }
-    plan.removed = before.keys().chain(removed_before).filter(|name| !plan.users.contains_key(*name)).cloned().collect();
+    let known = before.keys().chain(removed_before);
+    plan.removed = known.filter(|name| !is_probe(name) && !plan.users.contains_key(*name)).cloned().collect();
     plan
 }
 

@@ -132,3 +132,14 @@ fn the_plan_of_an_applied_plan_changes_nothing() {
     let second = plan(&found, Reserved::default(), &first.users, &first.removed);
     assert_eq!((list(&second), removed(&second)), (list(&first), removed(&first)));
 }
+
+#[test]
+fn the_probe_is_no_user_who_could_be_removed_or_kept() {
+    let reserved = Reserved { admin: None, probe: Some("probe") };
+    let mut found = found(vec![secret("a", 1, "a", "1")]);
+    for is_complete in [true, false] {
+        found.is_complete = is_complete;
+        let plan = plan(&found, reserved, &users(&[("a", "1"), ("probe", "x")]), &BTreeSet::new());
+        assert_eq!((list(&plan), removed(&plan)), (vec!["a=1".to_owned()], vec![]), "{is_complete}");
+    }
+}

@@ -302,6 +302,7 @@ impl Herald<'_> {
             user: user.to_owned(),
             password: Some(password),
             tls: Tls::default(),
+            options: None,
         }
     }
 }

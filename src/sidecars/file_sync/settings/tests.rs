@@ -5,10 +5,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::{
-    postgres::tls::{Material, TlsMode},
-    sidecars::setting::Setting,
-};
+use crate::postgres::tls::{Material, TlsMode};
 
 const BASE: [(&str, &str); 2] = [("FOLDER", "/srv/files"), ("LABEL", "app")];
 
