@@ -21,6 +21,7 @@ use common::{
 };
 use outrigger_bed::ControlPlane;
 use rustix::process::Signal;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_start_at_once_share_one_ca_with_rights_to_its_name_alone() {
@@ -57,6 +58,18 @@ async fn a_secret_that_is_emptied_or_deleted_comes_back_with_the_same_ca() {
     installation.apply(&[installation.empty_secret()]).await;
     wait_for("the new one is filled", async || (installation.secret("tls.key").await == key).then_some(())).await;
     replica.client_trusting(&before).review(&review("u", &pod())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_create_the_secret_does_and_all_replicas_use_it() {
+    let installation = Installation::new(ControlPlane::shared().await, "ca-created").await;
+    installation.grant(json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}])).await;
+    let first = installation.replica(&[]);
+    first.until_status("/readyz", 200).await;
+    let authority = installation.secret("tls.crt").await;
+    let second = installation.replica(&[]);
+    second.until_status("/readyz", 200).await;
+    second.client_trusting(&authority).review(&review("u", &pod())).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,7 +72,7 @@ async fn ours_are_taken_off_everywhere_and_those_of_others_stay() {
         "apiVersion": "outrigger.dev/v1alpha1",
         "kind": "PgServer",
         "metadata": {"name": "main", "finalizers": ["outrigger.dev/databases"]},
-        "spec": {"host": "postgres.example.com", "credentials": {"name": "admin", "namespace": "default"}},
+        "spec": {"host": "postgres.example.com", "credentials": {"name": "admin"}},
     });
     apply(&cluster, &many.chain([shared, server, template("others", &["example.com/audit"])]).collect::<Vec<_>>()).await;
     let _ = cluster.kubectl(&["delete", "sessiontemplates", "many-0", "shared", "--wait=false"]).await.success();

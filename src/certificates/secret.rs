@@ -178,8 +178,13 @@ impl CaSecret {
     }
 
     async fn create(&self, ring: &Ring, now: SystemTime) -> Result<(), RequestError> {
+        let mut data = ring.data(now);
+        // In a patch null takes a key away; in a new object it would become an empty value, which can't be read back.
+        if let Some(data) = data.as_object_mut() {
+            data.retain(|_, value| !value.is_null());
+        }
         let manifest = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": self.name}, "type": SECRET_TYPE, "data": ring.data(now),
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": self.name}, "type": SECRET_TYPE, "data": data,
         });
         let secret: Secret = serde_json::from_value(manifest).map_err(kube::Error::SerdeError)?;
         request::within(WRITE_DEADLINE, self.api.create(&request::creating(), &secret)).await.map(drop)

@@ -60,8 +60,6 @@ impl<'cluster> Installation<'cluster> {
             json!({"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": name}, "rules": [
                 {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
                 {"apiGroups": ["outrigger.dev"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
-                {"apiGroups": ["outrigger.dev"], "resources": ["pgdatabases", "pgdatabases/status", "pgservers/status"], "verbs": ["patch"]},
-                {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch"]},
                 {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
                 {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
                 {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
@@ -73,6 +71,18 @@ impl<'cluster> Installation<'cluster> {
             json!({"apiVersion": rbac, "kind": "ClusterRoleBinding", "metadata": {"name": name}, "subjects": subjects,
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}}),
         ]
+    }
+
+    /// Gives the account more rights, in all namespaces.
+    pub(crate) async fn grant(&self, rules: Value) {
+        let (account, name) = (self.name(), format!("{}-more", self.name()));
+        let rbac = "rbac.authorization.k8s.io/v1";
+        self.apply(&[
+            json!({"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}),
+            json!({"apiVersion": rbac, "kind": "ClusterRoleBinding", "metadata": {"name": name}, "subjects": [{"kind": "User", "name": account}],
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}}),
+        ])
+        .await;
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -4,8 +4,8 @@ use outrigger_bed::ControlPlane;
 use serde_json::json;
 
 use super::{
-    common::{installation::Installation, webhook::wait_for},
-    world::{World, condition_of, message},
+    common::webhook::wait_for,
+    world::{World, condition_of, installation, message},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +29,7 @@ async fn of_two_clusters_one_gets_the_database_and_the_other_is_told_who() {
     let world = World::new("db-here").await;
     let name = world.unique("shared");
     let elsewhere: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await));
-    let mut other = World { installation: Installation::new(elsewhere, "db-there").await, postgres: world.postgres, controllers: None };
+    let mut other = World { installation: installation(elsewhere, "db-there").await, postgres: world.postgres, controllers: None };
     other.apply_credentials().await;
     other.apply_server(world.postgres.port(), json!({})).await;
     other.start(&[]);

@@ -34,7 +34,7 @@ impl World {
         static ADMIN_IS_THERE: OnceLock<()> = OnceLock::new();
         let postgres = Postgres::shared().await;
         ADMIN_IS_THERE.get_or_init(|| make_admin(postgres));
-        let installation = Installation::new(ControlPlane::shared().await, name).await;
+        let installation = installation(ControlPlane::shared().await, name).await;
         let world = Self { installation, postgres, controllers: None };
         world.apply_credentials().await;
         world
@@ -220,4 +220,16 @@ pub(crate) async fn login(uri: &str, sql: &str) -> Result<String, tokio_postgres
     drop(client);
     connection.await.unwrap()?;
     row.map(|row| row.get(0))
+}
+
+/// An installation whose account may look after databases.
+pub(crate) async fn installation(cluster: &'static ControlPlane, name: &str) -> Installation<'static> {
+    let installation = Installation::new(cluster, name).await;
+    let kinds = ["pgdatabases", "pgdatabases/status", "pgservers/status"];
+    let rules = json!([
+        {"apiGroups": ["outrigger.dev"], "resources": kinds, "verbs": ["patch"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch"]},
+    ]);
+    installation.grant(rules).await;
+    installation
 }

@@ -240,6 +240,8 @@ impl Stage<'_> {
     /// Applies the examples and returns the pods that they ask for.
     async fn apply_examples(&self, examples: &Path) -> Result<Vec<WrittenPod>> {
         self.screen.heading("The examples are applied")?;
+        // An installation has a namespace of its own, and there what its controllers sign in with.
+        self.show_kubectl(&["create", "namespace", "outrigger"]).await?;
         self.show_kubectl(&["apply", "--filename", path(examples)?]).await?;
         let written = self.kubectl(&["create", "--dry-run=client", "--output", "json", "--filename", path(examples)?], "").await?;
         let pods = written::pods(&written)?;
