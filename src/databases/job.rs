@@ -35,8 +35,8 @@ use crate::{
 use super::{
     connect, ledger, look,
     plan::{
-        self, Action, Blocker, Change, Claimed, Difference, Holder, Manner, Refusal, Removal, RemovalStep, Seen, Stage, Wish, plan_inner,
-        plan_removal,
+        self, Action, Blocker, Change, Claimed, Difference, Holder, Manner, Refusal, Removal, RemovalStep, Seen, Stage, Step, Wish,
+        plan_inner, plan_removal,
     },
     queue::Outcome,
     reign::{FINALIZER, GIVE_UP, Reign, set_finalizer},
@@ -202,14 +202,7 @@ impl Job<'_> {
                 return self.finished(&wish, &seen, plan).await;
             }
             for step in plan.steps {
-                tracing::info!(
-                    namespace = wish.us.namespace,
-                    object = wish.us.name,
-                    database = wish.spec.name,
-                    why = step.why,
-                    "{}",
-                    step.action
-                );
+                log(&wish, &step);
                 // A database that is new here gets all that is asked for, whatever was applied to another one before.
                 wish.was_applied &= !matches!(step.action, Action::Create | Action::Adopt(_));
                 match self.perform(sql, &step.action, &wish, &seen, verifier.as_deref()).await {
@@ -272,14 +265,7 @@ impl Job<'_> {
                         return Ok(plan.refusal.map_or(Ok(plan.differences), Err));
                     }
                     for step in plan.steps {
-                        tracing::info!(
-                            namespace = wish.us.namespace,
-                            object = wish.us.name,
-                            database = wish.spec.name,
-                            why = step.why,
-                            "{}",
-                            step.action
-                        );
+                        log(wish, &step);
                         match self.perform(sql, &step.action, wish, seen, None).await {
                             Err(error) if error.is_race() => break,
                             done => done?,
@@ -555,6 +541,12 @@ pub(super) fn wish(object: &PgDatabase, server: &PgServer, us: Holder) -> Wish {
         digest: None,
         spec,
     }
+}
+
+/// Says what is done, and why, before it is.
+fn log(wish: &Wish, step: &Step) {
+    let (Holder { namespace, name: object, .. }, database) = (&wish.us, &wish.spec.name);
+    tracing::info!(namespace, object, database, why = step.why, "{}", step.action);
 }
 
 /// Whether the owner's password is ours to set.

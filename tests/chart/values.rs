@@ -15,15 +15,8 @@ fn the_page_of_values_is_generated() {
 }
 
 #[test]
-fn each_value_has_a_comment() {
-    assert_eq!(VALUES.without_comment(), Vec::<String>::new());
-}
-
-#[test]
-fn the_schema_knows_the_same_keys() {
-    let (untold, unknown) = VALUES.differences();
-    assert_eq!(untold, Vec::<String>::new(), "in the schema and without a comment");
-    assert_eq!(unknown, Vec::<String>::new(), "in the values and not in the schema");
+fn each_value_has_a_comment_and_a_schema() {
+    VALUES.assert_documented();
 }
 
 /// Whoever writes `key:` and nothing more takes the default away. Only replicas can be done without, for autoscalers.

@@ -35,8 +35,16 @@ impl Values {
         page
     }
 
+    /// Each value has a comment, and the schema knows the keys that have one and no others.
+    pub(crate) fn assert_documented(&self) {
+        assert_eq!(self.without_comment(), Vec::<String>::new(), "without a comment");
+        let (untold, unknown) = self.differences();
+        assert_eq!(untold, Vec::<String>::new(), "in the schema and without a comment");
+        assert_eq!(unknown, Vec::<String>::new(), "in the values and not in the schema");
+    }
+
     /// The values that no comment tells of.
-    pub(crate) fn without_comment(&self) -> Vec<String> {
+    fn without_comment(&self) -> Vec<String> {
         let documented = documented(self.text);
         let mut bare = Vec::new();
         leaves(&self.values(), "", &mut |path| {
@@ -50,7 +58,7 @@ impl Values {
     }
 
     /// What the schema alone knows, and what the values alone tell of.
-    pub(crate) fn differences(&self) -> (Vec<String>, Vec<String>) {
+    fn differences(&self) -> (Vec<String>, Vec<String>) {
         let schema = self.schema();
         let mut known = BTreeSet::new();
         collect_properties(&schema, &schema, "", &mut known);

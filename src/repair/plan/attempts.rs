@@ -172,8 +172,10 @@ impl Attempts {
         {
             return true;
         }
+        // Those that failed were trials, too: nothing but a success makes room for more than one.
+        let allowed = TRIALS.saturating_sub(trial.failed_in_a_row).max(1) as usize;
         let is_under_way = |attempt: &&Attempt| attempt.setback.is_none() && attempt.is_for_newer_sidecars == is_for_newer_sidecars;
-        self.of.values().filter(is_under_way).take(TRIALS as usize).count() == TRIALS as usize
+        self.of.values().filter(is_under_way).take(allowed).count() == allowed
     }
 }
 

@@ -136,6 +136,18 @@ fn a_few_are_tried_until_one_shows_that_it_helps() {
 }
 
 #[test]
+fn what_failed_counts_among_the_few_that_are_tried() {
+    let (mut attempts, at) = (Attempts::default(), clock());
+    attempts.evict("a", 0, &at);
+    attempts.learn("a", &bare(1), at(1));
+    for owner in ["b", "c"] {
+        assert_eq!(attempts.permission(owner, &MISSING, at(1)), Permission::Granted);
+        attempts.evict(owner, 1, &at);
+    }
+    assert_eq!(attempts.permission("d", &MISSING, at(1)), Permission::Queued);
+}
+
+#[test]
 fn when_several_come_back_bare_in_a_row_one_at_a_time_is_tried_with_longer_pauses() {
     let at = clock();
     let mut attempts = proven(&at);
