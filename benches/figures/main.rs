@@ -17,6 +17,7 @@ mod report;
 #[path = "../reviews/mod.rs"]
 mod reviews;
 mod servers;
+mod transport;
 mod typed;
 #[path = "../words/mod.rs"]
 mod words;
@@ -35,6 +36,8 @@ use words::median;
 
 /// The first argument of this program when it is to be the typed server.
 const TYPED: &str = "typed-server";
+/// The same for the one that decides nothing.
+const TRANSPORT: &str = "transport-server";
 /// As many as an API server keeps to a webhook at these rates.
 const CONNECTIONS: u32 = 16;
 /// How long an API server may wait for a webhook.
@@ -47,6 +50,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [TYPED, folder, address] => typed::serve(address.parse().unwrap(), Path::new(folder)),
+        [TRANSPORT, folder, address] => transport::serve(address.parse().unwrap(), Path::new(folder)),
         [.., "--bench"] => measure(),
         _ => check(),
     }
@@ -112,18 +116,19 @@ fn measure() {
 }
 
 /// All servers. That the others add what ours adds is asserted.
-fn start_all(yard: &Yard, ours: Server, cases: &[Case]) -> [(&'static str, Server); 3] {
+fn start_all(yard: &Yard, ours: Server, cases: &[Case]) -> [(&'static str, Server); 4] {
     let reviews: Vec<&[u8]> = cases.iter().map(|case| &*case.review).collect();
     yard.learn(&ours, &reviews);
-    let others = [("typed and diffed", yard.typed()), ("controller-runtime", yard.controller_runtime())];
+    let others =
+        [("transport alone", yard.transport()), ("typed and diffed", yard.typed()), ("controller-runtime", yard.controller_runtime())];
     for review in reviews {
         let expected = without_record(ours.pod_after(review));
         for (name, server) in &others {
             assert_eq!(expected, without_record(server.pod_after(review)), "{name} adds something else");
         }
     }
-    let [typed, controller_runtime] = others;
-    [("Outrigger", ours), typed, controller_runtime]
+    let [transport, typed, controller_runtime] = others;
+    [("Outrigger", ours), transport, typed, controller_runtime]
 }
 
 /// The pod without the record of what was added: ours names the containers of each pod, the others write the same into all.

@@ -22,6 +22,7 @@ use super::{
     load::Target,
     own_certificate::OwnCertificate,
     process::Process,
+    transport::Answers,
 };
 
 /// How long a server may take to begin.
@@ -33,6 +34,7 @@ pub(crate) struct Files {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
     pub(crate) additions: PathBuf,
+    pub(crate) answers: PathBuf,
 }
 
 impl Files {
@@ -42,6 +44,7 @@ impl Files {
             certificate: folder.join("tls.crt"),
             key: folder.join("tls.key"),
             additions: folder.join("additions.json"),
+            answers: folder.join("answers.json"),
         }
     }
 }
@@ -96,8 +99,18 @@ impl Yard {
 
     /// The same logic in Rust, the usual way.
     pub(crate) fn typed(&self) -> Server {
+        self.own(super::TYPED)
+    }
+
+    /// The same answers without any logic.
+    pub(crate) fn transport(&self) -> Server {
+        self.own(super::TRANSPORT)
+    }
+
+    /// One that is part of this program.
+    fn own(&self, name: &str) -> Server {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(super::TYPED).arg(&self.files.folder);
+        command.arg(name).arg(&self.files.folder);
         self.start(|address| command.arg(address.to_string()), || true)
     }
 
@@ -120,6 +133,8 @@ impl Yard {
             })
             .collect();
         fs::write(&self.files.additions, serde_json::to_vec(&additions).unwrap()).unwrap();
+        let answers: Answers = reviews.iter().map(|review| (review.len(), ours.answer_to(review))).collect();
+        fs::write(&self.files.answers, serde_json::to_vec(&answers).unwrap()).unwrap();
     }
 
     fn start<'command>(&self, at: impl FnOnce(SocketAddr) -> &'command mut Command, is_ready: impl Fn() -> bool) -> Server {
@@ -137,11 +152,16 @@ impl Yard {
 }
 
 impl Server {
+    fn answer_to(&self, review: &[u8]) -> String {
+        let (status, body) = self.target.ask(&request(review)).unwrap();
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
     /// The pod of a review as this server leaves it.
     pub(crate) fn pod_after(&self, review: &[u8]) -> Pod {
-        let (status, body) = self.target.ask(&request(review)).unwrap();
-        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-        let answer: Value = serde_json::from_slice(&body).unwrap();
+        let answer: Value = serde_json::from_str(&self.answer_to(review)).unwrap();
         let patch = answer.pointer("/response/patch").unwrap_or_else(|| panic!("no patch in {answer}"));
         let patch: json_patch::Patch = serde_json::from_slice(&bytes(patch)).unwrap();
         let mut pod = object_of(review);

@@ -7,10 +7,14 @@ use plotters::{coord::Shift, prelude::*};
 use super::Figures;
 
 const SIZE: (u32, u32) = (760, 380);
-const SERVERS: [(&str, RGBColor); 3] =
-    [("Outrigger", RGBColor(0, 110, 140)), ("typed and diffed", RGBColor(220, 140, 30)), ("controller-runtime", RGBColor(130, 130, 130))];
+const SERVERS: [(&str, RGBColor); 4] = [
+    ("transport alone", RGBColor(200, 215, 220)),
+    ("Outrigger", RGBColor(0, 110, 140)),
+    ("typed and diffed", RGBColor(220, 140, 30)),
+    ("controller-runtime", RGBColor(130, 130, 130)),
+];
 /// Of a bar, where its review's place is 1 wide.
-const WIDTH: f64 = 0.26;
+const WIDTH: f64 = 0.2;
 
 /// Reviews for each CPU-second: a bar for each server and review, on a logarithmic axis.
 pub(crate) fn efficiency(figures: &Figures, path: &Path) {
@@ -35,7 +39,7 @@ pub(crate) fn efficiency(figures: &Figures, path: &Path) {
         .unwrap();
     for (turn, (server, color)) in SERVERS.into_iter().enumerate() {
         let bars = names.iter().enumerate().map(|(n, review)| {
-            let left = position(n) + (position(turn) - 1.5) * WIDTH;
+            let left = position(n) + (position(turn) - 2.0) * WIDTH;
             Rectangle::new([(left, 10.0), (left + WIDTH * 0.94, figures.efficiency(server, review))], color.filled())
         });
         chart.draw_series(bars).unwrap().label(server).legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], color.filled()));
@@ -93,7 +97,7 @@ fn sheet(path: &Path) -> DrawingArea<SVGBackend<'_>, Shift> {
     area
 }
 
-#[allow(clippy::cast_precision_loss, reason = "one of three")]
+#[allow(clippy::cast_precision_loss, reason = "one of a few")]
 fn position(n: usize) -> f64 {
     n as f64
 }

@@ -56,18 +56,19 @@ impl Programs {
         })
     }
 
-    /// A command for programs that refuse to run as root: root's files stay root's, but the program does not see that it is root.
+    /// A command for programs that refuse to run as root: root's files stay root's, but the program does not see that it is root. The
+    /// shared memory of System V that a killed server leaves goes with its namespace.
     pub(crate) fn command(&self, program: &Path) -> Command {
         if let Some(usr) = &self.usr {
             let mut command = Command::new("unshare");
-            command.args(["--mount", "/bin/sh", "-c", WITHIN]).arg(usr).arg(program);
+            command.args(["--mount", "--ipc", "/bin/sh", "-c", WITHIN]).arg(usr).arg(program);
             return command;
         }
         if !rustix::process::geteuid().is_root() {
             return Command::new(program);
         }
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-user=1000", "--map-group=1000"]).arg(program);
+        command.args(["--user", "--map-user=1000", "--map-group=1000", "--ipc"]).arg(program);
         command
     }
 }

@@ -2,12 +2,16 @@
 //! leaks out, one delete cleans up, and two nodes live side by side because each has its own number.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::obtain::command::output;
-use crate::supervise::Run;
+use crate::supervise::{self, Run};
+
+/// Its lock is held while a node takes its number: addresses belong to the whole machine, whatever folders a run works in.
+const NODES: &str = "/run/outrigger-bed";
 
 /// The name of the node's interface inside its namespace.
 const INSIDE: &str = "node0";
@@ -18,11 +22,21 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Claims a number and makes the namespace. The run's guardian removes it.
+    /// Takes the first number that is free and makes the namespace. The run's guardian removes it.
     pub(crate) fn create(run: &Run) -> Result<Self> {
-        let network = Self { number: run.claim_node_number()? };
+        supervise::private_directory(Path::new(NODES))?;
+        let _one_at_a_time = supervise::lock(Path::new(NODES))?;
+        run.mark_node()?;
+        let addresses = ip(&["-4", "-oneline", "address", "show"])?;
+        let mut networks = (0..=u8::MAX).map(|number| Self { number });
+        let network = networks.find(|network| !network.is_taken(&addresses)).context("there are 256 nodes on this machine")?;
         network.build(run.name()).with_context(|| format!("cannot make the network {}", run.name()))?;
         Ok(network)
+    }
+
+    /// Whether one of the machine's addresses is this network's.
+    fn is_taken(&self, addresses: &str) -> bool {
+        addresses.contains(&format!(" {}/", self.machine()))
     }
 
     /// The node's own address.
@@ -68,10 +82,11 @@ impl Network {
         ip(&["-n", name, "route", "add", "default", "via", &machine])?;
         // The machine's own tests and browsers reach pods and services through the node.
         ip(&["route", "add", &self.pods(), "via", &node])?;
-        ip(&["route", "add", &self.services(), "via", &node])
+        ip(&["route", "add", &self.services(), "via", &node])?;
+        Ok(())
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
-    output(Command::new("ip").args(arguments)).map(drop)
+fn ip(arguments: &[&str]) -> Result<String> {
+    output(Command::new("ip").args(arguments))
 }

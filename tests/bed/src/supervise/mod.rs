@@ -23,7 +23,7 @@ use crate::progress;
 const GUARDIAN: &str = include_str!("guardian.sh");
 const LAUNCH: &str = include_str!("launch.sh");
 
-/// The file that tells the guardian of a node, with the node's number.
+/// The file that tells the guardian of a node.
 const NODE_MARK: &str = "node";
 /// How many logs of failed runs are kept.
 const KEPT_LOGS: usize = 10;
@@ -63,21 +63,9 @@ impl Run {
         self.directory.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// Claims a number that no other node on this machine has, and has the guardian remove what a node leaves.
-    pub(crate) fn claim_node_number(&self) -> Result<u8> {
-        let base = base_directory()?;
-        let _one_at_a_time = lock(&base)?;
-        let mut taken = Vec::new();
-        for entry in fs::read_dir(base.join("runs"))? {
-            match fs::read_to_string(entry?.path().join(NODE_MARK)) {
-                Ok(number) => taken.push(number.trim().parse::<u8>().context("a run has a node number that is none")?),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).context("cannot read the node number of another run"),
-            }
-        }
-        let number = (0..=u8::MAX).find(|number| !taken.contains(number)).context("there are 256 nodes on this machine")?;
-        self.write(NODE_MARK, number.to_string())?;
-        Ok(number)
+    /// Has the guardian remove what a node leaves.
+    pub(crate) fn mark_node(&self) -> Result<()> {
+        self.write(NODE_MARK, "").map(drop)
     }
 
     /// A path inside the run's directory.
@@ -232,7 +220,7 @@ fn base_directory() -> Result<PathBuf> {
     Ok(base)
 }
 
-fn private_directory(path: &Path) -> Result<()> {
+pub(crate) fn private_directory(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("cannot make {}", path.display()))
 }
 
