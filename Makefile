@@ -65,7 +65,7 @@ fuzz: rust compiler ## Feed the parsers made-up bytes, FUZZ_SECONDS (30) for eac
 	@command -v c++ > /dev/null || { echo 'A C++ compiler is missing, which libFuzzer needs: sudo apt-get install g++' >&2; exit 1; }
 	@RUSTFLAGS='$(FUZZ_FLAGS)' CARGO_TARGET_DIR='$(TARGET)/fuzz' \
 		cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target $(FUZZ_HOST)
-	@for target in auth_file json manifests review rfb rfb_handshake websocket words x11; do \
+	@for target in auth_file json manifests review rfb rfb_handshake userlist websocket words x11; do \
 		printf '\n== %s, %s s\n' "$$target" '$(FUZZ_SECONDS)'; \
 		mkdir -p "fuzz/corpus/$$target" fuzz/artifacts; \
 		'$(TARGET)/fuzz/$(FUZZ_HOST)/release/'"$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -max_total_time=$(FUZZ_SECONDS) \

@@ -61,14 +61,18 @@ pub struct UserListSpec {
     pub extra_users: Option<ExtraUsers>,
     /// The Secret that is written.
     pub output: OutputSecret,
-    /// How passwords are stored. AsGiven: as the Secret has them; works with every auth_type. Verifier: as the SCRAM verifier
-    /// that the PgServer stores for the role, if the Secret's password fits it; clients must then use SCRAM.
+    /// How passwords are stored. AsGiven: as the Secrets have them. Verifier: as SCRAM verifiers, each the same as that of the server's
+    /// role, where one is known and does for signing in; whose is not stays in plain text, and the status says why.
     #[serde(default)]
     pub stored_form: StoredForm,
-    /// The PgServer whose verifiers are used. Needed for storedForm Verifier.
+    /// The poolers' auth_type, in PgBouncer's words, by which it is told what a hash in a Secret can do. Left out: hashes are taken as
+    /// they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::object_name")]
-    pub server: Option<String>,
+    pub auth_type: Option<AuthType>,
+    /// Users as whom PgBouncer signs in to servers by itself: `user` and `auth_user` of its databases. They need their password in plain text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub forced_users: Vec<String>,
     /// The user of PgBouncer's console, and a Secret that is written for those who need its password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
@@ -97,7 +101,7 @@ fn default_minimum_users() -> u32 {
 }
 
 /// Where a Secret holds a user.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeys {
     /// Keys of the name.
@@ -108,11 +112,15 @@ pub struct SecretKeys {
     #[serde(default = "default_password_keys")]
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)))]
     pub password: Vec<String>,
+    /// Keys of the role's SCRAM verifier on the server, for storedForm Verifier. It is used if it fits the password.
+    #[serde(default = "default_verifier_keys")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 253)))]
+    pub verifier: Vec<String>,
 }
 
 impl Default for SecretKeys {
     fn default() -> Self {
-        Self { username: default_username_keys(), password: default_password_keys() }
+        Self { username: default_username_keys(), password: default_password_keys(), verifier: default_verifier_keys() }
     }
 }
 
@@ -122,6 +130,10 @@ fn default_username_keys() -> Vec<String> {
 
 fn default_password_keys() -> Vec<String> {
     vec!["password".to_owned()]
+}
+
+fn default_verifier_keys() -> Vec<String> {
+    vec!["verifier".to_owned()]
 }
 
 /// A Secret with any number of users.
@@ -161,8 +173,31 @@ pub enum StoredForm {
     /// As the Secret has them: plain, md5 or SCRAM.
     #[default]
     AsGiven,
-    /// As the server's SCRAM verifier.
+    /// As the SCRAM verifier of the server's role.
     Verifier,
+}
+
+/// How clients prove to `PgBouncer` who they are (`auth_type` of its manual).
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthType {
+    /// They need not be in the list.
+    Any,
+    /// By a certificate.
+    Cert,
+    /// As rules say.
+    Hba,
+    /// By MD5, or by SCRAM where the list has a verifier.
+    Md5,
+    /// By PAM.
+    Pam,
+    /// By the password in clear.
+    Plain,
+    /// By SCRAM.
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    /// Not at all.
+    Trust,
 }
 
 /// The user of `PgBouncer`'s console.
@@ -343,19 +378,7 @@ pub struct PodDigest {
 /// All rules of this kind's objects.
 pub(crate) const RULES: &[&[Rule]] = &[&SPEC, &OUTPUT, &POOLER];
 
-const SPEC: [Rule; 5] = [
-    Rule::new(
-        "self.storedForm != 'Verifier' || has(self.server)",
-        "verifiers are read from a PgServer; name it in server, or set storedForm: AsGiven",
-        |spec| text(spec, "storedForm") != Some("Verifier") || has(spec, "server"),
-    )
-    .at(".server"),
-    Rule::new(
-        "!has(self.server) || self.storedForm == 'Verifier'",
-        "a PgServer is only asked for verifiers; set storedForm: Verifier, or take server away",
-        |spec| !has(spec, "server") || text(spec, "storedForm") == Some("Verifier"),
-    )
-    .at(".server"),
+const SPEC: [Rule; 3] = [
     Rule::new(
         "self.reloadPolicy != 'Reload' || has(self.admin)",
         "RELOAD is a command of the console, which needs its user; write admin, or set reloadPolicy: Restart",

@@ -1,8 +1,10 @@
-//! `PgBouncer`'s `auth_file`, as its `load_auth_file` reads it: whether all of a list would be read, and mean what it says.
+//! `PgBouncer`'s `auth_file`, as its `load_auth_file` reads it: who is in a list, and whether all of it would be read and mean what it says.
 //!
 //! `PgBouncer` forgets all passwords before it reads a list, and stops at the first line that it can't read: whoever stands behind that line
 //! is locked out, while RELOAD still succeeds. So a list is looked at before `PgBouncer` sees it. What it would read as something else than
 //! was meant, such as a name without a password that takes the next line's name for one, is refused, too.
+
+use std::fmt;
 
 /// Bytes of a name between its quotes, where a doubled quote counts twice.
 pub const LONGEST_NAME: usize = 127;
@@ -57,34 +59,66 @@ pub enum Fault {
     Nul,
 }
 
+/// A user of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The name.
+    pub name: Quoted<'a>,
+    /// The password, or a hash of one.
+    pub password: Quoted<'a>,
+}
+
+/// What stands between two quotes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Quoted<'a>(&'a [u8]);
+
+impl Quoted<'_> {
+    /// Its text, in which each doubled quote has become one; `None` if it is not UTF-8.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        Some(std::str::from_utf8(self.0).ok()?.replace("\"\"", "\""))
+    }
+}
+
+impl fmt::Debug for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[quoted]")
+    }
+}
+
+/// The users of a list, each with the number of its line, from 1; or what is wrong with the line. Blank lines and comments are passed over.
+pub fn entries(list: &[u8]) -> impl Iterator<Item = (usize, Result<Entry<'_>, Fault>)> {
+    let lines = list.split(|byte| *byte == b'\n').enumerate();
+    lines.filter_map(|(index, line)| Some((index + 1, entry(line).transpose()?)))
+}
+
 /// How many users a list has, all of which `PgBouncer` would read; at least one. Who stands in it twice counts twice.
 ///
 /// # Errors
 /// Some of it would not be read, or not as it was meant, or nobody is in it.
 pub fn count_users(list: &[u8]) -> Result<usize, AuthFileError> {
     let mut count = 0;
-    for (number, line) in list.split(|byte| *byte == b'\n').enumerate() {
-        let is_user = is_user(line).map_err(|fault| AuthFileError::Line { line: number + 1, fault })?;
-        count += usize::from(is_user);
+    for (line, entry) in entries(list) {
+        entry.map_err(|fault| AuthFileError::Line { line, fault })?;
+        count += 1;
     }
     if count == 0 { Err(AuthFileError::Empty) } else { Ok(count) }
 }
 
-/// Whether a line holds a user, rather than nothing or a comment.
-fn is_user(line: &[u8]) -> Result<bool, Fault> {
+/// The user of a line, rather than nothing or a comment.
+fn entry(line: &[u8]) -> Result<Option<Entry<'_>>, Fault> {
     if line.contains(&0) {
         return Err(Fault::Nul);
     }
-    let line = skip_blanks(line);
-    match line.split_first() {
-        None | Some((b';', _)) => Ok(false),
-        Some((b'"', text)) => user(text).map(|()| true),
+    match skip_blanks(line).split_first() {
+        None | Some((b';', _)) => Ok(None),
+        Some((b'"', text)) => user(text).map(Some),
         Some(_) => Err(Fault::NoQuote),
     }
 }
 
 /// Reads a line behind its first quote.
-fn user(text: &[u8]) -> Result<(), Fault> {
+fn user(text: &[u8]) -> Result<Entry<'_>, Fault> {
     let (name, rest) = quoted(text)?;
     let Some((b'"', text)) = skip_blanks(rest).split_first() else { return Err(Fault::NoPassword) };
     let (password, rest) = quoted(text)?;
@@ -94,7 +128,7 @@ fn user(text: &[u8]) -> Result<(), Fault> {
         (_, 0) => Err(Fault::EmptyPassword),
         (name, _) if name > LONGEST_NAME => Err(Fault::LongName),
         (_, password) if password > LONGEST_PASSWORD => Err(Fault::LongPassword),
-        _ => Ok(()),
+        _ => Ok(Entry { name: Quoted(name), password: Quoted(password) }),
     }
 }
 

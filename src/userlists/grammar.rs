@@ -2,13 +2,16 @@
 //!
 //! An entry is a line `"name" "password"`, with a quote inside written twice (PgBouncer manual, "Authentication file format"). `PgBouncer`
 //! stops at the first line that it can't read, and everybody after it is locked out; so nothing is written that it could misread, and a
-//! line that others wrote is read only if `PgBouncer` would read the same there.
+//! line that others wrote is read only if `PgBouncer` would read the same there ([`auth_file`]).
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::postgres::auth_file::{LONGEST_NAME, LONGEST_PASSWORD};
+use crate::postgres::{
+    auth_file::{self, Entry, Fault, LONGEST_NAME, LONGEST_PASSWORD},
+    scram,
+};
 
 /// A user's name that a list can hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,12 +55,15 @@ pub enum PasswordError {
     TooLong(usize),
 }
 
-/// Why a line of a list can't be read.
+/// Why a line of a list can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// It has another shape.
-    #[error(r#"it is not "name" "password", each within quotes on one line, with a quote inside written twice"#)]
-    Shape,
+    /// `PgBouncer` could not read it, or not as it was meant.
+    #[error("it {0}")]
+    Unreadable(#[from] Fault),
+    /// It is in an encoding of its own.
+    #[error("it is no UTF-8 text: write it anew")]
+    Encoding,
     /// Its name can't be in a list.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -122,9 +128,21 @@ impl Password {
         let is_md5 = |hash: &str| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
         match text.strip_prefix("md5") {
             Some(hash) if is_md5(hash) => Form::Md5,
-            _ if is_verifier(text) => Form::Scram,
+            _ if scram::is_verifier(text) => Form::Scram,
             _ => Form::Plain,
         }
+    }
+
+    /// The verifier of this password that a `PgDatabase` gives a role of this name.
+    #[must_use]
+    pub fn verifier(&self, role: &UserName) -> Option<Self> {
+        Self::new(&scram::verifier(role.as_str(), self.expose_secret())).ok()
+    }
+
+    /// Whether this is a verifier of that password.
+    #[must_use]
+    pub fn is_verifier_of(&self, password: &Self) -> bool {
+        scram::fits(self.expose_secret(), password.expose_secret())
     }
 
     /// The secret itself, to sign in with.
@@ -152,18 +170,6 @@ impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[password]")
     }
-}
-
-/// `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`.
-fn is_verifier(text: &str) -> bool {
-    let is_base64 = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
-    let parts = text.strip_prefix("SCRAM-SHA-256$").and_then(|rest| {
-        let (iterations, rest) = rest.split_once(':')?;
-        let (salt, keys) = rest.split_once('$')?;
-        let (stored, server) = keys.split_once(':')?;
-        Some((iterations, [salt, stored, server]))
-    });
-    parts.is_some_and(|(iterations, keys)| iterations.parse::<u32>().is_ok() && keys.into_iter().all(is_base64))
 }
 
 /// Line breaks and NUL. All else is a character like any other between quotes.
@@ -203,40 +209,14 @@ fn push_quoted(text: &mut String, field: &str) {
 }
 
 /// The users of a list that somebody wrote, each with the number of its line, from 1. Empty lines and comments (`;`) are passed over.
-pub fn read(text: &str) -> impl Iterator<Item = (usize, Result<(UserName, Password), LineError>)> {
-    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
-    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with(';')).map(|(number, line)| (number, read_line(line)))
+pub fn read(list: &[u8]) -> impl Iterator<Item = (usize, Result<(UserName, Password), LineError>)> {
+    auth_file::entries(list).map(|(number, entry)| (number, entry.map_err(LineError::from).and_then(read_entry)))
 }
 
-fn read_line(line: &str) -> Result<(UserName, Password), LineError> {
-    let (name, rest) = read_quoted(line).ok_or(LineError::Shape)?;
-    let gap = rest.trim_start_matches([' ', '\t']);
-    if gap.len() == rest.len() {
-        return Err(LineError::Shape);
-    }
-    let (password, rest) = read_quoted(gap).ok_or(LineError::Shape)?;
-    // PgBouncer passes over the rest of a line, so a quote that should have been doubled would shorten a password unseen.
-    if !rest.is_empty() {
-        return Err(LineError::Shape);
-    }
-    Ok((UserName::new(&name)?, Password::new(&password)?))
-}
-
-/// A field within quotes, and what follows it.
-fn read_quoted(text: &str) -> Option<(String, &str)> {
-    let mut rest = text.strip_prefix('"')?;
-    let mut field = String::with_capacity(text.len());
-    loop {
-        let (part, after) = rest.split_once('"')?;
-        field.push_str(part);
-        match after.strip_prefix('"') {
-            Some(after) => {
-                field.push('"');
-                rest = after;
-            }
-            None => return Some((field, after)),
-        }
-    }
+fn read_entry(entry: Entry<'_>) -> Result<(UserName, Password), LineError> {
+    let name = entry.name.text().ok_or(LineError::Encoding)?;
+    let password = SecretString::from(entry.password.text().ok_or(LineError::Encoding)?);
+    Ok((UserName::new(&name)?, Password::new(password.expose_secret())?))
 }
 
 #[cfg(test)]

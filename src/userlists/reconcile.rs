@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use tokio::time::Instant;
 
 use crate::{
-    api::user_list::{Admin, AdminSecret, NAMESPACES_ANNOTATION, PoolerStatus, ReloadPolicy, StoredForm, UserListSpec, UserListStatus},
+    api::user_list::{Admin, AdminSecret, NAMESPACES_ANNOTATION, PoolerStatus, ReloadPolicy, UserListSpec, UserListStatus},
     cluster::snapshot::{Changes, Snapshot},
     events::{
         note::{Note, Reason},
@@ -35,10 +35,12 @@ use super::{
     plan::{
         self, Found, Plan, Reserved, Skipped,
         contents::{Contents, contents},
+        form::Forms,
     },
     poolers::{self, Confirmed, Herald, Live, agent::AgentClient},
     source::SourceSecret,
     status::{self, Report, Verdict},
+    verifiers::{InPlainText, Verifiers},
     watches::{Seen, SourceKey, Watches},
     written::{Desired, Memory, Role, WriteError, WrittenSecret},
 };
@@ -59,7 +61,7 @@ const WRITE_FAILED: &str = "WriteFailed";
 const MOST_INTERRUPTIONS: u32 = 3;
 /// How many passwords of the console's user are tried.
 const ADMIN_PASSWORDS: usize = 3;
-/// How many Secrets an Event names.
+/// How many Secrets an Event names, and how many users a condition.
 const NAMED: usize = 5;
 
 /// Looks after one list as its author last wrote it.
@@ -77,6 +79,7 @@ pub(super) struct Reconciler<'a> {
     begun: Instant,
     /// What the list's Secret remembers, even while somebody has deleted it.
     memory: Option<Memory>,
+    verifiers: Verifiers,
     /// The console's passwords, the newest first.
     admin: Vec<SecretString>,
     confirmed: Confirmed,
@@ -156,6 +159,7 @@ impl<'a> Reconciler<'a> {
             written: watches.written(&id.namespace)?,
             begun: Instant::now(),
             memory: None,
+            verifiers: Verifiers::default(),
             admin: Vec::new(),
             confirmed: Confirmed::from_status(&list.status),
             told: list.status.clone(),
@@ -258,14 +262,13 @@ impl<'a> Reconciler<'a> {
         standing.digest = seen.and_then(|seen| seen.digest.clone());
         standing.probe = spec.probe_user.as_ref().and_then(|probe| memory.users.get(&UserName::new(probe).ok()?)).cloned();
         standing.users = standing.digest.as_ref().map(|_| memory.users.len() - usize::from(standing.probe.is_some()));
-        if spec.stored_form == StoredForm::Verifier {
-            return Ok(Verdict::no("NotSupported", "verifiers are not read from a PgServer yet: set storedForm: AsGiven"));
-        }
-        let plan = self.plan(observed, &memory);
+        let forms = Forms::new(spec);
+        let mut plan = self.plan(observed, &forms, &memory);
         standing.skipped.clone_from(&plan.skipped);
         if plan.users.len() < usize::try_from(spec.minimum_users).unwrap_or(usize::MAX) {
             return Ok(too_few(&plan, spec, observed));
         }
+        let in_plain_text = self.verifiers.put_into(&mut plan, &forms, &memory.users).await;
         let admin = self.admin_password(&plan, &memory);
         self.write_list(&plan, memory, seen.map(AsRef::as_ref), standing).await?;
         if let Some((admin, secret)) = spec.admin.as_ref().and_then(|admin| Some((admin, admin.secret.as_ref()?))) {
@@ -279,7 +282,8 @@ impl<'a> Reconciler<'a> {
             return Ok(Verdict::no("SourcesUnreadable", message));
         }
         let closed = closed(&observed.closed, &self.id.namespace);
-        let message = format!("Secret {} has {} users{closed}", spec.output.name, plan.users.len());
+        let plain = plain(&in_plain_text);
+        let message = format!("Secret {} has {} users{plain}{closed}", spec.output.name, plan.users.len());
         Ok(Verdict { is_ready: Some(true), reason: "Written", message })
     }
 
@@ -291,10 +295,10 @@ impl<'a> Reconciler<'a> {
         }
     }
 
-    fn plan(&self, observed: &Observed, memory: &Memory) -> Plan {
+    fn plan(&self, observed: &Observed, forms: &Forms<'_>, memory: &Memory) -> Plan {
         let spec = &self.list.spec;
         let reserved = Reserved { admin: spec.admin.as_ref().map(|admin| admin.user.as_str()), probe: spec.probe_user.as_deref() };
-        plan::plan(&observed.found, reserved, &memory.users, &memory.removed)
+        plan::plan(&observed.found, reserved, forms, &memory.users, &memory.removed)
     }
 
     async fn write_list(
@@ -444,6 +448,12 @@ fn closed(namespaces: &[String], own: &str) -> String {
         return String::new();
     }
     format!("; no selected Secret of {} names {own} in its annotation {NAMESPACES_ANNOTATION}, so none is used", namespaces.join(", "))
+}
+
+fn plain(users: &InPlainText) -> String {
+    let named = users.iter().take(NAMED).map(|(name, why)| format!("; {name} stays in plain text: {why}"));
+    let more = users.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("; and {more} more do"));
+    named.chain(more).collect()
 }
 
 fn too_few(plan: &Plan, spec: &UserListSpec, observed: &Observed) -> Verdict {

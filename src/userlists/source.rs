@@ -2,17 +2,20 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
-use crate::api::user_list::{NAMESPACES_ANNOTATION, SecretKeys};
+use crate::api::{
+    pg_database::PgDatabase,
+    user_list::{NAMESPACES_ANNOTATION, SecretKeys},
+};
 
-use super::grammar::{self, LineError, NameError, Password, PasswordError, UserName};
+use super::grammar::{self, Form, LineError, NameError, Password, PasswordError, UserName};
 
 /// Which keys of a Secret are read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reading {
     /// One user; of each, the first key that is there counts.
-    OneUser { names: Vec<String>, passwords: Vec<String> },
+    OneUser(SecretKeys),
     /// Lines as in `userlist.txt`.
     Lines { key: String },
 }
@@ -25,7 +28,26 @@ pub(super) struct SourceSecret {
     pub(super) created: Option<Timestamp>,
     /// The other namespaces that may use it.
     pub(super) shared_with: Vec<String>,
-    pub(super) users: Vec<Result<(UserName, Password), Unusable>>,
+    pub(super) users: Vec<Result<Credentials, Unusable>>,
+}
+
+/// A user, and what is known of their role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) name: UserName,
+    pub(super) password: Password,
+    pub(super) verifier: RoleVerifier,
+}
+
+/// What a Secret says of the verifier that its role has on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RoleVerifier {
+    /// Nothing.
+    Unknown,
+    /// It is this one, if it fits the password.
+    Given(Password),
+    /// A `PgDatabase` has set it, which makes it of the role's name and password.
+    OfDatabase,
 }
 
 /// A user who can't be in the list.
@@ -55,13 +77,13 @@ enum SourceError {
 impl Reading {
     /// The keys of a selected Secret.
     pub(super) fn one_user(keys: &SecretKeys) -> Self {
-        Self::OneUser { names: keys.username.clone(), passwords: keys.password.clone() }
+        Self::OneUser(keys.clone())
     }
 
     /// What a Secret says.
     pub(super) fn read(&self, secret: &Secret) -> SourceSecret {
         let users = match self {
-            Self::OneUser { names, passwords } => vec![one_user(secret, names, passwords)],
+            Self::OneUser(keys) => vec![one_user(secret, keys)],
             Self::Lines { key } => lines(secret, key),
         };
         SourceSecret {
@@ -85,33 +107,52 @@ fn shared_with(secret: &Secret) -> Vec<String> {
     annotation.split(',').map(str::trim).filter(|namespace| !namespace.is_empty()).map(ToOwned::to_owned).collect()
 }
 
-fn one_user(secret: &Secret, names: &[String], passwords: &[String]) -> Result<(UserName, Password), Unusable> {
-    let name = text(secret, names, "name").and_then(|text| Ok(UserName::new(text)?));
+fn one_user(secret: &Secret, keys: &SecretKeys) -> Result<Credentials, Unusable> {
+    let name = text(secret, &keys.username, "name").and_then(|text| Ok(UserName::new(text)?));
     let name = name?;
-    let password = text(secret, passwords, "password").and_then(|text| Ok(Password::new(text)?));
+    let password = text(secret, &keys.password, "password").and_then(|text| Ok(Password::new(text)?));
     match password {
-        Ok(password) => Ok((name, password)),
+        Ok(password) => Ok(Credentials { name, password, verifier: role_verifier(secret, &keys.verifier) }),
         Err(error) => Err(Unusable { user: Some(name), ..error.into() }),
     }
 }
 
-fn lines(secret: &Secret, key: &String) -> Vec<Result<(UserName, Password), Unusable>> {
-    match text(secret, std::slice::from_ref(key), "lines") {
-        Ok(text) => grammar::read(text).map(|(number, line)| line.map_err(|error| SourceError::Line { number, error }.into())).collect(),
+fn role_verifier(secret: &Secret, keys: &[String]) -> RoleVerifier {
+    let given = text(secret, keys, "verifier").ok().and_then(|text| Password::new(text).ok());
+    let is_of_database =
+        secret.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.kind == PgDatabase::kind(&()));
+    match given.filter(|given| given.form() == Form::Scram) {
+        Some(given) => RoleVerifier::Given(given),
+        None if is_of_database => RoleVerifier::OfDatabase,
+        None => RoleVerifier::Unknown,
+    }
+}
+
+fn lines(secret: &Secret, key: &String) -> Vec<Result<Credentials, Unusable>> {
+    let line = |(number, line): (usize, Result<_, LineError>)| match line {
+        Ok((name, password)) => Ok(Credentials { name, password, verifier: RoleVerifier::Unknown }),
+        Err(error) => Err(SourceError::Line { number, error }.into()),
+    };
+    match bytes(secret, std::slice::from_ref(key), "lines") {
+        Ok((_, bytes)) => grammar::read(bytes).map(line).collect(),
         Err(error) => vec![Err(error.into())],
     }
 }
 
-/// The first of the keys that is there.
 fn text<'a>(secret: &'a Secret, keys: &[String], what: &'static str) -> Result<&'a str, SourceError> {
-    let found = keys.iter().find_map(|key| Some((key, secret.data.as_ref()?.get(key)?)));
-    let (key, bytes) = found.ok_or_else(|| SourceError::Missing { keys: keys.join(", "), what })?;
-    std::str::from_utf8(&bytes.0).map_err(|_| SourceError::Encoding(key.clone()))
+    let (key, bytes) = bytes(secret, keys, what)?;
+    std::str::from_utf8(bytes).map_err(|_| SourceError::Encoding(key.to_owned()))
+}
+
+/// The first of the keys that is there, and what it holds.
+fn bytes<'a, 'b>(secret: &'a Secret, keys: &'b [String], what: &'static str) -> Result<(&'b str, &'a [u8]), SourceError> {
+    let found = keys.iter().find_map(|key| Some((key.as_str(), secret.data.as_ref()?.get(key)?.0.as_slice())));
+    found.ok_or_else(|| SourceError::Missing { keys: keys.join(", "), what })
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::ByteString;
+    use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::OwnerReference};
     use secrecy::ExposeSecret;
 
     use super::*;
@@ -124,7 +165,7 @@ mod tests {
     fn read(data: &[(&str, &[u8])]) -> Result<(String, String), (Option<String>, String)> {
         let users = Reading::one_user(&SecretKeys::default()).read(&secret(data)).users;
         let [user] = <[_; 1]>::try_from(users).unwrap();
-        user.map(|(name, password)| (name.to_string(), password.expose_secret().to_owned()))
+        user.map(|user| (user.name.to_string(), user.password.expose_secret().to_owned()))
             .map_err(|unusable| (unusable.user.map(|name| name.to_string()), unusable.reason))
     }
 
@@ -166,5 +207,22 @@ mod tests {
         let mut secret = secret(&[]);
         secret.annotations_mut().insert(NAMESPACES_ANNOTATION.to_owned(), " pooler, ,other".to_owned());
         assert_eq!(shared_with(&secret), ["pooler", "other"]);
+    }
+
+    #[test]
+    fn what_is_known_of_the_role_s_verifier_is_taken_along() {
+        let verifier = crate::postgres::scram::verifier("alice", "secret");
+        let of = |data: &[(&str, &[u8])], owner: Option<&str>| {
+            let mut secret = secret(&[&[("user", &b"alice"[..]), ("password", b"secret")], data].concat());
+            let owner = owner.map(|kind| OwnerReference { kind: kind.to_owned(), controller: Some(true), ..OwnerReference::default() });
+            secret.metadata.owner_references = owner.map(|owner| vec![owner]);
+            Reading::one_user(&SecretKeys::default()).read(&secret).users.remove(0).unwrap().verifier
+        };
+        let given = RoleVerifier::Given(Password::new(&verifier).unwrap());
+        assert_eq!(of(&[("verifier", verifier.as_bytes())], None), given);
+        assert_eq!(of(&[("verifier", verifier.as_bytes())], Some("PgDatabase")), given, "what is said counts before what is known");
+        assert_eq!(of(&[("verifier", b"md5 or so")], None), RoleVerifier::Unknown);
+        assert_eq!(of(&[], Some("PgDatabase")), RoleVerifier::OfDatabase);
+        assert_eq!(of(&[], Some("Deployment")), RoleVerifier::Unknown);
     }
 }

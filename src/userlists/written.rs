@@ -116,7 +116,8 @@ impl WrittenSecret {
         let digest_key = <[u8; KEY_LENGTH]>::try_from(self.data.get(DIGEST_KEY)?.expose_secret()).ok()?;
         let removed: BTreeSet<UserName> =
             text(REMOVED_USERS).unwrap_or_default().lines().filter_map(|line| UserName::new(line).ok()).collect();
-        let entries = grammar::read(text(key).unwrap_or_default()).filter_map(|(_, entry)| entry.ok());
+        let list = self.data.get(key).map(ExposeSecret::expose_secret).unwrap_or_default();
+        let entries = grammar::read(list).filter_map(|(_, entry)| entry.ok());
         Some(Memory { users: entries.filter(|(name, _)| !removed.contains(name)).collect(), removed, key: digest_key })
     }
 

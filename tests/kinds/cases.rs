@@ -244,8 +244,8 @@ fn user_lists() -> Vec<Case> {
             "list: everything",
             user_list(json!({
                 "selector": { "matchExpressions": [{ "key": "cluster", "operator": "In", "values": ["a"] }] },
-                "namespaces": ["postgres"], "keys": { "username": ["user"], "password": ["password"] },
-                "output": { "name": "users", "key": "users.txt" }, "storedForm": "Verifier", "server": "main", "admin": admin,
+                "namespaces": ["postgres"], "keys": { "username": ["user"], "password": ["password"], "verifier": [] },
+                "output": { "name": "users", "key": "users.txt" }, "storedForm": "Verifier", "authType": "scram-sha-256", "forcedUsers": ["reports"], "admin": admin,
                 "minimumUsers": 3, "reloadPolicy": "Reload",
                 "poolers": [{ "name": "pgbouncer" }, { "kind": "StatefulSet", "selector": { "matchLabels": { "app": "pgbouncer" } } }],
             })),
@@ -282,8 +282,6 @@ fn user_lists() -> Vec<Case> {
             "spec.selector.matchExpressions[0].values",
             "need values",
         ),
-        bad("list: verifiers of nobody", user_list(json!({ "storedForm": "Verifier" })), "spec.server", "read from a PgServer"),
-        bad("list: a server for nothing", user_list(json!({ "server": "main" })), "spec.server", "only asked for verifiers"),
         bad("list: RELOAD by nobody", user_list(json!({ "reloadPolicy": "Reload" })), "spec.reloadPolicy", "console"),
         bad(
             "list: one Secret for both",
@@ -298,6 +296,7 @@ fn user_lists() -> Vec<Case> {
             "spec.poolers[0]",
             "one of them",
         ),
+        malformed("list: an auth_type of nobody", user_list(json!({ "authType": "scram" })), "spec.authType"),
         malformed(
             "list: a pooler of another kind",
             user_list(json!({ "poolers": [{ "kind": "Job", "name": "a" }] })),

@@ -1,6 +1,6 @@
 //! What the chart renders, without a cluster.
 
-use outrigger::api::user_list::{ReloadPolicy, UserListSpec, WorkloadKind};
+use outrigger::api::user_list::{AuthType, ReloadPolicy, StoredForm, UserListSpec, WorkloadKind};
 use serde_json::{Value, json};
 
 use crate::{
@@ -107,6 +107,26 @@ fn the_operator_is_asked_in_its_own_words() {
     let by_hand = least(&helm, &["instances.one.existingAdminSecret=admin"]);
     assert!(!by_hand.iter().any(|object| object["kind"] == "UserList"));
     assert_eq!(find(&by_hand, "Role/pooler-one")["rules"][0]["resourceNames"], json!(["users"]));
+}
+
+#[test]
+fn the_operator_is_told_by_what_passwords_are_proved_and_as_whom_the_pooler_signs_in_by_itself() {
+    let Some(helm) = Helm::obtain("the_operator_is_told_by_what_passwords_are_proved") else { return };
+    let spec = |more: &[&str]| -> UserListSpec {
+        serde_json::from_value(find(&example(&helm, more), "UserList/pgbouncer-pharia")["spec"].clone()).unwrap()
+    };
+    let usual = spec(&[]);
+    assert_eq!((usual.auth_type, usual.stored_form, usual.forced_users.len()), (Some(AuthType::ScramSha256), StoredForm::AsGiven, 0));
+    let changed = spec(&[
+        "defaults.authType=md5",
+        "defaults.userList.storedForm=Verifier",
+        "instances.pharia.databases.reports.user=reader",
+        "instances.pharia.databases.again.user=reader",
+        "instances.pharia.databases.asked.auth_user=asks",
+        "instances.pharia.config.auth_user=looks",
+    ]);
+    assert_eq!((changed.auth_type, changed.stored_form), (Some(AuthType::Md5), StoredForm::Verifier));
+    assert_eq!(changed.forced_users, ["asks", "looks", "reader"]);
 }
 
 /// A single file that is mounted stays as it is when its source changes, and so does a variable.

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 #[path = "../common/mod.rs"]
 mod common;
+mod forms;
 mod grammar;
 mod lists;
 mod pooler;

@@ -1,13 +1,16 @@
 //! A real PgBouncer that a list's pods stand for, and what a kubelet would do for it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use outrigger_bed::{Generation, PgBouncer, Postgres};
+use outrigger_bed::{Generation, PgBouncer, PoolerSettings, Postgres};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -22,7 +25,7 @@ pub(crate) const ADMIN: &str = "of-the-pooler";
 pub(crate) struct Pooler {
     pub(crate) bouncer: PgBouncer,
     file: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// A connection, which ends with this.
@@ -37,11 +40,24 @@ pub(crate) struct Kubelet(JoinHandle<()>);
 impl Pooler {
     /// It begins with the console's user alone.
     pub(crate) async fn start(generation: Generation) -> Self {
+        Self::start_with(generation, PoolerSettings::default()).await
+    }
+
+    pub(crate) async fn start_with(generation: Generation, settings: PoolerSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("userlist.txt"), format!("\"admin\" \"{ADMIN}\"\n")).unwrap();
+        Self::start_in(folder, generation, settings).await
+    }
+
+    /// It begins with the list that the folder has.
+    pub(crate) async fn start_in(folder: TempDir, generation: Generation, settings: PoolerSettings) -> Self {
         let file = folder.path().join("userlist.txt");
-        std::fs::write(&file, format!("\"admin\" \"{ADMIN}\"\n")).unwrap();
-        let bouncer = PgBouncer::start_of(generation, Postgres::shared().await, &file).await;
-        Self { bouncer, file, _folder: folder }
+        let bouncer = PgBouncer::start_with(generation, Postgres::shared().await, &file, settings).await;
+        Self { bouncer, file, folder }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The part of a list's spec that names it.
@@ -73,8 +89,12 @@ impl Pooler {
 
     /// Signs in and asks PostgreSQL something.
     pub(crate) async fn sign_in(&self, user: &str, password: &str) -> Result<Session, String> {
+        self.sign_in_to("postgres", user, password).await
+    }
+
+    pub(crate) async fn sign_in_to(&self, database: &str, user: &str, password: &str) -> Result<Session, String> {
         let mut config = Config::new();
-        config.host("127.0.0.1").port(self.bouncer.port()).dbname("postgres").user(user).password(password);
+        config.host("127.0.0.1").port(self.bouncer.port()).dbname(database).user(user).password(password);
         let (client, connection) = config.connect(NoTls).await.map_err(|error| format!("{error:?}"))?;
         let driver = tokio::spawn(async move {
             // Its end shows in what is asked next.
@@ -106,7 +126,7 @@ impl Drop for Kubelet {
     }
 }
 
-fn renew(file: &std::path::Path, list: &str) {
+fn renew(file: &Path, list: &str) {
     let next = file.with_extension("next");
     std::fs::write(&next, list).unwrap();
     std::fs::rename(&next, file).unwrap();

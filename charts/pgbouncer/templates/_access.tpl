@@ -66,9 +66,24 @@ spec:
       name: {{ .adminSecret }}
     {{- end }}
   minimumUsers: {{ .values.userList.minimumUsers }}
+  authType: {{ .values.authType }}
+  storedForm: {{ .values.userList.storedForm }}
+  {{- with include "pgbouncer.forcedUsers" . | fromYamlArray }}
+  forcedUsers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   poolers:
     - kind: Deployment
       name: {{ .fullname }}
+{{- end }}
+
+{{/* As whom PgBouncer signs in to servers by itself. */}}
+{{- define "pgbouncer.forcedUsers" -}}
+{{- $users := list (get .values.config "auth_user") -}}
+{{- range .values.databases -}}
+{{- $users = concat $users (list (get . "user") (get . "auth_user")) -}}
+{{- end -}}
+{{- without $users "" | uniq | sortAlpha | toYaml -}}
 {{- end }}
 
 {{- define "pgbouncer.service" -}}

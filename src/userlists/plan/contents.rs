@@ -129,7 +129,7 @@ mod tests {
         let list = |key: &DigestKey| made(&plan(&[("a", "1")]), &["gone"], None, key).list.expose_secret().to_owned();
         assert_eq!(list(&key(1)), list(&key(1)));
         assert_ne!(list(&key(1)), list(&key(2)));
-        let (_, tombstone) = grammar::read(&list(&key(1))).last().unwrap();
+        let (_, tombstone) = grammar::read(list(&key(1)).as_bytes()).last().unwrap();
         let (user, password) = tombstone.unwrap();
         assert_eq!((user.as_str(), password.expose_secret().len()), ("gone", 64));
     }

@@ -6,12 +6,15 @@ use std::{
 };
 
 use super::{
-    grammar::{Password, UserName, Users},
-    source::SourceSecret,
+    grammar::{UserName, Users},
+    source::{Credentials, RoleVerifier, SourceSecret, Unusable},
 };
 
 pub(super) mod contents;
+pub(super) mod form;
 pub(super) mod pooler;
+
+use form::Forms;
 
 /// What the list is made of.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(super) struct Reserved<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) users: Users,
+    /// What is known of the roles of those who come from a Secret now.
+    pub(super) roles: BTreeMap<UserName, RoleVerifier>,
     /// Those who are gone since the list was last written, or were before.
     pub(super) removed: BTreeSet<UserName>,
     pub(super) skipped: Vec<Skipped>,
@@ -58,31 +63,16 @@ pub(super) struct Skipped {
 /// then by namespace and name. So nobody takes over a user who is there already.
 ///
 /// Whose Secret can't be used keeps the password that the list has already, and so does everybody who may only be unseen.
-pub(super) fn plan(found: &Found, reserved: Reserved<'_>, before: &Users, removed_before: &BTreeSet<UserName>) -> Plan {
-    let mut plan = Plan::default();
-    let mut owners: BTreeMap<UserName, Arc<SourceSecret>> = BTreeMap::new();
-    let mut unusable = BTreeSet::new();
+pub(super) fn plan(found: &Found, reserved: Reserved<'_>, forms: &Forms<'_>, before: &Users, removed_before: &BTreeSet<UserName>) -> Plan {
+    let mut draft = Draft::default();
     for secret in ranked(found) {
         for user in &secret.users {
-            let refused = match user {
-                Ok((name, password)) => {
-                    match reserved.refusal(name, secret, &found.namespace).or_else(|| taken(name, password, &plan.users, &owners)) {
-                        None => {
-                            plan.users.entry(name.clone()).or_insert_with(|| password.clone());
-                            owners.entry(name.clone()).or_insert_with(|| secret.clone());
-                            continue;
-                        }
-                        refusal => refusal,
-                    }
-                }
-                Err(error) => {
-                    unusable.extend(error.user.clone());
-                    Some(error.reason.clone())
-                }
-            };
-            plan.skipped.extend(refused.map(|reason| Skipped { namespace: secret.namespace.clone(), name: secret.name.clone(), reason }));
+            if let Err(reason) = draft.add(user, secret, (found, reserved, forms)) {
+                draft.plan.skipped.push(Skipped { namespace: secret.namespace.clone(), name: secret.name.clone(), reason });
+            }
         }
     }
+    let Draft { mut plan, unusable, .. } = draft;
     plan.skipped.sort();
     let is_probe = |name: &UserName| reserved.probe == Some(name.as_str());
     for (name, password) in before.iter().filter(|(name, _)| !is_probe(name)) {
@@ -107,12 +97,47 @@ pub(super) fn may_be_used(secret: &SourceSecret, namespace: &str) -> bool {
     secret.namespace == namespace || secret.shared_with.iter().any(|other| other == namespace)
 }
 
-fn taken(name: &UserName, password: &Password, users: &Users, owners: &BTreeMap<UserName, Arc<SourceSecret>>) -> Option<String> {
-    let owner = owners.get(name)?;
-    let is_same = users.get(name) == Some(password);
-    (!is_same).then(|| {
-        format!("the user {name} comes from Secret {}/{} already, with another password: delete one of them", owner.namespace, owner.name)
-    })
+/// A plan in the making.
+#[derive(Default)]
+struct Draft {
+    plan: Plan,
+    /// Whose Secret each user comes from.
+    owners: BTreeMap<UserName, Arc<SourceSecret>>,
+    /// Who has a Secret that can't be used.
+    unusable: BTreeSet<UserName>,
+}
+
+impl Draft {
+    /// Adds a user, or says why not.
+    fn add(
+        &mut self,
+        user: &Result<Credentials, Unusable>,
+        secret: &Arc<SourceSecret>,
+        (found, reserved, forms): (&Found, Reserved<'_>, &Forms<'_>),
+    ) -> Result<(), String> {
+        let Credentials { name, password, verifier } = user.as_ref().map_err(|error| {
+            self.unusable.extend(error.user.clone());
+            error.reason.clone()
+        })?;
+        if let Some(refusal) = reserved.refusal(name, secret, &found.namespace) {
+            return Err(refusal);
+        }
+        if let Some(owner) = self.owners.get(name) {
+            let is_same = self.plan.users.get(name) == Some(password);
+            let (namespace, other) = (&owner.namespace, &owner.name);
+            let refusal =
+                || format!("the user {name} comes from Secret {namespace}/{other} already, with another password: delete one of them");
+            return if is_same { Ok(()) } else { Err(refusal()) };
+        }
+        if let Some(refusal) = forms.refusal(name, password) {
+            self.unusable.insert(name.clone());
+            return Err(refusal.to_owned());
+        }
+        self.plan.users.insert(name.clone(), password.clone());
+        self.plan.roles.insert(name.clone(), verifier.clone());
+        self.owners.insert(name.clone(), secret.clone());
+        Ok(())
+    }
 }
 
 impl Reserved<'_> {

@@ -51,7 +51,7 @@ pub use generation::Generation;
 pub use kubectl::KubectlOutput;
 pub use namespace::Namespace;
 pub use node::{Node, Process};
-pub use pgbouncer::PgBouncer;
+pub use pgbouncer::{PgBouncer, PoolerSettings};
 pub use postgres::Postgres;
 pub use x_server::XServer;
 

@@ -18,6 +18,21 @@ const POOLER: &str = "pgbouncer";
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How a pooler asks its clients, and where it leads them.
+#[derive(Debug, Clone)]
+pub struct PoolerSettings {
+    /// Its `auth_type`.
+    pub auth_type: &'static str,
+    /// The lines of its databases; none for all of the server's by its socket, where no password is asked for.
+    pub databases: Option<String>,
+}
+
+impl Default for PoolerSettings {
+    fn default() -> Self {
+        Self { auth_type: "scram-sha-256", databases: None }
+    }
+}
+
 /// A running pooler. It ends when this is dropped or when the process ends, however that happens.
 ///
 /// It asks for passwords, by the list of users that it is given, and signs in to PostgreSQL as the same users. Whoever is called `admin`
@@ -42,12 +57,21 @@ impl PgBouncer {
     /// # Panics
     /// When it cannot be obtained or started: the test that needs it has failed.
     pub async fn start_of(generation: Generation, server: &Postgres, auth_file: &Path) -> Self {
-        let (server_folder, server_port, auth_file) = (server.socket_folder(), server.port(), auth_file.to_owned());
-        let started = tokio::task::spawn_blocking(move || Self::try_start(generation, &server_folder, server_port, &auth_file)).await;
+        Self::start_with(generation, server, auth_file, PoolerSettings::default()).await
+    }
+
+    /// Starts one of a generation that differs from the usual one.
+    ///
+    /// # Panics
+    /// When it cannot be obtained or started: the test that needs it has failed.
+    pub async fn start_with(generation: Generation, server: &Postgres, auth_file: &Path, settings: PoolerSettings) -> Self {
+        let all = format!("* = host={} port={}", server.socket_folder().display(), server.port());
+        let (databases, auth_file) = (settings.databases.unwrap_or(all), auth_file.to_owned());
+        let started = tokio::task::spawn_blocking(move || Self::try_start(generation, &databases, settings.auth_type, &auth_file)).await;
         crate::expect(started.map_err(anyhow::Error::from).flatten(), "cannot start PgBouncer")
     }
 
-    fn try_start(generation: Generation, server_folder: &Path, server_port: u16, auth_file: &Path) -> Result<Self> {
+    fn try_start(generation: Generation, databases: &str, auth_type: &str, auth_file: &Path) -> Result<Self> {
         let pooler = Self { run: Run::create()?, programs: Programs::of(generation)?, port: free_port()? };
         std::fs::create_dir_all(pooler.socket_folder())?;
         let authority = Authority::create()?;
@@ -55,10 +79,9 @@ impl PgBouncer {
         let identity =
             authority.issue(&pooler.run, "pgbouncer", "localhost", None, vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         let settings = format!(
-            "[databases]\n* = host={} port={server_port}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir = {}\n\
-             auth_type = scram-sha-256\nauth_file = {}\nadmin_users = admin\n\
+            "[databases]\n{databases}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir = {}\n\
+             auth_type = {auth_type}\nauth_file = {}\nadmin_users = admin\n\
              client_tls_sslmode = allow\nclient_tls_cert_file = {}\nclient_tls_key_file = {}\n",
-            server_folder.display(),
             pooler.port,
             pooler.socket_folder().display(),
             auth_file.display(),
