@@ -89,6 +89,11 @@ impl<'cluster> Installation<'cluster> {
         self.namespace.name()
     }
 
+    /// The kubeconfig of its account.
+    pub(crate) fn kubeconfig(&self) -> &std::path::Path {
+        &self.kubeconfig
+    }
+
     /// A replica of this installation.
     pub(crate) fn replica(&self, arguments: &[&str]) -> Server {
         let secret = format!("--ca-secret={SECRET}");

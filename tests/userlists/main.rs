@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod agent;
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
 #[path = "../common/mod.rs"]
 mod common;
@@ -12,6 +13,7 @@ mod pooler;
 mod removal;
 mod restarts;
 mod rotation;
+mod seconds;
 mod sources;
 #[path = "../common/until.rs"]
 mod until;
