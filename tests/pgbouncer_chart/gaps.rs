@@ -162,10 +162,14 @@ fn readme_the_test_sees_limits_rotation_and_latency() {
         assert!(pods.iter().any(|pod| pod == expected), "{expected} in {pods:?}");
     }
     assert!(ini(&objects, "pgbouncer-pharia").contains(&"outrigger-probe = max_user_client_connections='3'".to_owned()));
-    let own = objects.iter().filter(|object| title(object) == "Secret/pgbouncer-pharia-test-user").collect::<Vec<_>>();
+    let own = objects.iter().filter(|object| title(object) == "Secret/pgbouncer-pharia-test-rotation").collect::<Vec<_>>();
     assert_eq!(own.len(), 2, "before and after the change");
     assert_ne!(own[0]["stringData"]["password"], own[1]["stringData"]["password"]);
     assert_eq!(own[0]["metadata"]["labels"]["qs-postgresql-cluster/name"], "cluster-pharia", "the UserList selects it");
+    for hook in objects.iter().filter(|object| is_hook(object)) {
+        let name = hook["metadata"]["name"].as_str().unwrap();
+        assert!(pods.contains(&format!("Pod/{name}")), "helm test --logs asks for the log of a pod {name}");
+    }
     let other = objects_with_image(&helm);
     assert_eq!(other, "registry.example.com/postgres:17");
 }

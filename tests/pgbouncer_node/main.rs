@@ -1,11 +1,11 @@
-//! The chart pgbouncer as its users install it: PostgreSQL and poolers of two generations as pods on a real node.
+//! The chart pgbouncer as its users install it, beside the operator as its users install that: PostgreSQL and poolers of two generations as
+//! pods on a real node.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod client;
 #[path = "../common/helm.rs"]
 mod helm;
-mod operator;
 #[path = "../common/product_image.rs"]
 mod product_image;
 #[allow(dead_code, reason = "each test binary uses its own part of the shared helpers")]
@@ -20,7 +20,6 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use client::Attempt;
-use operator::Operator;
 use site::{NAMESPACE, Site};
 use until::until;
 
@@ -46,10 +45,11 @@ fn values(server: &str) -> Value {
 }
 
 /// All in one, since the pods and their images take the most time: poolers wait for their lists, a password changes under a client that
-/// signs in all the time, `helm test` finds nothing wrong, and a pod ends when its transactions have.
+/// signs in all the time, `helm test` finds nothing wrong, who is removed is out, and a pod ends when its transactions have.
 #[tokio::test(flavor = "multi_thread")]
 async fn poolers_follow_their_lists_and_lose_no_transaction() {
     let Some(site) = Site::start("poolers_follow_their_lists").await else { return };
+    site.operator();
     let server = site.postgres().await;
     // The server asks one of them for the password, and leaves the other, whose password changes, to the poolers.
     site.sql("CREATE ROLE app LOGIN; CREATE ROLE other LOGIN PASSWORD 'first'").await;
@@ -70,7 +70,6 @@ async fn poolers_follow_their_lists_and_lose_no_transaction() {
     let by_hand = "\"pgbouncer\" \"admin\"\n\"app\" \"first\"\n";
     site.put_secret("by-hand", &[], &[("userlist.txt", by_hand)]).await;
     site.put_secret("by-hand-admin", &[], &[("adminUser", "pgbouncer"), ("adminPassword", "admin")]).await;
-    let operator = Operator::start(&site);
     site.until_ready("pooler-current", 2).await;
     site.until_ready("pooler-old", 1).await;
     let pods = site.pods("current").await;
@@ -102,8 +101,8 @@ async fn poolers_follow_their_lists_and_lose_no_transaction() {
     site.put_secret("by-hand", &[], &[("userlist.txt", &by_hand.replace("first", "second"))]).await;
     until("the repaired list is used", async || site.signs_in("pooler-old", "app", "second").await).await;
 
-    tokio::task::block_in_place(|| site.helm.output(&["test", "pooler", "--namespace", NAMESPACE, "--timeout", "10m"]));
-    let report = site.kubectl(&["logs", "--selector", "app.kubernetes.io/component=test", "--tail", "-1"]).await;
+    let test = ["test", "pooler", "--namespace", NAMESPACE, "--logs", "--timeout", "10m"];
+    let report = tokio::task::block_in_place(|| site.helm.output(&test));
     for expected in [
         "signed in: 3 users",
         "signed in: 2 users",
@@ -116,7 +115,8 @@ async fn poolers_follow_their_lists_and_lose_no_transaction() {
     ] {
         assert!(report.contains(expected), "{expected}: {report}");
     }
-    operator.end().await;
+    who_is_removed_is_out(&site, &pods).await;
+    client.session_goes_on().await;
 
     for instance in ["current", "old"] {
         site.ends_after_its_transactions(instance).await;
@@ -128,4 +128,32 @@ async fn poolers_follow_their_lists_and_lose_no_transaction() {
         if now.iter().all(|pod| !pods.contains(pod)) { Ok(()) } else { Err(format!("{now:?}")) }
     })
     .await;
+}
+
+/// Signing in and sessions that are open end with a user's Secret, at each pod and without a restart.
+async fn who_is_removed_is_out(site: &Site, pods: &[(String, i32)]) {
+    site.until_condition("pooler-current", "Applied", "True").await;
+    let mut sessions = Vec::new();
+    for (pod, _) in pods {
+        let session = site.connect_to_pod(pod, "other", "first").await.unwrap();
+        session.simple_query("SELECT 1").await.unwrap();
+        sessions.push(session);
+    }
+    site.kubectl(&["delete", "secret", "other"]).await;
+    for ((pod, _), session) in pods.iter().zip(sessions) {
+        for password in ["first", ""] {
+            until(&format!("{pod} lets nobody in with {password:?}"), async || match site.connect_to_pod(pod, "other", password).await {
+                Err(refused) if refused.contains("authentication failed") || refused.contains("password") => Ok(()),
+                other => Err(format!("{:?}", other.map(drop))),
+            })
+            .await;
+        }
+        until(&format!("{pod} has ended the open session"), async || match session.simple_query("SELECT 1").await {
+            Err(_) => Ok(()),
+            Ok(_) => Err("it goes on".to_owned()),
+        })
+        .await;
+    }
+    site.until_condition("pooler-current", "Applied", "True").await;
+    assert_eq!(site.pods("current").await, pods, "no pod was replaced or restarted");
 }

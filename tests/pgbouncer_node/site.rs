@@ -22,11 +22,17 @@ use tempfile::TempDir;
 use tokio::task::block_in_place;
 use tokio_postgres::{Client, NoTls};
 
-use crate::{helm::Helm, operator::DIGEST, product_image::product_image, running::restricted, until::until};
+use crate::{
+    helm::{self, Helm, RELEASE},
+    product_image::product_image,
+    running::restricted,
+    until::until,
+};
 
 pub(crate) const POSTGRES: &str = "localhost/postgres:17";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/pgbouncer");
-const KIND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/outrigger/crds/userlists.yaml");
+/// What the agents answer with once they use the list.
+const DIGEST: &str = "outrigger.dev/userlist-digest";
 const DOCKERFILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pgbouncer_node/postgres.Dockerfile");
 pub(crate) const NAMESPACE: &str = "poolers";
 
@@ -76,10 +82,27 @@ impl Site {
         });
         let created = node.cluster().kubectl_with_input(&["create", "-f", "-"], &namespace.to_string()).await;
         assert!(created.status.success(), "{}", created.stderr);
-        let _ = node.cluster().kubectl(&["create", "-f", KIND]).await.success();
-        let _ = node.cluster().kubectl(&["wait", "--for=condition=Established", "crd/userlists.outrigger.dev"]).await.success();
         let helm = helm.at(node.cluster());
         Some(Self { node, helm, folder })
+    }
+
+    /// Installs the operator, who may look after lists in the namespace of the poolers alone.
+    pub(crate) fn operator(&self) {
+        let values = ["admission.replicas=1", "controllers.replicas=1", &format!("userLists.namespaces[0]={NAMESPACE}")].map(str::to_owned);
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let install = ["install", RELEASE, helm::CHART, "--namespace", RELEASE, "--create-namespace", "--wait"];
+        block_in_place(|| self.helm.output(&[&install, &helm::set(&values)[..]].concat()));
+    }
+
+    /// The condition of an instance's `UserList`, once it has this status for the newest list.
+    pub(crate) async fn until_condition(&self, list: &str, condition: &str, status: &str) {
+        until(&format!("{condition} of {list} is {status}"), async || {
+            let path = format!("jsonpath={{.status.conditions[?(@.type==\"{condition}\")].status}} {{.status.digest}}");
+            let seen = self.kubectl(&["get", "userlist", list, "-o", &path]).await;
+            let written = self.secrets().get(&format!("{list}-userlist")).await.unwrap().metadata.annotations.unwrap_or_default();
+            if seen == format!("{status} {}", written[DIGEST]) { Ok(()) } else { Err(seen) }
+        })
+        .await;
     }
 
     pub(crate) fn client(&self) -> kube::Client {
@@ -237,6 +260,11 @@ impl Site {
             if log.contains(part) { Ok(()) } else { Err(log) }
         })
         .await;
+    }
+
+    /// A connection to one pod of a pooler, which it keeps.
+    pub(crate) async fn connect_to_pod(&self, pod: &str, user: &str, password: &str) -> Result<Client, String> {
+        connect(&self.pod_address(pod).await, 6432, "app", user, password).await
     }
 
     /// Whether a user signs in through a pooler and reaches the server.

@@ -75,7 +75,7 @@ spec:
     - name: tmp
       emptyDir: {medium: Memory, sizeLimit: 8Mi}
     - name: test
-      configMap: {name: {{ $instance.fullname }}-test}
+      configMap: {name: {{ $instance.fullname }}-test-logins}
     - name: userlist
       secret: {secretName: {{ $instance.userlistSecret }}, defaultMode: 0440}
     {{- range $folder, $secret := .passwords }}
