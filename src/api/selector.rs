@@ -58,6 +58,12 @@ pub enum Operator {
 }
 
 impl LabelSelector {
+    /// Whether it would choose every object.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.match_labels.is_empty() && self.match_expressions.is_empty()
+    }
+
     /// The selector as a list request's `labelSelector` takes it.
     #[must_use]
     pub fn to_query(&self) -> String {

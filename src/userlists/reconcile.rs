@@ -251,6 +251,9 @@ impl<'a> Reconciler<'a> {
     async fn write(&mut self, observed: &Observed, standing: &mut Standing) -> Result<Verdict, Obstacle> {
         let list = self.list.clone();
         let spec = &list.spec;
+        if spec.selector.is_empty() {
+            return Ok(Verdict::no("SelectorEmpty", "an empty selector would choose every Secret: write matchLabels or matchExpressions"));
+        }
         let Some(written) = &observed.written else {
             return Ok(Verdict::no("Forbidden", forbidden(&self.id.namespace)));
         };

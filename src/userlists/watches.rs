@@ -49,8 +49,11 @@ enum Choice {
 }
 
 impl SourceKey {
-    /// What the spec selects, a choice for each namespace.
+    /// What the spec selects, a choice for each namespace. Whatever an older definition of the kind let through, an empty selector chooses nothing.
     pub(super) fn selected(id: &ListId, spec: &UserListSpec) -> Vec<Self> {
+        if spec.selector.is_empty() {
+            return Vec::new();
+        }
         let own = std::slice::from_ref(&id.namespace);
         let namespaces = if spec.namespaces.is_empty() { own } else { &spec.namespaces };
         let choice = Choice::Selected(spec.selector.to_query());
@@ -178,5 +181,20 @@ impl<E: Send + Sync + 'static> Projection for SecretProjection<E> {
 
     fn publish(&self, known: Option<&Entries<Arc<E>>>) {
         self.seen.store(known.map_or(Seen::Forbidden, |known| Seen::All(known.values().cloned().collect())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_selector_chooses_no_secret_in_any_namespace() {
+        let spec = |selector: serde_json::Value| -> UserListSpec {
+            serde_json::from_value(serde_json::json!({"selector": selector, "namespaces": ["a", "b"], "output": {"name": "list"}})).unwrap()
+        };
+        let id = ListId { namespace: "a".to_owned(), name: "l".to_owned(), uid: "u".to_owned(), generation: 1 };
+        assert_eq!(SourceKey::selected(&id, &spec(serde_json::json!({"matchLabels": {}}))), []);
+        assert_eq!(SourceKey::selected(&id, &spec(serde_json::json!({"matchLabels": {"of": "list"}}))).len(), 2);
     }
 }

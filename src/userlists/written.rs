@@ -235,3 +235,6 @@ impl Desired {
         self.data.iter().map(|(key, value)| (key.clone(), STANDARD.encode(value.expose_secret()).into())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use kube::{
 use outrigger_bed::ControlPlane;
 use serde_json::json;
 
-use crate::world::{OUTPUT, World, controllers, text, user, wait_for};
+use crate::world::{OUTPUT, World, controllers, list, text, user, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn qs_pgbouncer_p6_p14_labelled_secrets_become_a_sorted_list_that_follows_them_and_is_owned() {
@@ -73,8 +73,8 @@ async fn a_deleted_or_changed_target_is_rebuilt_at_once_with_the_same_digest() {
     world.until_written(&tombstone).await;
     let patch = json!({"stringData": {"userlist.txt": "\"mallory\" \"x\"\n"}});
     world.secrets().patch(OUTPUT, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    let list = wait_for("the change is undone", async || world.written().await.filter(|list| list.contains("\"alice\" \"one\""))).await;
-    assert!(!list.contains("\"mallory\" \"x\""), "{list}");
+    let undone = wait_for("the change is undone", async || world.written().await.filter(|list| list.contains("\"alice\" \"one\""))).await;
+    assert!(!undone.contains("\"mallory\" \"x\""), "{undone}");
     assert_ne!(world.status().await["digest"], digest);
 }
 
@@ -90,6 +90,30 @@ async fn a_stranger_s_secret_is_left_alone_until_it_is_gone() {
     world.delete("secret", OUTPUT).await;
     world.apply(&[user("bob", "two")]).await;
     world.until_written(&text(&[("alice", "one"), ("bob", "two")])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_lists_with_one_secret_the_first_has_it_and_goes_on_alone() {
+    let world = World::new(ControlPlane::shared().await, "list-twice").await;
+    world.apply(&[user("alice", "one")]).await;
+    world.list(&json!({})).await;
+    world.until_written(&text(&[("alice", "one")])).await;
+    let mut other = list("others", &json!({}));
+    other["spec"]["selector"] = json!({"matchLabels": {"pooler": "other"}});
+    let mut bob = user("bob", "two");
+    bob["metadata"]["labels"] = json!({"pooler": "other"});
+    world.apply(&[bob, other]).await;
+    wait_for("the second list says so", async || {
+        let path = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}";
+        let reason = world.installation.kubectl(&["get", "userlist", "others", "-o", path]).await;
+        (reason == "SecretNotOurs").then_some(())
+    })
+    .await;
+    world.apply(&[user("carol", "three")]).await;
+    world.until_written(&text(&[("alice", "one"), ("carol", "three")])).await;
+    world.delete("userlist", "others").await;
+    world.apply(&[user("dave", "four")]).await;
+    world.until_written(&text(&[("alice", "one"), ("carol", "three"), ("dave", "four")])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
