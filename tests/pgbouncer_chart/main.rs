@@ -6,6 +6,7 @@ mod cluster;
 mod committed;
 #[path = "../common/values.rs"]
 mod documented;
+mod exporter;
 mod gaps;
 #[path = "../common/helm.rs"]
 mod helm;

@@ -109,6 +109,53 @@ fn the_operator_is_asked_in_its_own_words() {
     assert_eq!(find(&by_hand, "Role/pooler-one")["rules"][0]["resourceNames"], json!(["users"]));
 }
 
+/// The operator ends the sessions of removed users at the console, wherever it runs.
+#[test]
+fn a_network_policy_lets_the_operator_reach_agent_and_console() {
+    let Some(helm) = Helm::obtain("a_network_policy_lets_the_operator_reach_agent_and_console") else { return };
+    let objects = example(&helm, &["defaults.networkPolicy.enabled=true"]);
+    let rules = find(&objects, "NetworkPolicy/pgbouncer-pharia")["spec"]["ingress"].clone();
+    let of_operator = rules.as_array().unwrap().iter().filter(|rule| rule["from"].to_string().contains("\"controllers\""));
+    let ports: Vec<&Value> = of_operator.map(|rule| &rule["ports"][0]["port"]).collect();
+    assert_eq!(ports, [&json!(15801), &json!("pgbouncer")]);
+}
+
+/// The same files at the same places, and nothing that only the agent needs.
+#[test]
+fn without_the_agent_the_secrets_are_mounted_where_it_would_write_them() {
+    let Some(helm) = Helm::obtain("without_the_agent_the_secrets_are_mounted") else { return };
+    let more = [
+        "defaults.tls.client.mode=require",
+        "defaults.tls.client.secretName=front",
+        "defaults.tls.server.mode=verify-full",
+        "defaults.tls.server.secretName=back",
+        "defaults.networkPolicy.enabled=true",
+    ];
+    let with = least(&helm, &more);
+    let without = least(&helm, &[&more[..], &["agent.enabled=false"]].concat());
+    assert_eq!(ini(&with, "pooler-one"), ini(&without, "pooler-one"));
+    let pod = pod(&without, "pooler-one");
+    assert_eq!(
+        (&pod["spec"]["initContainers"], &pod["metadata"]["annotations"]["outrigger.dev/userlist-agent"]),
+        (&Value::Null, &Value::Null)
+    );
+    let volume = pod["spec"]["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "userlist").unwrap();
+    let paths: Vec<&str> = volume["projected"]["sources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|source| source["secret"]["items"][0]["path"].as_str().unwrap())
+        .collect();
+    let expected =
+        ["users.userlist.txt", "front.tls.crt", "front.tls.key", "back.ca.crt"].map(|file| format!("namespace_db.secret_{file}"));
+    assert_eq!(paths, expected);
+    for path in paths {
+        assert!(ini(&without, "pooler-one").iter().any(|line| line.ends_with(&format!("/run/userlist/{path}"))), "{path}");
+    }
+    assert!(!without.iter().any(|object| object["kind"] == "Role"), "nobody reads Secrets by the API server");
+    assert_eq!(find(&without, "NetworkPolicy/pooler-one")["spec"]["ingress"].as_array().unwrap().len(), 1);
+}
+
 #[test]
 fn the_operator_is_told_by_what_passwords_are_proved_and_as_whom_the_pooler_signs_in_by_itself() {
     let Some(helm) = Helm::obtain("the_operator_is_told_by_what_passwords_are_proved") else { return };

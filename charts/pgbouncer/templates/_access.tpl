@@ -10,6 +10,7 @@ metadata:
   {{- end }}
 # The agent alone is given the token.
 automountServiceAccountToken: false
+{{- if .root.Values.agent.enabled }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -34,6 +35,7 @@ subjects:
   - kind: ServiceAccount
     name: {{ .fullname }}
     namespace: {{ .root.Release.Namespace | quote }}
+{{- end }}
 {{- end }}
 
 {{/* What the operator is asked for. */}}
@@ -104,6 +106,13 @@ spec:
     - {name: pgbouncer, port: {{ .values.service.port }}, targetPort: pgbouncer, protocol: TCP}
 {{- end }}
 
+{{/* The operator's pods, as peers of a NetworkPolicy. */}}
+{{- define "pgbouncer.operators" -}}
+{{- $controllers := dict "app.kubernetes.io/name" "outrigger" "app.kubernetes.io/component" "controllers" -}}
+{{- $peer := dict "namespaceSelector" dict "podSelector" (dict "matchLabels" $controllers) -}}
+{{- .values.networkPolicy.operatorFrom | default (list $peer) | toYaml -}}
+{{- end }}
+
 {{- define "pgbouncer.networkPolicy" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -127,21 +136,22 @@ spec:
         {{- toYaml . | nindent 8 }}
       {{- end }}
     {{- end }}
+    {{- if .root.Values.agent.enabled }}
     - ports:
         - {port: {{ .root.Values.agent.port }}, protocol: TCP}
       from:
         {{- with .values.networkPolicy.metricsFrom }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-        {{- if .values.networkPolicy.operatorFrom }}
-        {{- toYaml .values.networkPolicy.operatorFrom | nindent 8 }}
-        {{- else }}
-        - namespaceSelector: {}
-          podSelector:
-            matchLabels:
-              app.kubernetes.io/name: outrigger
-              app.kubernetes.io/component: controllers
-        {{- end }}
+        {{- include "pgbouncer.operators" . | nindent 8 }}
+    {{- end }}
+    {{- if .usesOperator }}
+    # Its console: sessions of removed users are ended there.
+    - ports:
+        - {port: pgbouncer, protocol: TCP}
+      from:
+        {{- include "pgbouncer.operators" . | nindent 8 }}
+    {{- end }}
   # Where the API server is, no rule can say for every cluster.
   egress:
     {{- .values.networkPolicy.egress | default (list dict) | toYaml | nindent 4 }}

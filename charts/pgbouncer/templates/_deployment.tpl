@@ -29,7 +29,9 @@ spec:
       annotations:
         # Most settings are read at the start alone. The list of users is not among them: it changes without a restart.
         checksum/config: {{ include "pgbouncer.ini" . | sha256sum }}
+        {{- if .root.Values.agent.enabled }}
         outrigger.dev/userlist-agent: {{ .root.Values.agent.port | quote }}
+        {{- end }}
         {{- with $values.podAnnotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -51,8 +53,10 @@ spec:
       securityContext:
         {{- toYaml . | nindent 8 }}
       {{- end }}
+      {{- if .root.Values.agent.enabled }}
       initContainers:
         {{- include "pgbouncer.agent" . | nindent 8 }}
+      {{- end }}
       containers:
         {{- include "pgbouncer.pooler" . | nindent 8 }}
         {{- if $values.exporter.enabled }}
@@ -61,18 +65,51 @@ spec:
       volumes:
         - name: config
           configMap: {name: {{ .fullname }}}
+        - name: socket
+          emptyDir: {medium: Memory, sizeLimit: 1Mi}
+        {{- if not .root.Values.agent.enabled }}
+        # The kubelet keeps the same files, under the same names, and holds the pod back until they are there.
+        - name: userlist
+          projected:
+            defaultMode: 0440
+            sources:
+              {{- include "pgbouncer.mounted" . | nindent 14 }}
+        {{- else }}
         # Passwords stay in memory.
         - name: userlist
           emptyDir: {medium: Memory, sizeLimit: 8Mi}
-        - name: socket
-          emptyDir: {medium: Memory, sizeLimit: 1Mi}
         - name: token
           projected:
             sources:
               - serviceAccountToken: {path: token, expirationSeconds: 3607}
               - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
               - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+        {{- end }}
       {{- include "pgbouncer.placement" . | nindent 6 }}
+{{- end }}
+
+{{/* The keys that PgBouncer reads of the Secrets, as sources of a projected volume. */}}
+{{- define "pgbouncer.mounted" -}}
+{{- $wanted := list (list .userlistSecret .values.userlistKey) -}}
+{{- $client := .values.tls.client -}}
+{{- if $client.secretName -}}
+{{- $wanted = concat $wanted (list (list $client.secretName "tls.crt") (list $client.secretName "tls.key")) -}}
+{{- if $client.hasAuthority -}}
+{{- $wanted = append $wanted (list $client.secretName "ca.crt") -}}
+{{- end -}}
+{{- end -}}
+{{- $server := .values.tls.server -}}
+{{- if $server.secretName -}}
+{{- $wanted = append $wanted (list $server.secretName "ca.crt") -}}
+{{- if $server.hasCertificate -}}
+{{- $wanted = concat $wanted (list (list $server.secretName "tls.crt") (list $server.secretName "tls.key")) -}}
+{{- end -}}
+{{- end -}}
+{{- range $wanted | uniq }}
+- secret:
+    name: {{ first . }}
+    items: [{key: {{ last . | quote }}, path: {{ include "pgbouncer.file" (dict "instance" $ "secret" (first .) "key" (last .)) | quote }}}]
+{{- end }}
 {{- end }}
 
 {{/* A native sidecar: the startup probe holds PgBouncer back until there is a list that it can read, and the agent ends after it. */}}
