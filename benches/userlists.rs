@@ -35,8 +35,8 @@ async fn main() {
     let (users, changes) = if is_measured { (MANY, CHANGES) } else { (FEW, 2) };
     let bench = Bench::start().await;
     let product = bench.product();
-    let empty = memory(product.0.id());
     bench.create_users(users).await;
+    let empty = memory(product.0.id());
     let built = bench.built(users).await;
     let changed = bench.changed(users, changes.min(10)).await;
     let full = memory(product.0.id());
@@ -49,7 +49,7 @@ async fn main() {
             let time = percentile(&reactions, percent).as_millis();
             println!("| a changed Secret to a login with the new password at the pooler, {percent} % of {changes} below | {time} ms |");
         }
-        println!("\nThe controllers have {empty} KiB of memory of their own before and {full} KiB with {users} Secrets.");
+        println!("\nThe controllers have {empty} KiB of memory of their own without a list and {full} KiB with one of {users} Secrets.");
     }
 }
 
