@@ -30,6 +30,8 @@ pub trait Projection: Send + 'static {
 
     /// The kind in the plural, for logs and readiness.
     const NAME: &'static str;
+    /// Whether what was seen counts for nothing once the right to see it is withdrawn. Otherwise it only grows older.
+    const ENDS_WITH_ITS_RIGHT: bool = false;
 
     /// What is kept of an object; `None` for one that can't be read, which counts as absent.
     fn project(&self, object: &Self::Object) -> Option<Self::Entry>;
@@ -68,7 +70,8 @@ where
         Scope::Named(name) => config.fields(&format!("metadata.name={name}")),
         Scope::Selected(labels) => config.labels(&labels),
     };
-    let mut events = watcher(api, config).default_backoff().boxed();
+    let begin = || watcher(api.clone(), config.clone()).default_backoff().boxed();
+    let mut events = begin();
     let mut state = State::new(projection, gate);
     loop {
         let event = tokio::select! {
@@ -83,7 +86,12 @@ where
             Ok(Some(event)) => state.handle(event),
             // The stream of a watcher does not end; if it ever does, whoever joins this task must know.
             Ok(None) => return,
-            Err(error) => state.failed(&error),
+            Err(error) => {
+                // It would go on from where it was, and say nothing until something changes.
+                if state.failed(&error) {
+                    events = begin();
+                }
+            }
         }
     }
 }
@@ -169,12 +177,18 @@ impl<P: Projection> State<P> {
         }
     }
 
-    fn failed(&mut self, error: &watcher::Error) {
+    /// Whether everything is to be listed anew.
+    fn failed(&mut self, error: &watcher::Error) -> bool {
         let note = match status_code(error) {
             Some(401 | 403) => Some("forbidden, so it counts as complete and empty: grant list and watch"),
             Some(404) => Some("not installed, so it counts as complete and empty: apply the CRDs"),
             _ => None,
         };
+        let is_withdrawn = self.listed && note.is_some() && P::ENDS_WITH_ITS_RIGHT;
+        if is_withdrawn {
+            (self.listed, self.unpublished) = (false, false);
+            self.known.clear();
+        }
         match note {
             // A watcher that fails after its list goes on from where it was: it would not list again what we forgot.
             _ if self.listed => self.gate.open_with("the watch fails, so what is known grows older: see the log"),
@@ -189,6 +203,7 @@ impl<P: Projection> State<P> {
             self.failing = true;
             tracing::warn!(kind = P::NAME, error = with_causes(error), note, "the watch failed; trying again");
         }
+        is_withdrawn
     }
 }
 
@@ -234,6 +249,25 @@ mod tests {
 
         fn publish(&self, known: Option<&Entries<String>>) {
             self.published.lock().unwrap().push(known.map(Entries::len));
+        }
+    }
+
+    /// The same, which only count while they may be seen.
+    #[derive(Default)]
+    struct Shared(Values);
+
+    impl Projection for Shared {
+        type Object = ConfigMap;
+        type Entry = String;
+        const NAME: &'static str = "shared";
+        const ENDS_WITH_ITS_RIGHT: bool = true;
+
+        fn project(&self, object: &ConfigMap) -> Option<String> {
+            self.0.project(object)
+        }
+
+        fn publish(&self, known: Option<&Entries<String>>) {
+            self.0.publish(known);
         }
     }
 
@@ -290,6 +324,21 @@ mod tests {
         assert!(readiness.is_ready());
         assert!(readiness.report().contains("values: forbidden"));
         assert_eq!(*published.lock().unwrap(), [None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_not_be_seen_any_more_is_forgotten_where_that_matters() {
+        let shared = Shared::default();
+        let published = shared.0.published.clone();
+        let mut state = State::new(shared, Readiness::default().gate("shared"));
+        state.handle(watcher::Event::InitApply(config_map("a", Some("1"))));
+        state.handle(watcher::Event::InitDone);
+        assert!(!state.failed(&forbidden(500)), "it goes on from where it was");
+        assert!(state.failed(&forbidden(403)));
+        assert!(!state.failed(&forbidden(403)), "it is being listed anew already");
+        assert_eq!(*published.lock().unwrap(), [Some(1), None, None]);
+        state.handle(watcher::Event::InitDone);
+        assert_eq!(published.lock().unwrap().last(), Some(&Some(0)));
     }
 
     #[tokio::test(start_paused = true)]

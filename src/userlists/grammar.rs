@@ -181,11 +181,16 @@ fn quoted_length(text: &str) -> usize {
     text.len() + text.bytes().filter(|byte| *byte == b'"').count()
 }
 
+/// Bytes of an entry with its line break.
+#[must_use]
+pub fn entry_length(name: &str, password: &str) -> usize {
+    quoted_length(name) + quoted_length(password) + r#""" """#.len() + 1
+}
+
 /// The list: the same users give the same bytes.
 #[must_use]
 pub fn render(users: &Users) -> SecretString {
-    let punctuation = r#""" """#.len() + 1;
-    let lengths = users.iter().map(|(name, password)| quoted_length(name.as_str()) + quoted_length(password.expose_secret()) + punctuation);
+    let lengths = users.iter().map(|(name, password)| entry_length(name.as_str(), password.expose_secret()));
     // At its full length from the start: what grows leaves copies behind that nobody wipes.
     let mut text = String::with_capacity(lengths.sum());
     for (name, password) in users {

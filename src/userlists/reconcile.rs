@@ -33,7 +33,7 @@ use super::{
     grammar::{Form, Password, UserName},
     list::{List, ListId, UserListProjection},
     plan::{
-        self, Found, Plan, Reserved, Skipped,
+        self, Found, Past, Plan, Reserved, Skipped,
         contents::{Contents, contents},
         form::Forms,
     },
@@ -60,7 +60,9 @@ const WRITE_FAILED: &str = "WriteFailed";
 /// So often in a row poolers are left for a newer list before one is told whatever comes.
 const MOST_INTERRUPTIONS: u32 = 3;
 /// How many passwords of the console's user are tried.
-const ADMIN_PASSWORDS: usize = 3;
+const CONSOLE_PASSWORDS: usize = 3;
+/// What a Secret may hold, with something left for its metadata (Kubernetes, `MaxSecretSize`).
+const MOST_BYTES: usize = 1_040_000;
 /// How many Secrets an Event names, and how many users a condition.
 const NAMED: usize = 5;
 
@@ -80,8 +82,6 @@ pub(super) struct Reconciler<'a> {
     /// What the list's Secret remembers, even while somebody has deleted it.
     memory: Option<Memory>,
     verifiers: Verifiers,
-    /// The console's passwords, the newest first.
-    admin: Vec<SecretString>,
     confirmed: Confirmed,
     told: UserListStatus,
     /// How often in a row something came up while poolers were told.
@@ -107,6 +107,8 @@ struct Standing {
     digest: Option<String>,
     users: Option<usize>,
     probe: Option<Password>,
+    /// With which its poolers may be spoken to.
+    console_passwords: Vec<SecretString>,
     removed: BTreeSet<UserName>,
     skipped: Vec<Skipped>,
 }
@@ -160,7 +162,6 @@ impl<'a> Reconciler<'a> {
             begun: Instant::now(),
             memory: None,
             verifiers: Verifiers::default(),
-            admin: Vec::new(),
             confirmed: Confirmed::from_status(&list.status),
             told: list.status.clone(),
             interruptions: 0,
@@ -219,7 +220,8 @@ impl<'a> Reconciler<'a> {
         for (namespace, seen) in &self.selected {
             match &*seen.load() {
                 Seen::Nothing if may_come => return None,
-                Seen::Nothing | Seen::Forbidden => unreadable.push(forbidden(namespace)),
+                Seen::Nothing => unreadable.push(unseen(namespace)),
+                Seen::Forbidden => unreadable.push(forbidden(namespace)),
                 Seen::All(found) => {
                     let before = secrets.len();
                     secrets.extend(found.iter().filter(|secret| plan::may_be_used(secret, own)).cloned());
@@ -233,7 +235,8 @@ impl<'a> Reconciler<'a> {
         if let (Some(seen), Some(wish)) = (&self.extra, &self.list.spec.extra_users) {
             match &*seen.load() {
                 Seen::Nothing if may_come => return None,
-                Seen::Nothing | Seen::Forbidden => unreadable.push(forbidden(own)),
+                Seen::Nothing => unreadable.push(unseen(own)),
+                Seen::Forbidden => unreadable.push(forbidden(own)),
                 Seen::All(found) if found.is_empty() => unreadable.push(format!("Secret {} with extra users does not exist", wish.name)),
                 Seen::All(found) => extra = found.first().cloned(),
             }
@@ -261,24 +264,26 @@ impl<'a> Reconciler<'a> {
         if seen.is_some_and(|seen| !seen.belongs_to(&self.id)) {
             return Err(WriteError::Foreign(spec.output.name.clone()).into());
         }
-        let memory = self.memory(seen.and_then(|seen| seen.memory(&spec.output.key)))?;
+        let memory = self.memory(seen.and_then(|seen| seen.memory(&spec.output.key, &self.id.namespace, spec.probe_user.as_deref())))?;
         standing.digest = seen.and_then(|seen| seen.digest.clone());
-        standing.probe = spec.probe_user.as_ref().and_then(|probe| memory.users.get(&UserName::new(probe).ok()?)).cloned();
-        standing.users = standing.digest.as_ref().map(|_| memory.users.len() - usize::from(standing.probe.is_some()));
+        standing.probe = seen.zip(spec.probe_user.as_ref()).and_then(|(seen, probe)| seen.password_of(&spec.output.key, probe));
+        standing.users = standing.digest.as_ref().map(|_| memory.past.users.len());
+        standing.console_passwords.clone_from(&memory.console_passwords);
+        standing.removed.clone_from(&memory.past.removed);
         let forms = Forms::new(spec);
         let mut plan = self.plan(observed, &forms, &memory);
         standing.skipped.clone_from(&plan.skipped);
         if plan.users.len() < usize::try_from(spec.minimum_users).unwrap_or(usize::MAX) {
             return Ok(too_few(&plan, spec, observed));
         }
-        let in_plain_text = self.verifiers.put_into(&mut plan, &forms, &memory.users).await;
-        let admin = self.admin_password(&plan, &memory);
-        self.write_list(&plan, memory, seen.map(AsRef::as_ref), standing).await?;
+        let in_plain_text = self.verifiers.put_into(&mut plan, &forms, &memory.past.users).await;
+        let console_passwords = self.console_passwords(&plan, &memory);
+        self.write_list(&plan, Memory { console_passwords, ..memory }, seen.map(AsRef::as_ref), standing).await?;
         if let Some((admin, secret)) = spec.admin.as_ref().and_then(|admin| Some((admin, admin.secret.as_ref()?))) {
             let Some(password) = &admin_of(&plan, admin) else { return Ok(no_admin(admin)) };
             self.write_admin(admin, secret, password, written).await?;
-        } else if let (Some(wish), None) = (&spec.admin, admin) {
-            return Ok(no_admin(wish));
+        } else if let Some(admin) = spec.admin.as_ref().filter(|admin| admin_of(&plan, admin).is_none()) {
+            return Ok(no_admin(admin));
         }
         if !observed.unreadable.is_empty() {
             let message = format!("{}; until then nobody is taken out of the list", observed.unreadable.join("; "));
@@ -301,7 +306,7 @@ impl<'a> Reconciler<'a> {
     fn plan(&self, observed: &Observed, forms: &Forms<'_>, memory: &Memory) -> Plan {
         let spec = &self.list.spec;
         let reserved = Reserved { admin: spec.admin.as_ref().map(|admin| admin.user.as_str()), probe: spec.probe_user.as_deref() };
-        plan::plan(&observed.found, reserved, forms, &memory.users, &memory.removed)
+        plan::plan(&observed.found, reserved, forms, &memory.past)
     }
 
     async fn write_list(
@@ -318,16 +323,22 @@ impl<'a> Reconciler<'a> {
         let contents = contents(plan, &tombstones, spec.probe_user.as_deref(), &memory.digest_key());
         let Contents { list, digest, probe } =
             contents.map_err(|error| Obstacle::Verdict(Verdict::no("NotRepresentable", error.to_string())))?;
-        let memory = Memory { users: plan.users.clone(), removed: tombstones, key: memory.key };
-        let mut data = BTreeMap::from(memory.data());
+        let past = Past { users: plan.users.clone(), removed: tombstones, origins: plan.origins.clone() };
+        let memory = Memory { past, ..memory };
+        let mut data = BTreeMap::from(memory.data(&self.id.namespace));
         data.insert(spec.output.key.clone(), SecretSlice::from(list.expose_secret().as_bytes().to_vec()));
+        let length: usize = data.values().map(|value| value.expose_secret().len()).sum();
+        if length > MOST_BYTES {
+            return Err(Obstacle::Verdict(too_long(length, memory.past.removed.len())));
+        }
         let desired = Desired { name: spec.output.name.clone(), role: Role::List, digest: Some(digest.clone()), data };
         self.put(&desired, seen).await?;
         *standing = Standing {
             digest: Some(digest),
             users: Some(plan.users.len()),
             probe,
-            removed: memory.removed.clone(),
+            console_passwords: memory.console_passwords.clone(),
+            removed: memory.past.removed.clone(),
             skipped: std::mem::take(&mut standing.skipped),
         };
         self.memory = Some(memory);
@@ -364,18 +375,17 @@ impl<'a> Reconciler<'a> {
         !removed.is_empty() && poolers::have_agents(&self.work.client, &self.id.namespace, &self.list.spec.poolers).await
     }
 
-    /// Remembers the console's passwords: a pooler that has not read the newest list takes the one before. Whether there is one now.
-    fn admin_password(&mut self, plan: &Plan, memory: &Memory) -> Option<()> {
-        let admin = self.list.spec.admin.as_ref()?;
-        let newest = admin_of(plan, admin)?;
-        let before = UserName::new(&admin.user).ok().and_then(|name| memory.users.get(&name).cloned());
-        for password in before.into_iter().chain([newest]).filter(|password| password.form() == Form::Plain) {
-            let secret = password.secret();
-            self.admin.retain(|known| known.expose_secret() != secret.expose_secret());
-            self.admin.insert(0, secret);
+    /// The console's passwords, the newest first: a pooler that has not read the newest list takes one from before.
+    fn console_passwords(&self, plan: &Plan, memory: &Memory) -> Vec<SecretString> {
+        let Some(admin) = &self.list.spec.admin else { return Vec::new() };
+        let newest = admin_of(plan, admin).filter(|password| password.form() == Form::Plain).map(|password| password.secret());
+        let mut passwords = memory.console_passwords.clone();
+        if let Some(newest) = newest {
+            passwords.retain(|known| known.expose_secret() != newest.expose_secret());
+            passwords.insert(0, newest);
         }
-        self.admin.truncate(ADMIN_PASSWORDS);
-        Some(())
+        passwords.truncate(CONSOLE_PASSWORDS);
+        passwords
     }
 
     /// Tells poolers of the list that is there. `None` if something else came up meanwhile.
@@ -388,7 +398,7 @@ impl<'a> Reconciler<'a> {
             metrics: &self.work.metrics,
             namespace: &self.id.namespace,
             spec: &self.list.spec,
-            live: Live { digest, probe: standing.probe.as_ref(), admin: &self.admin, removed: &standing.removed },
+            live: Live { digest, probe: standing.probe.as_ref(), admin: &standing.console_passwords, removed: &standing.removed },
         };
         let may_be_interrupted = self.interruptions < MOST_INTERRUPTIONS;
         let interruption = async {
@@ -446,6 +456,10 @@ fn forbidden(namespace: &str) -> String {
     format!("Secrets in namespace {namespace} can't be watched: grant list and watch, as the chart's userLists.namespaces does")
 }
 
+fn unseen(namespace: &str) -> String {
+    format!("Secrets in namespace {namespace} could not be listed so far: the log of the controllers says why")
+}
+
 fn closed(namespaces: &[String], own: &str) -> String {
     if namespaces.is_empty() {
         return String::new();
@@ -470,6 +484,14 @@ fn too_few(plan: &Plan, spec: &UserListSpec, observed: &Observed) -> Verdict {
 
 fn no_admin(admin: &Admin) -> Verdict {
     Verdict::no("AdminMissing", format!("no selected Secret is of the console's user {}: label one, or change admin.user", admin.user))
+}
+
+fn too_long(length: usize, removed: usize) -> Verdict {
+    let message = format!(
+        "the list and what is remembered of it would have {length} bytes, {removed} names of users who were removed among them, and a Secret \
+         holds {MOST_BYTES}: divide its users among several UserLists, or begin anew with another one and new poolers"
+    );
+    Verdict::no("NotRepresentable", message)
 }
 
 fn admin_of(plan: &Plan, admin: &Admin) -> Option<Password> {

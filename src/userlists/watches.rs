@@ -174,6 +174,7 @@ impl<E: Send + Sync + 'static> Projection for SecretProjection<E> {
     type Entry = Arc<E>;
 
     const NAME: &'static str = "secrets-of-userlists";
+    const ENDS_WITH_ITS_RIGHT: bool = true;
 
     fn project(&self, secret: &Secret) -> Option<Arc<E>> {
         Some(Arc::new((self.read)(secret)))

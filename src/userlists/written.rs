@@ -6,7 +6,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, api::Patch};
-use secrecy::{ExposeSecret, SecretSlice};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,9 +18,13 @@ use crate::{
 };
 
 use super::{
-    grammar::{self, UserName, Users},
+    grammar::{self, Password, UserName, Users},
     list::ListId,
-    plan::contents::{DigestKey, KEY_LENGTH},
+    origins,
+    plan::{
+        Past,
+        contents::{DigestKey, KEY_LENGTH},
+    },
 };
 
 /// The label of all Secrets that we write.
@@ -31,6 +35,10 @@ const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "outrigger");
 const DIGEST_KEY: &str = "outrigger.digest-key";
 /// The key of the names of removed users, one on each line.
 const REMOVED_USERS: &str = "outrigger.removed-users";
+/// The key of what is known of the Secrets that gave users: a line for each in the list's order, then for each that was removed.
+const ORIGINS: &str = "outrigger.origins";
+/// The key of the console's passwords, the newest first, one on each line: a pooler that has not read the newest list takes an older one.
+const CONSOLE_PASSWORDS: &str = "outrigger.console-passwords";
 
 /// A Secret with our label, as it was seen.
 #[derive(Debug)]
@@ -63,8 +71,9 @@ pub(super) enum Role {
 /// What the list's Secret remembers.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
-    pub(super) users: Users,
-    pub(super) removed: BTreeSet<UserName>,
+    pub(super) past: Past,
+    /// The newest first.
+    pub(super) console_passwords: Vec<SecretString>,
     pub(super) key: [u8; KEY_LENGTH],
 }
 
@@ -110,15 +119,25 @@ impl WrittenSecret {
         self.owner.as_deref() == Some(&list.uid)
     }
 
-    /// What it remembers, if it is a list. What others have spoilt is forgotten.
-    pub(super) fn memory(&self, key: &str) -> Option<Memory> {
+    /// What it remembers, if it is a list, of whose users one is the probe. What others have spoilt is forgotten.
+    pub(super) fn memory(&self, key: &str, namespace: &str, probe: Option<&str>) -> Option<Memory> {
         let text = |key: &str| std::str::from_utf8(self.data.get(key)?.expose_secret()).ok();
         let digest_key = <[u8; KEY_LENGTH]>::try_from(self.data.get(DIGEST_KEY)?.expose_secret()).ok()?;
         let removed: BTreeSet<UserName> =
             text(REMOVED_USERS).unwrap_or_default().lines().filter_map(|line| UserName::new(line).ok()).collect();
         let list = self.data.get(key).map(ExposeSecret::expose_secret).unwrap_or_default();
         let entries = grammar::read(list).filter_map(|(_, entry)| entry.ok());
-        Some(Memory { users: entries.filter(|(name, _)| !removed.contains(name)).collect(), removed, key: digest_key })
+        let users: Users = entries.filter(|(name, _)| !removed.contains(name) && probe != Some(name.as_str())).collect();
+        let known: Vec<&UserName> = users.keys().chain(&removed).collect();
+        let origins = origins::read(text(ORIGINS).unwrap_or_default(), known.into_iter(), namespace);
+        let console_passwords = text(CONSOLE_PASSWORDS).unwrap_or_default().lines().map(SecretString::from).collect();
+        Some(Memory { past: Past { users, removed, origins }, console_passwords, key: digest_key })
+    }
+
+    /// The password of this user in its list.
+    pub(super) fn password_of(&self, key: &str, user: &str) -> Option<Password> {
+        let list = self.data.get(key).map(ExposeSecret::expose_secret).unwrap_or_default();
+        grammar::read(list).find_map(|(_, entry)| entry.ok().filter(|(name, _)| name.as_str() == user)).map(|(_, password)| password)
     }
 
     fn is(&self, desired: &Desired) -> bool {
@@ -138,7 +157,7 @@ impl Memory {
     pub(super) fn new() -> Result<Self, aws_lc_rs::error::Unspecified> {
         let mut key = [0; KEY_LENGTH];
         aws_lc_rs::rand::fill(&mut key)?;
-        Ok(Self { users: Users::new(), removed: BTreeSet::new(), key })
+        Ok(Self { past: Past::default(), console_passwords: Vec::new(), key })
     }
 
     pub(super) fn digest_key(&self) -> DigestKey {
@@ -146,12 +165,17 @@ impl Memory {
     }
 
     /// The keys of the list's Secret by which it remembers.
-    pub(super) fn data(&self) -> [(String, SecretSlice<u8>); 2] {
-        let names: Vec<&str> = self.removed.iter().map(UserName::as_str).collect();
+    pub(super) fn data(&self, namespace: &str) -> [(String, SecretSlice<u8>); 4] {
+        let Past { users, removed, origins } = &self.past;
+        let names: Vec<&str> = removed.iter().map(UserName::as_str).collect();
+        let console: Vec<&str> = self.console_passwords.iter().map(ExposeSecret::expose_secret).collect();
         [
-            (DIGEST_KEY.to_owned(), SecretSlice::from(self.key.to_vec())),
-            (REMOVED_USERS.to_owned(), SecretSlice::from(names.join("\n").into_bytes())),
+            (DIGEST_KEY, self.key.to_vec()),
+            (REMOVED_USERS, names.join("\n").into_bytes()),
+            (ORIGINS, origins::render(users.keys().chain(removed), origins, namespace).into_bytes()),
+            (CONSOLE_PASSWORDS, console.join("\n").into_bytes()),
         ]
+        .map(|(key, value)| (key.to_owned(), SecretSlice::from(value)))
     }
 }
 
@@ -180,26 +204,28 @@ impl Desired {
             return Err(WriteError::LeaseLost);
         }
         let written = match seen {
-            Some(seen) => {
-                let patch = Patch::Merge(self.patch(seen));
-                request::within(WRITE_DEADLINE, api.patch_metadata(&self.name, &request::patching(), &patch)).await.map(drop)
-            }
-            None => self.create(api, list).await,
+            Some(seen) => self.patch_over(api, seen).await,
+            None => match self.create(api, list).await {
+                // It is there, and not shown among ours: a stranger's, or one of ours that has lost its label or is too new.
+                Err(error) if error.is_conflict() => self.repair(api, list).await?,
+                created => created,
+            },
         };
-        match written {
-            Ok(()) => Ok(true),
-            // It is there, and not shown among ours: a stranger's, or one that we made a moment ago.
-            Err(error) if seen.is_none() && error.is_conflict() && !self.is_ours(api, list).await => {
-                Err(WriteError::Foreign(self.name.clone()))
-            }
-            Err(source) => Err(WriteError::Request { name: self.name.clone(), source }),
+        written.map(|()| true).map_err(|source| WriteError::Request { name: self.name.clone(), source })
+    }
+
+    /// Writes over the one that is there, if it is ours.
+    async fn repair(&self, api: &Api<Secret>, list: &ListId) -> Result<Result<(), RequestError>, WriteError> {
+        match request::within(WRITE_DEADLINE, api.get(&self.name)).await.map(|secret| WrittenSecret::read(&secret)) {
+            Ok(found) if found.belongs_to(list) => Ok(self.patch_over(api, &found).await),
+            Ok(_) => Err(WriteError::Foreign(self.name.clone())),
+            Err(error) => Ok(Err(error)),
         }
     }
 
-    async fn is_ours(&self, api: &Api<Secret>, list: &ListId) -> bool {
-        let read = request::within(WRITE_DEADLINE, api.get_opt(&self.name)).await;
-        // What can't be read now will be next time.
-        read.is_ok_and(|secret| secret.is_none_or(|secret| WrittenSecret::read(&secret).belongs_to(list)))
+    async fn patch_over(&self, api: &Api<Secret>, seen: &WrittenSecret) -> Result<(), RequestError> {
+        let patch = Patch::Merge(self.patch(seen));
+        request::within(WRITE_DEADLINE, api.patch_metadata(&self.name, &request::patching(), &patch)).await.map(drop)
     }
 
     /// Over the version that was seen; what we don't want there goes.

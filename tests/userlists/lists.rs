@@ -76,6 +76,13 @@ async fn a_deleted_or_changed_target_is_rebuilt_at_once_with_the_same_digest() {
     let undone = wait_for("the change is undone", async || world.written().await.filter(|list| list.contains("\"alice\" \"one\""))).await;
     assert!(!undone.contains("\"mallory\" \"x\""), "{undone}");
     assert_ne!(world.status().await["digest"], digest);
+
+    // Without its label it is not shown among ours.
+    world.installation.kubectl(&["label", "secret", OUTPUT, "outrigger.dev/userlist-"]).await;
+    world.apply(&[user("alice", "three")]).await;
+    wait_for("it follows all the same", async || world.written().await.filter(|list| list.contains("\"alice\" \"three\""))).await;
+    let label = world.installation.kubectl(&["get", "secret", OUTPUT, "-o", "jsonpath={.metadata.labels.outrigger\\.dev/userlist}"]).await;
+    assert_eq!(label, "list");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,8 +46,7 @@ async fn a_pooler_that_is_not_there_is_said_and_nobody_is_told_where_nobody_is_t
     let world = World::new(ControlPlane::shared().await, "restart-none").await;
     world.apply(&[user("alice", "one")]).await;
     world.list(&json!({"poolers": [{"name": "pooler"}]})).await;
-    let status = world.until("Applied", "False", "Pending").await;
-    assert!(status.to_string().contains("Deployment pooler does not exist"), "{status}");
+    wait_for("it is said", async || world.status().await.to_string().contains("Deployment pooler does not exist").then_some(())).await;
     world.list(&json!({"poolers": [{"name": "pooler"}], "reloadPolicy": "None"})).await;
     world.until("Applied", "False", "Pending").await;
     workload(&world, "Deployment", &json!({})).await;

@@ -1,5 +1,6 @@
 //! Where users come from, and who may not be used.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use outrigger_bed::ControlPlane;
 use serde_json::{Value, json};
 
@@ -48,6 +49,51 @@ async fn qs_pgbouncer_p8_a_namespace_that_can_not_be_read_harms_only_itself_and_
     grant(&world.installation, team.name()).await;
     let list = wait_for("all can be read", async || world.written().await.filter(|list| !list.contains("\"own\" \"one\""))).await;
     assert!(list.contains("\"own\" \""), "who is gone is removed now: {list}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_withdrawn_later_is_said_and_removes_nobody() {
+    // Its API server is restarted.
+    let cluster = ControlPlane::start().await;
+    let (world, team) = (World::new(&cluster, "sources-lost").await, cluster.namespace("sources-lost-team").await);
+    grant(&world.installation, team.name()).await;
+    world.apply(&[user("own", "one"), elsewhere(user("shared", "two"), team.name(), Some(world.name()))]).await;
+    world.list(&json!({"namespaces": [world.name(), team.name()]})).await;
+    world.until_written(&text(&[("own", "one"), ("shared", "two")])).await;
+    let binding = format!("userlists-of-{}", world.name());
+    world.installation.kubectl(&["delete", "rolebinding", &binding, "--namespace", team.name()]).await;
+    // Watches last for minutes; this one is cut.
+    cluster.restart_api_server().await;
+    let status = world.until("Ready", "False", "SourcesUnreadable").await;
+    assert!(status.to_string().contains(team.name()), "{status}");
+    assert_eq!(world.written().await, Some(text(&[("own", "one"), ("shared", "two")])));
+    world.installation.kubectl(&["delete", "secret", "shared", "--namespace", team.name()]).await;
+    grant(&world.installation, team.name()).await;
+    world.until("Ready", "True", "Written").await;
+    assert!(!world.written().await.unwrap().contains("two"), "what happened meanwhile is seen");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_over_a_user_of_another_namespace_while_its_secret_is_away() {
+    let cluster = ControlPlane::shared().await;
+    let world = World::new(cluster, "sources-rival").await;
+    let (rival, team) = (cluster.namespace("sources-rival-a").await, cluster.namespace("sources-rival-b").await);
+    grant(&world.installation, rival.name()).await;
+    grant(&world.installation, team.name()).await;
+    // Older than the other's, and for another user at first.
+    world.apply(&[user("own", "one"), elsewhere(user("rival", "x"), rival.name(), Some(world.name()))]).await;
+    world.apply(&[elsewhere(user("app", "two"), team.name(), Some(world.name()))]).await;
+    world.list(&json!({"namespaces": [world.name(), rival.name(), team.name()]})).await;
+    world.until_written(&text(&[("app", "two"), ("own", "one"), ("rival", "x")])).await;
+    let mut taking = elsewhere(user("app", "theirs"), rival.name(), Some(world.name()));
+    taking["metadata"]["name"] = json!("rival");
+    world.apply(&[taking]).await;
+    wait_for("it is left out", async || world.status().await["skipped"].to_string().contains("is of namespace").then_some(())).await;
+    world.installation.kubectl(&["delete", "secret", "app", "--namespace", team.name()]).await;
+    let list = wait_for("its Secret is missed", async || world.written().await.filter(|list| !list.contains("two"))).await;
+    assert!(list.contains("\"app\" \"") && !list.contains("theirs"), "only a tombstone has its name: {list}");
+    world.apply(&[elsewhere(user("app", "three"), team.name(), Some(world.name()))]).await;
+    wait_for("it is back", async || world.written().await.filter(|list| list.contains("\"app\" \"three\"\n"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,6 +169,12 @@ async fn extra_users_come_from_one_secret_line_by_line() {
     world.until_written("\"alice\" \"extra\"\n\"carol\" \"th\"\"ree\"\n").await;
     let status = world.until("Ready", "True", "Written").await;
     assert!(status["skipped"].to_string().contains("line 3"), "{status}");
+    let mut spoilt = extra("");
+    spoilt["stringData"] = json!(null);
+    spoilt["data"] = json!({"userlist.txt": STANDARD.encode(b"\"carol\" \"four\"\n\xff")});
+    world.apply(&[spoilt]).await;
+    wait_for("it is said", async || world.status().await["skipped"].to_string().contains("UTF-8").then_some(())).await;
+    assert_eq!(world.written().await.as_deref(), Some("\"alice\" \"extra\"\n\"carol\" \"th\"\"ree\"\n"), "nobody loses their login");
     world.delete("secret", "more").await;
     let status = world.until("Ready", "False", "SourcesUnreadable").await;
     assert!(status.to_string().contains("more"), "{status}");

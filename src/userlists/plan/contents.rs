@@ -11,8 +11,10 @@ use super::Plan;
 
 /// Bytes of a key for digests.
 pub(in crate::userlists) const KEY_LENGTH: usize = 32;
-/// What a Secret may hold is a mebibyte, names and annotations included (Kubernetes, `MaxSecretSize`).
-const LONGEST_LIST: usize = 1_000_000;
+/// Bytes that a list may have with all that is remembered of it. What a Secret may hold is a mebibyte (Kubernetes, `MaxSecretSize`).
+pub(in crate::userlists) const CAPACITY: usize = 1_000_000;
+/// Bytes of the password of a tombstone.
+pub(in crate::userlists) const TOMBSTONE_PASSWORD: usize = 64;
 
 /// The key under which lists are digested. It lives in the written Secret alone, so that a digest says nothing to those who can't read that.
 #[derive(Debug, Clone)]
@@ -30,8 +32,6 @@ pub(in crate::userlists) struct Contents {
 /// Why a list can't be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::userlists) enum ContentsError {
-    #[error("the list would have {0} bytes, and a Secret holds {LONGEST_LIST}: divide its users among several UserLists")]
-    TooLong(usize),
     #[error("the probeUser can't be in a list: {0}")]
     Probe(#[from] grammar::NameError),
 }
@@ -47,7 +47,7 @@ impl DigestKey {
         signing.update(purpose.as_bytes());
         signing.update(&[0]);
         signing.update(content);
-        signing.sign().as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        signing.sign().as_ref().iter().fold(String::with_capacity(TOMBSTONE_PASSWORD), |mut text, byte| {
             // Writing to a text can't fail.
             let _ = write!(text, "{byte:02x}");
             text
@@ -85,10 +85,6 @@ pub(in crate::userlists) fn contents(
         }
     };
     let list = grammar::render(&entries);
-    let length = list.expose_secret().len() + tombstones.iter().map(|name| name.as_str().len() + 1).sum::<usize>();
-    if length > LONGEST_LIST {
-        return Err(ContentsError::TooLong(length));
-    }
     let digest = key.digest("list", list.expose_secret().as_bytes());
     Ok(Contents { list, digest, probe })
 }
@@ -140,13 +136,5 @@ mod tests {
         assert_ne!(probe(&[("a", "1")]).probe, probe(&[("a", "2")]).probe);
         assert_eq!(probe(&[("a", "1")]).probe, probe(&[("a", "1")]).probe);
         assert!(probe(&[("a", "1")]).list.expose_secret().contains("\"probe\" \""));
-    }
-
-    #[test]
-    fn a_list_that_no_secret_can_hold_is_not_made() {
-        let users: Vec<(String, String)> = (0..500).map(|n| (format!("user-{n}"), "p".repeat(2040))).collect();
-        let users: Vec<(&str, &str)> = users.iter().map(|(user, password)| (user.as_str(), password.as_str())).collect();
-        let error = contents(&plan(&users), &BTreeSet::new(), None, &key(1)).unwrap_err();
-        assert!(matches!(error, ContentsError::TooLong(length) if length > LONGEST_LIST), "{error}");
     }
 }

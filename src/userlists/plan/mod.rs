@@ -5,8 +5,15 @@ use std::{
     sync::Arc,
 };
 
+use secrecy::ExposeSecret;
+
+use self::{
+    contents::{CAPACITY, TOMBSTONE_PASSWORD},
+    form::Forms,
+};
 use super::{
-    grammar::{UserName, Users},
+    grammar::{self, Password, UserName, Users},
+    origins::{Origin, Origins},
     source::{Credentials, RoleVerifier, SourceSecret, Unusable},
 };
 
@@ -46,6 +53,8 @@ pub(super) struct Plan {
     pub(super) roles: BTreeMap<UserName, RoleVerifier>,
     /// Those who are gone since the list was last written, or were before.
     pub(super) removed: BTreeSet<UserName>,
+    /// Whose Secrets gave them all.
+    pub(super) origins: Origins,
     pub(super) skipped: Vec<Skipped>,
 }
 
@@ -57,87 +66,225 @@ pub(super) struct Skipped {
     pub(super) reason: String,
 }
 
+/// What the list was when it was last written.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Past {
+    pub(super) users: Users,
+    /// Those who were removed, and whom some pooler may remember.
+    pub(super) removed: BTreeSet<UserName>,
+    pub(super) origins: Origins,
+}
+
+/// What a Secret says of one user.
+enum Says<'a> {
+    /// That this is their password.
+    Gives(&'a Credentials),
+    /// Nothing that can be used: they keep the password that the list has.
+    Keeps(&'a UserName),
+    /// Nothing, not even who it is about.
+    Nothing,
+}
+
+struct Statement<'a> {
+    secret: &'a Arc<SourceSecret>,
+    says: Says<'a>,
+    /// What is wrong with it.
+    trouble: Option<&'a str>,
+}
+
 /// Decides who is in the list.
 ///
-/// Of several Secrets for one user the first counts: that with the extra users, then those of the list's own namespace, then the oldest,
-/// then by namespace and name. So nobody takes over a user who is there already.
+/// Of several Secrets for one user the first counts: that with the extra users, then those of the list's own namespace, then the one
+/// that gave the user before, then the oldest, then by namespace and name. A user of one foreign namespace, even one who was removed, is
+/// never another's: whoever took the name over would be handed the server connections of who had it.
 ///
 /// Whose Secret can't be used keeps the password that the list has already, and so does everybody who may only be unseen.
-pub(super) fn plan(found: &Found, reserved: Reserved<'_>, forms: &Forms<'_>, before: &Users, removed_before: &BTreeSet<UserName>) -> Plan {
-    let mut draft = Draft::default();
-    for secret in ranked(found) {
-        for user in &secret.users {
-            if let Err(reason) = draft.add(user, secret, (found, reserved, forms)) {
-                draft.plan.skipped.push(Skipped { namespace: secret.namespace.clone(), name: secret.name.clone(), reason });
-            }
-        }
-    }
-    let Draft { mut plan, unusable, .. } = draft;
-    plan.skipped.sort();
+pub(super) fn plan(found: &Found, reserved: Reserved<'_>, forms: &Forms<'_>, past: &Past) -> Plan {
     let is_probe = |name: &UserName| reserved.probe == Some(name.as_str());
-    for (name, password) in before.iter().filter(|(name, _)| !is_probe(name)) {
-        if !found.is_complete || unusable.contains(name) {
-            plan.users.entry(name.clone()).or_insert_with(|| password.clone());
+    let mut draft = Draft::new(found, reserved, past);
+    for statement in statements(found, forms, past) {
+        draft.hear(statement);
+    }
+    draft.keep_unusable();
+    if !found.is_complete {
+        for name in past.users.keys().filter(|name| !is_probe(name)) {
+            draft.keep(name);
         }
     }
-    let known = before.keys().chain(removed_before);
+    let mut plan = draft.plan;
+    plan.skipped.sort();
+    let known = past.users.keys().chain(&past.removed);
     plan.removed = known.filter(|name| !is_probe(name) && !plan.users.contains_key(*name)).cloned().collect();
+    for name in &plan.removed {
+        plan.origins.extend(past.origins.get(name).map(|origin| (name.clone(), origin.clone())));
+    }
     plan
 }
 
-/// The Secrets in the order in which they count.
-fn ranked(found: &Found) -> Vec<&Arc<SourceSecret>> {
-    let mut secrets: Vec<_> = found.secrets.iter().filter(|secret| may_be_used(secret, &found.namespace)).collect();
-    secrets.sort_by_key(|secret| (secret.namespace != found.namespace, secret.created, &secret.namespace, &secret.name));
-    found.extra.iter().chain(secrets).collect()
+/// What all Secrets say, in the order in which it counts.
+fn statements<'a>(found: &'a Found, forms: &Forms<'_>, past: &'a Past) -> Vec<Statement<'a>> {
+    let usable = found.secrets.iter().filter(|secret| may_be_used(secret, &found.namespace));
+    let mut others: Vec<_> = usable.flat_map(|secret| statements_of(secret, forms, past)).collect();
+    others.sort_by_cached_key(|statement| {
+        let SourceSecret { namespace, name, created, .. } = &**statement.secret;
+        (*namespace != found.namespace, !statement.is_incumbent(past), *created, namespace.as_str(), name.as_str())
+    });
+    found.extra.iter().flat_map(|secret| statements_of(secret, forms, past)).chain(others).collect()
+}
+
+fn statements_of<'a>(secret: &'a Arc<SourceSecret>, forms: &Forms<'_>, past: &'a Past) -> Vec<Statement<'a>> {
+    let mut statements: Vec<_> = secret
+        .users
+        .iter()
+        .map(|user| match user {
+            Ok(credentials) => match forms.refusal(&credentials.name, &credentials.password) {
+                None => Statement { secret, says: Says::Gives(credentials), trouble: None },
+                trouble => Statement { secret, says: Says::Keeps(&credentials.name), trouble },
+            },
+            Err(Unusable { user, reason }) => {
+                Statement { secret, says: user.as_ref().map_or(Says::Nothing, Says::Keeps), trouble: Some(reason) }
+            }
+        })
+        .collect();
+    // It may be about any of those whom it gave before.
+    if statements.iter().any(|statement| matches!(statement.says, Says::Nothing)) {
+        let origin = Origin::of(secret);
+        let given = past.origins.iter().filter(|(_, known)| **known == origin);
+        statements.extend(given.map(|(name, _)| Statement { secret, says: Says::Keeps(name), trouble: None }));
+    }
+    statements
+}
+
+impl Statement<'_> {
+    /// Whether the Secret gave this user before.
+    fn is_incumbent(&self, past: &Past) -> bool {
+        match self.says {
+            Says::Gives(Credentials { name, .. }) | Says::Keeps(name) => past.origins.get(name) == Some(&Origin::of(self.secret)),
+            Says::Nothing => false,
+        }
+    }
+}
+
+/// A plan in the making.
+struct Draft<'a> {
+    found: &'a Found,
+    reserved: Reserved<'a>,
+    past: &'a Past,
+    /// Bytes that the list may still grow by.
+    room: usize,
+    owners: BTreeMap<&'a UserName, &'a SourceSecret>,
+    /// Who keeps what they had unless a Secret gives them.
+    unusable: Vec<&'a UserName>,
+    plan: Plan,
+}
+
+impl<'a> Draft<'a> {
+    fn new(found: &'a Found, reserved: Reserved<'a>, past: &'a Past) -> Self {
+        let used: usize = past.users.iter().map(|(name, password)| size(name, password)).sum();
+        let tombstones: usize = past.removed.iter().map(tombstone_size).sum();
+        let origins: usize = past.origins.values().map(|origin| origin.length(&found.namespace)).sum();
+        let room = CAPACITY.saturating_sub(used + tombstones + origins);
+        Self { found, reserved, past, room, owners: BTreeMap::new(), unusable: Vec::new(), plan: Plan::default() }
+    }
+
+    fn hear(&mut self, statement: Statement<'a>) {
+        let is_incumbent = statement.is_incumbent(self.past);
+        let Statement { secret, says, trouble } = statement;
+        let refusal = match says {
+            Says::Nothing => None,
+            Says::Keeps(name) if is_incumbent => {
+                self.keep(name);
+                None
+            }
+            Says::Keeps(name) => {
+                self.unusable.extend(self.refusal(name, secret).is_none().then_some(name));
+                None
+            }
+            Says::Gives(credentials) => self.refusal(&credentials.name, secret).or_else(|| self.taken(credentials)).or_else(|| {
+                self.owners.entry(&credentials.name).or_insert(secret);
+                self.take(credentials, secret)
+            }),
+        };
+        let reason = trouble.map(ToOwned::to_owned).or(refusal);
+        self.plan.skipped.extend(reason.map(|reason| Skipped { namespace: secret.namespace.clone(), name: secret.name.clone(), reason }));
+    }
+
+    /// Why this Secret may not say anything of this user.
+    fn refusal(&self, name: &UserName, secret: &SourceSecret) -> Option<String> {
+        let own = &self.found.namespace;
+        self.reserved.refusal(name, secret, own).or_else(|| {
+            let Origin { namespace, .. } = self.past.origins.get(name)?;
+            let is_another_s = secret.namespace != *own && secret.namespace != *namespace;
+            is_another_s.then(|| match namespace == own {
+                true => format!("the user {name} is of namespace {own}: only a Secret there may give it"),
+                false => format!("the user {name} is of namespace {namespace}: only a Secret there or in {own} may give it"),
+            })
+        })
+    }
+
+    fn taken(&self, Credentials { name, password, .. }: &Credentials) -> Option<String> {
+        let known = self.plan.users.get(name)?;
+        (known != password).then(|| match self.owners.get(name) {
+            Some(owner) => {
+                let SourceSecret { namespace, name: secret, .. } = owner;
+                format!("the user {name} comes from Secret {namespace}/{secret} already, with another password: delete one of them")
+            }
+            None => format!("the user {name} comes from another Secret, which can't be read now: mend that one, or delete it"),
+        })
+    }
+
+    /// Puts a user into the list, if there is room. Why not, if there is none; then who was there before stays as they were.
+    fn take(&mut self, Credentials { name, password, verifier }: &Credentials, secret: &SourceSecret) -> Option<String> {
+        if self.plan.users.contains_key(name) {
+            return None;
+        }
+        let origin = Origin::of(secret);
+        let before = match self.past.users.get(name) {
+            Some(password) => size(name, password),
+            None if self.past.removed.contains(name) => tombstone_size(name),
+            None => 0,
+        };
+        let origin_before = self.past.origins.get(name).map_or(0, |origin| origin.length(&self.found.namespace));
+        let wanted = size(name, password) + origin.length(&self.found.namespace);
+        let Some(room) = (self.room + before + origin_before).checked_sub(wanted) else {
+            self.keep(name);
+            return Some(format!("the list has no room for this password of the user {name}: divide its users among several UserLists"));
+        };
+        self.room = room;
+        self.plan.users.insert(name.clone(), password.clone());
+        self.plan.roles.insert(name.clone(), verifier.clone());
+        self.plan.origins.insert(name.clone(), origin);
+        None
+    }
+
+    fn keep_unusable(&mut self) {
+        for name in std::mem::take(&mut self.unusable) {
+            self.keep(name);
+        }
+    }
+
+    /// A user of whom nothing is known now stays as they were, if they were there.
+    fn keep(&mut self, name: &UserName) {
+        let Some(password) = self.past.users.get(name) else { return };
+        if !self.plan.users.contains_key(name) {
+            self.plan.users.insert(name.clone(), password.clone());
+            self.plan.origins.extend(self.past.origins.get(name).map(|origin| (name.clone(), origin.clone())));
+        }
+    }
+}
+
+fn size(name: &UserName, password: &Password) -> usize {
+    grammar::entry_length(name.as_str(), password.expose_secret())
+}
+
+/// Its entry, and its name among those who were removed.
+fn tombstone_size(name: &UserName) -> usize {
+    grammar::entry_length(name.as_str(), "") + TOMBSTONE_PASSWORD + name.as_str().len() + 1
 }
 
 /// Whether the Secret's owner lets the list's namespace use it.
 pub(super) fn may_be_used(secret: &SourceSecret, namespace: &str) -> bool {
     secret.namespace == namespace || secret.shared_with.iter().any(|other| other == namespace)
-}
-
-/// A plan in the making.
-#[derive(Default)]
-struct Draft {
-    plan: Plan,
-    /// Whose Secret each user comes from.
-    owners: BTreeMap<UserName, Arc<SourceSecret>>,
-    /// Who has a Secret that can't be used.
-    unusable: BTreeSet<UserName>,
-}
-
-impl Draft {
-    /// Adds a user, or says why not.
-    fn add(
-        &mut self,
-        user: &Result<Credentials, Unusable>,
-        secret: &Arc<SourceSecret>,
-        (found, reserved, forms): (&Found, Reserved<'_>, &Forms<'_>),
-    ) -> Result<(), String> {
-        let Credentials { name, password, verifier } = user.as_ref().map_err(|error| {
-            self.unusable.extend(error.user.clone());
-            error.reason.clone()
-        })?;
-        if let Some(refusal) = reserved.refusal(name, secret, &found.namespace) {
-            return Err(refusal);
-        }
-        if let Some(owner) = self.owners.get(name) {
-            let is_same = self.plan.users.get(name) == Some(password);
-            let (namespace, other) = (&owner.namespace, &owner.name);
-            let refusal =
-                || format!("the user {name} comes from Secret {namespace}/{other} already, with another password: delete one of them");
-            return if is_same { Ok(()) } else { Err(refusal()) };
-        }
-        if let Some(refusal) = forms.refusal(name, password) {
-            self.unusable.insert(name.clone());
-            return Err(refusal.to_owned());
-        }
-        self.plan.users.insert(name.clone(), password.clone());
-        self.plan.roles.insert(name.clone(), verifier.clone());
-        self.owners.insert(name.clone(), secret.clone());
-        Ok(())
-    }
 }
 
 impl Reserved<'_> {

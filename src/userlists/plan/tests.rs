@@ -14,6 +14,10 @@ fn users(entries: &[(&str, &str)]) -> Users {
     entries.iter().map(|(user, password)| (name(user), Password::new(password).unwrap())).collect()
 }
 
+fn credentials(user: &str, password: &str) -> Credentials {
+    Credentials { name: name(user), password: Password::new(password).unwrap(), verifier: RoleVerifier::Unknown }
+}
+
 /// A Secret of this namespace, made at this second, with a user and their password.
 fn secret(secret: &str, second: i64, user: &str, password: &str) -> SourceSecret {
     SourceSecret {
@@ -21,7 +25,7 @@ fn secret(secret: &str, second: i64, user: &str, password: &str) -> SourceSecret
         name: secret.to_owned(),
         created: Some(Timestamp::from_second(second).unwrap()),
         shared_with: Vec::new(),
-        users: vec![Ok(Credentials { name: name(user), password: Password::new(password).unwrap(), verifier: RoleVerifier::Unknown })],
+        users: vec![Ok(credentials(user, password))],
     }
 }
 
@@ -42,7 +46,16 @@ fn found(secrets: Vec<SourceSecret>) -> Found {
 }
 
 fn planned(found: &Found, before: &[(&str, &str)]) -> Plan {
-    plan(found, Reserved::default(), &Forms::default(), &users(before), &BTreeSet::new())
+    planned_after(found, &Past { users: users(before), ..Past::default() })
+}
+
+fn planned_after(found: &Found, past: &Past) -> Plan {
+    plan(found, Reserved::default(), &Forms::default(), past)
+}
+
+fn next(found: &Found, before: &Plan) -> Plan {
+    let Plan { users, removed, origins, .. } = before;
+    planned_after(found, &Past { users: users.clone(), removed: removed.clone(), origins: origins.clone() })
 }
 
 fn list(plan: &Plan) -> Vec<String> {
@@ -91,7 +104,7 @@ fn secrets_elsewhere_are_used_only_where_they_say_so_and_are_not_spoken_of_other
 fn the_console_s_user_comes_from_this_namespace_alone_and_the_probe_s_from_none() {
     let secrets = vec![elsewhere(secret("theirs", 1, "admin", "1"), &[HERE]), secret("probe", 1, "probe", "1")];
     let reserved = Reserved { admin: Some("admin"), probe: Some("probe") };
-    let plan = plan(&found(secrets), reserved, &Forms::default(), &Users::new(), &BTreeSet::new());
+    let plan = plan(&found(secrets), reserved, &Forms::default(), &Past::default());
     assert!(plan.users.is_empty());
     let reasons: Vec<&str> = plan.skipped.iter().map(|skipped| skipped.reason.as_str()).collect();
     assert!(reasons[0].contains("probeUser") && reasons[1].contains("user of the console"), "{reasons:?}");
@@ -119,9 +132,9 @@ fn a_bad_secret_costs_nobody_their_login() {
 fn who_is_gone_is_removed_until_they_are_back() {
     let gone = planned(&found(vec![secret("b", 1, "b", "1")]), &[("a", "1"), ("b", "1")]);
     assert_eq!((list(&gone), removed(&gone)), (vec!["b=1".to_owned()], vec!["a"]));
-    let later = plan(&found(vec![secret("b", 1, "b", "1")]), Reserved::default(), &Forms::default(), &gone.users, &gone.removed);
+    let later = next(&found(vec![secret("b", 1, "b", "1")]), &gone);
     assert_eq!(removed(&later), ["a"], "as long as some pooler may remember them");
-    let back = plan(&found(vec![secret("a", 2, "a", "2")]), Reserved::default(), &Forms::default(), &later.users, &later.removed);
+    let back = next(&found(vec![secret("a", 2, "a", "2")]), &later);
     assert_eq!((list(&back), removed(&back)), (vec!["a=2".to_owned()], vec!["b"]));
 }
 
@@ -129,7 +142,7 @@ fn who_is_gone_is_removed_until_they_are_back() {
 fn the_plan_of_an_applied_plan_changes_nothing() {
     let found = found(vec![secret("a", 1, "a", "1"), bad(secret("b", 1, "b", "1"), Some("b"))]);
     let first = planned(&found, &[("b", "old"), ("gone", "1")]);
-    let second = plan(&found, Reserved::default(), &Forms::default(), &first.users, &first.removed);
+    let second = next(&found, &first);
     assert_eq!((list(&second), removed(&second)), (list(&first), removed(&first)));
 }
 
@@ -139,7 +152,8 @@ fn the_probe_is_no_user_who_could_be_removed_or_kept() {
     let mut found = found(vec![secret("a", 1, "a", "1")]);
     for is_complete in [true, false] {
         found.is_complete = is_complete;
-        let plan = plan(&found, reserved, &Forms::default(), &users(&[("a", "1"), ("probe", "x")]), &BTreeSet::new());
+        let past = Past { users: users(&[("a", "1"), ("probe", "x")]), ..Past::default() };
+        let plan = plan(&found, reserved, &Forms::default(), &past);
         assert_eq!((list(&plan), removed(&plan)), (vec!["a=1".to_owned()], vec![]), "{is_complete}");
     }
 }
@@ -149,7 +163,78 @@ fn a_hash_that_can_sign_in_nowhere_leaves_its_user_the_password_from_before() {
     let spec = serde_json::json!({"selector": {"matchLabels": {"a": "b"}}, "output": {"name": "list"}, "authType": "scram-sha-256"});
     let spec = serde_json::from_value(spec).unwrap();
     let found = found(vec![secret("a", 1, "a", &format!("md5{}", "0".repeat(32))), secret("b", 1, "b", "1")]);
-    let plan = plan(&found, Reserved::default(), &Forms::new(&spec), &users(&[("a", "before")]), &BTreeSet::new());
+    let past = Past { users: users(&[("a", "before")]), ..Past::default() };
+    let plan = plan(&found, Reserved::default(), &Forms::new(&spec), &past);
     assert_eq!(list(&plan), ["a=before", "b=1"]);
     assert!(plan.skipped[0].reason.contains("authType: md5"), "{:?}", plan.skipped);
+}
+
+#[test]
+fn a_user_of_one_foreign_namespace_is_never_another_s_whatever_becomes_of_their_secret() {
+    let team = |password| elsewhere(secret("app", 5, "app", password), &[HERE]);
+    let mut rival = elsewhere(secret("older", 1, "other", "x"), &[HERE]);
+    rival.namespace = "rival".to_owned();
+    let first = planned(&found(vec![team("1"), rival.clone()]), &[]);
+    rival.users = vec![Ok(credentials("app", "theirs"))];
+    for (what, secrets, expected, gone) in [
+        ("both give it, and the rival's Secret is older", vec![team("1"), rival.clone()], vec!["app=1"], vec!["other"]),
+        ("its Secret can't be used", vec![bad(team("1"), Some("app")), rival.clone()], vec!["app=1"], vec!["other"]),
+        ("its Secret says nothing", vec![bad(team("1"), None), rival.clone()], vec!["app=1"], vec!["other"]),
+        ("its Secret is deleted", vec![rival.clone()], vec![], vec!["app", "other"]),
+    ] {
+        let next = next(&found(secrets), &first);
+        assert_eq!((list(&next), removed(&next)), (expected.iter().map(ToString::to_string).collect(), gone), "{what}");
+        let refused = next.skipped.iter().find(|skipped| skipped.namespace == "rival").unwrap();
+        assert!(refused.reason.contains("is of namespace team"), "{what}: {refused:?}");
+    }
+    let without = next(&found(vec![rival.clone()]), &first);
+    let still = next(&found(vec![rival.clone()]), &without);
+    assert_eq!((list(&still), removed(&still)), (vec![], vec!["app", "other"]), "nor later");
+    let mine = next(&found(vec![rival, secret("mine", 9, "app", "ours")]), &still);
+    assert_eq!(list(&mine), ["app=ours"], "the list's own namespace decides");
+}
+
+#[test]
+fn who_gave_a_user_stays_before_older_secrets_of_their_namespace() {
+    let first = planned(&found(vec![secret("young", 9, "a", "1")]), &[]);
+    let restored = next(&found(vec![secret("old", 1, "a", "2"), secret("young", 9, "a", "1")]), &first);
+    assert_eq!(list(&restored), ["a=1"]);
+    assert!(restored.skipped[0].name == "old", "{:?}", restored.skipped);
+}
+
+#[test]
+fn a_secret_that_says_nothing_any_more_costs_those_whom_it_gave_nothing() {
+    let mut found = found(vec![secret("a", 1, "a", "1"), secret("b", 1, "b", "1"), secret("c", 1, "c", "1")]);
+    let mut extra = secret("extra", 1, "x", "1");
+    extra.users.push(Ok(credentials("y", "1")));
+    found.extra = Some(Arc::new(extra.clone()));
+    let first = planned(&found, &[]);
+    assert_eq!(list(&first), ["a=1", "b=1", "c=1", "x=1", "y=1"]);
+    let nameless = || Err(Unusable { user: None, reason: "line 2: it is not...".to_owned() });
+    extra.users = vec![Ok(credentials("x", "2")), nameless()];
+    found.extra = Some(Arc::new(extra));
+    found.secrets = vec![Arc::new(bad(secret("a", 1, "a", "1"), None)), Arc::new(secret("c", 1, "c", "1"))];
+    let second = next(&found, &first);
+    assert_eq!((list(&second), removed(&second)), (vec!["a=1", "c=1", "x=2", "y=1"].into_iter().map(str::to_owned).collect(), vec!["b"]));
+    let third = next(&found, &second);
+    assert_eq!((list(&third), third.skipped.len()), (list(&second), 2), "and it stays so");
+}
+
+#[test]
+fn what_does_not_fit_is_left_out_and_named_and_costs_nobody_else_anything() {
+    let long = |letter: &str| letter.repeat(2000);
+    let many =
+        |password: &str| (0..480).map(|n| elsewhere(secret(&format!("s{n}"), 1, &format!("u{n}"), password), &[HERE])).collect::<Vec<_>>();
+    let mut secrets = many(&long("a"));
+    secrets.push(secret("own", 9, "own", "1"));
+    let first = planned(&found(secrets.clone()), &[]);
+    assert_eq!((first.users.len(), first.skipped.len()), (481, 0));
+    secrets.extend((480..600).map(|n| elsewhere(secret(&format!("s{n}"), 1, &format!("u{n}"), &long("b")), &[HERE])));
+    secrets.retain(|secret| secret.name != "own");
+    secrets.push(secret("own", 9, "own", "rotated"));
+    let second = next(&found(secrets), &first);
+    assert!(list(&second).contains(&"own=rotated".to_owned()));
+    assert!(first.users.keys().all(|user| second.users.contains_key(user)));
+    assert_eq!(second.users.len() + second.skipped.len(), 601);
+    assert!(!second.skipped.is_empty() && second.skipped.iter().all(|skipped| skipped.reason.contains("no room")), "{:?}", second.skipped);
 }
