@@ -259,6 +259,8 @@ pub struct Server {
     pub name: String,
     /// `spec.allow`.
     pub allow: Vec<Allowance>,
+    /// `spec.defaults`.
+    pub defaults: PolicyDefaults,
     /// `status.roles`; none if they aren't known.
     pub roles: Option<Vec<String>>,
     /// The major part of `status.version`; none if it isn't known.
@@ -284,6 +286,7 @@ impl From<&PgServer> for Server {
         Self {
             name: object.metadata.name.clone().unwrap_or_default(),
             allow: object.spec.allow.clone(),
+            defaults: object.spec.defaults.clone(),
             major_version: status.version.as_deref().and_then(major_version),
             roles: status.roles,
         }
@@ -303,6 +306,8 @@ struct Stored {
 struct StoredSpec {
     #[serde(default)]
     allow: Vec<Allowance>,
+    #[serde(default)]
+    defaults: PolicyDefaults,
 }
 
 impl From<Stored> for Server {
@@ -312,6 +317,7 @@ impl From<Stored> for Server {
         Self {
             name: stored.metadata.name,
             allow: stored.spec.allow,
+            defaults: stored.spec.defaults,
             major_version: status.version.as_deref().and_then(major_version),
             roles: status.roles,
         }

@@ -1,25 +1,22 @@
 //! The work on one object: under the lock of its database, look, decide and act until nothing is left to do; then tell.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, api::Patch};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::time::Instant;
-use tokio_postgres::{Client as Sql, types::Type};
+use tokio_postgres::Client as Sql;
 
 use crate::{
     api::{
-        duration,
-        pg_database::{DropOptions, Ensure, PgDatabase, PgDatabaseSpec, ReclaimPolicy, claim},
+        pg_database::{Ensure, PgDatabase, PgDatabaseSpec, ReclaimPolicy, claim},
         pg_server::{PgServer, Server as Consent},
     },
-    events::note::Reason,
     postgres::{
-        catalogue,
         failure::{Failure, Recovery},
         quoting::{Identifier, QuotingError},
         scram,
@@ -34,10 +31,7 @@ use crate::{
 
 use super::{
     connect, ledger, look,
-    plan::{
-        self, Action, Blocker, Change, Claimed, Difference, Holder, Manner, Refusal, Removal, RemovalStep, Seen, Stage, Step, Wish,
-        plan_inner, plan_removal,
-    },
+    plan::{self, Action, Claimed, Difference, Holder, Refusal, Seen, Step, Wish, plan_inner},
     queue::Outcome,
     reign::{FINALIZER, GIVE_UP, Reign, set_finalizer},
     secret::{self, Decision},
@@ -46,11 +40,11 @@ use super::{
 };
 
 /// Looks in a row. Each does at least one thing that the last one didn't see done.
-const ROUNDS: usize = 12;
+pub(super) const ROUNDS: usize = 12;
 /// For a statement that does little.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 /// For one that copies or moves files, or waits for a checkpoint.
-const LONG_STATEMENT_LIMIT: Duration = Duration::from_secs(600);
+pub(super) const LONG_STATEMENT_LIMIT: Duration = Duration::from_secs(600);
 /// The lowest OID that is not the server's own (`FirstNormalObjectId`).
 const FIRST_OID: u32 = 16_384;
 
@@ -84,7 +78,7 @@ impl JobError {
     }
 
     /// Whether somebody else was quicker, so that another look is all it takes.
-    fn is_race(&self) -> bool {
+    pub(super) fn is_race(&self) -> bool {
         matches!(self, Self::Failed(failure) if failure.is_race())
     }
 
@@ -325,138 +319,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    async fn execute(&self, sql: &Sql, statement: &str, limit: Duration) -> Result<(), JobError> {
+    pub(super) async fn execute(&self, sql: &Sql, statement: &str, limit: Duration) -> Result<(), JobError> {
         within(limit, async { Ok(sql.batch_execute(statement).await?) }).await
-    }
-
-    /// An object that is to be without its database.
-    async fn absent(&self, sql: &Sql) -> Result<Report, JobError> {
-        let removal = self.remove(sql).await?;
-        let report = match removal {
-            Gone::Done { drop_after } => Report {
-                ready: Ok("Absent"),
-                claimed: None,
-                differences: None,
-                blockers: Vec::new(),
-                oid: None,
-                drop_after,
-                is_going: false,
-            },
-            Gone::Blocked(blockers) => self.blocked(&blockers),
-        };
-        Ok(report)
-    }
-
-    /// An object that is going, and keeps its finalizer until its database is gone, too.
-    async fn leave(&self, sql: &Sql) -> Result<Option<Report>, JobError> {
-        if self.wish().reclaim == ReclaimPolicy::Delete {
-            match self.remove(sql).await {
-                Ok(Gone::Done { .. }) => self.release("the database is gone").await?,
-                Err(JobError::LeaseLost) => return Err(JobError::LeaseLost),
-                _ if self.reign.is_overdue(self.object, SystemTime::now()) => {
-                    self.release("the database could not be dropped in time, and stays as it is").await?;
-                }
-                Ok(Gone::Blocked(blockers)) => return Ok(Some(self.blocked(&blockers))),
-                Err(error) => return Err(error),
-            }
-        } else {
-            self.release("the database stays, as its policy says").await?;
-        }
-        Ok(None)
-    }
-
-    fn blocked(&self, blockers: &[Blocker]) -> Report {
-        let message =
-            "the database can't be dropped while it is in use; end what status.blockers names, or set drop.force: true to end sessions";
-        let refusal = Refusal { reason: "InUse", message: message.to_owned() };
-        Report { blockers: blockers.iter().map(|blocker| blocker.text().to_owned()).collect(), ..Report::refused(refusal, self.object) }
-    }
-
-    async fn remove(&self, sql: &Sql) -> Result<Gone, JobError> {
-        let us = self.holder();
-        let options = self.object.spec.drop.clone().unwrap_or_default();
-        let grace = grace(&options);
-        let manner = Manner { force: options.force, with_grace: grace > Duration::ZERO };
-        for _ in 0..ROUNDS {
-            let records = within(READ_DEADLINE, ledger::claims_of(sql, &us)).await?;
-            let record = records.iter().find(|record| record.stage != Stage::Retired).or_else(|| records.first());
-            let found_as = record.and_then(|record| record.found_as.clone()).unwrap_or_default();
-            let (seen, blockers) = within(READ_DEADLINE, async {
-                let names = [found_as.as_str()];
-                futures::try_join!(catalogue::read(sql, &names, &[]), look::blockers(sql, &found_as))
-            })
-            .await?;
-            match plan_removal(&us, record, seen.databases.get(&found_as), &blockers, manner) {
-                Removal::Done => {
-                    self.drop_roles(sql, &us).await?;
-                    let drop_after = record.and_then(|_| Timestamp::now().checked_add(grace).ok()).map(Time);
-                    let known = self.object.status.as_ref().and_then(|status| status.drop_after.clone());
-                    return Ok(Gone::Done { drop_after: record.and_then(|_| known.or(drop_after)) });
-                }
-                Removal::Blocked(blockers) => return Ok(Gone::Blocked(blockers)),
-                Removal::Steps(steps) => {
-                    for step in steps {
-                        let Some(record) = record else { break };
-                        tracing::info!(namespace = us.namespace, object = us.name, database = found_as, "{step}");
-                        match self.take_away(sql, &step, record.oid, &found_as, manner, grace).await {
-                            Err(error) if error.is_race() => {
-                                // Somebody has come in between.
-                                return Ok(Gone::Blocked(within(READ_DEADLINE, look::blockers(sql, &found_as)).await?));
-                            }
-                            done => done?,
-                        }
-                    }
-                }
-            }
-        }
-        Err(JobError::Restless)
-    }
-
-    async fn take_away(
-        &self,
-        sql: &Sql,
-        step: &RemovalStep,
-        oid: u32,
-        found_as: &str,
-        manner: Manner,
-        grace: Duration,
-    ) -> Result<(), JobError> {
-        self.may_write()?;
-        self.reign.metrics.changed_the_server();
-        let change = |change: Change| change.sql(found_as);
-        match step {
-            RemovalStep::ClearTemplate => self.execute(sql, &change(Change::IsTemplate(false))?, STATEMENT_LIMIT).await,
-            RemovalStep::Close => self.execute(sql, &change(Change::AllowConnections(false))?, STATEMENT_LIMIT).await,
-            RemovalStep::EndSessions => {
-                let sessions =
-                    "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";
-                within(STATEMENT_LIMIT, async { Ok(sql.query_typed(sessions, &[(&found_as, Type::TEXT)]).await?) }).await.map(drop)
-            }
-            RemovalStep::Rename(to) => {
-                let statement = format!("ALTER DATABASE {} RENAME TO {}", Identifier::new(found_as)?, Identifier::new(to)?);
-                self.execute(sql, &statement, STATEMENT_LIMIT).await
-            }
-            RemovalStep::Retire(name) => within(STATEMENT_LIMIT, ledger::retire(sql, oid, name, grace.as_secs_f64())).await,
-            RemovalStep::Drop => {
-                let force = if manner.force { " WITH (FORCE)" } else { "" };
-                self.execute(sql, &format!("DROP DATABASE {}{force}", Identifier::new(found_as)?), LONG_STATEMENT_LIMIT).await
-            }
-            RemovalStep::Forget => within(STATEMENT_LIMIT, ledger::forget(sql, oid)).await,
-        }
-    }
-
-    /// Drops the roles that were made for this object. One that owns something elsewhere stays.
-    async fn drop_roles(&self, sql: &Sql, us: &Holder) -> Result<(), JobError> {
-        for role in within(READ_DEADLINE, ledger::roles_of(sql, us)).await? {
-            self.may_write()?;
-            match within(STATEMENT_LIMIT, ledger::drop_role(sql, Identifier::new(&role)?, &role)).await {
-                Err(JobError::Failed(failure)) if failure.code().is_some() => {
-                    tracing::warn!(role, error = with_causes(&failure), "the role stays: it can't be dropped");
-                }
-                done => done?,
-            }
-        }
-        Ok(())
     }
 
     /// The verifier of the password in the Secret, which is made or renewed where it has to be: the Secret first, since a password
@@ -491,15 +355,15 @@ impl Job<'_> {
         Ok(Ok(scram::verifier(&owner.name, password.expose_secret())))
     }
 
-    fn wish(&self) -> Wish {
+    pub(super) fn wish(&self) -> Wish {
         wish(self.object, self.server, self.holder())
     }
 
-    fn holder(&self) -> Holder {
+    pub(super) fn holder(&self) -> Holder {
         self.reign.holder(self.object)
     }
 
-    fn may_write(&self) -> Result<(), JobError> {
+    pub(super) fn may_write(&self) -> Result<(), JobError> {
         if self.reign.claim.is_current() { Ok(()) } else { Err(JobError::LeaseLost) }
     }
 
@@ -514,15 +378,6 @@ impl Job<'_> {
         }
         self.may_write()?;
         Ok(set_finalizer(&self.reign.client, self.object, is_needed).await?)
-    }
-
-    /// Lets the object go.
-    async fn release(&self, why: &str) -> Result<(), JobError> {
-        self.may_write()?;
-        set_finalizer(&self.reign.client, self.object, false).await?;
-        tracing::info!(namespace = self.object.namespace(), object = self.object.name_any(), why, "the object is let go");
-        self.reign.tell(self.object, Reason::DatabaseReleased, why);
-        Ok(())
     }
 }
 
@@ -558,22 +413,12 @@ fn may_have_password(wish: &Wish, seen: &Seen) -> bool {
         && (!seen.roles.contains_key(&owner.name) || is_ours())
 }
 
-/// How a removal stands.
-enum Gone {
-    Done { drop_after: Option<Time> },
-    Blocked(Vec<Blocker>),
-}
-
 fn outcome_of(report: &Report) -> Outcome {
     match &report.ready {
         Ok(_) => Outcome::Settled,
         Err(refusal) if ["InUse", "ServerReadOnly", "ServerInRecovery"].contains(&refusal.reason) => Outcome::Waits,
         Err(_) => Outcome::NeedsPeople,
     }
-}
-
-fn grace(options: &DropOptions) -> Duration {
-    options.grace_period.as_deref().and_then(|text| duration::parse(text).ok()).unwrap_or_default()
 }
 
 /// A number for a database, which says that it is the one that was intended.

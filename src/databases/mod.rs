@@ -7,6 +7,7 @@
 
 mod connect;
 pub mod controller;
+mod end;
 mod job;
 mod ledger;
 mod look;

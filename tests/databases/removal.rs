@@ -104,6 +104,39 @@ async fn absent_drops_what_is_ours_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_databases_are_to_stay_no_author_has_one_dropped() {
+    let mut world = World::quiet("db-stay").await;
+    let allow = json!([{"namespaces": [world.name()], "reclaim": "Retain"}]);
+    world.apply_server(world.postgres.port(), json!({"allow": allow})).await;
+    world.start(&[]);
+    let (absent, going) = (world.unique("absent"), world.unique("going"));
+    world.apply_object("absent", &absent, json!({})).await;
+    world.until_ready("absent").await;
+    world.apply_object("absent", &absent, json!({"ensure": "Absent"})).await;
+    let object = world.until("absent", "Ready", "NotAllowed").await;
+    assert!(message(&object, "Ready").contains("spec.ensure") && world.exists(&absent), "{object}");
+
+    // Whoever writes the finalizer, and the policy afterwards, is told no by nobody but us.
+    world.apply_object("going", &going, json!({})).await;
+    world.until_ready("going").await;
+    let finalizers = json!({"metadata": {"finalizers": ["outrigger.dev/database", "example.com/hold"]}}).to_string();
+    world.installation.kubectl(&["patch", "pgdatabase", "going", "--type=merge", "-p", &finalizers]).await;
+    drop(world.controllers.take());
+    world.delete("pgdatabase", "going").await;
+    let policy = json!({"spec": {"reclaimPolicy": "Delete"}}).to_string();
+    world.installation.kubectl(&["patch", "pgdatabase", "going", "--type=merge", "-p", &policy]).await;
+    world.start(&[]);
+    wait_for("our finalizer is taken away", async || {
+        let object = world.get("pgdatabase", "going").await?;
+        (object["metadata"]["finalizers"] == json!(["example.com/hold"])).then_some(())
+    })
+    .await;
+    assert!(world.exists(&going));
+    let free = json!({"metadata": {"finalizers": null}}).to_string();
+    world.installation.kubectl(&["patch", "pgdatabase", "going", "--type=merge", "-p", &free]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn movetokube_6_a_server_that_is_gone_for_good_holds_nobody_back() {
     let mut world = World::new("db-gone").await;
     let (told, orphan) = (world.unique("told"), world.unique("orphan"));

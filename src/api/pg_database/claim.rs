@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde::Deserialize;
 
-use super::{AdoptionPolicy, Creation, LocaleProvider, Owner, PgDatabase, PgDatabaseSpec, PgSchema, ReclaimPolicy, RolePrivileges};
+use super::{AdoptionPolicy, Creation, Ensure, LocaleProvider, Owner, PgDatabase, PgDatabaseSpec, PgSchema, ReclaimPolicy, RolePrivileges};
 use crate::api::{
     condition,
     finding::{Finding, Verdict},
@@ -25,6 +25,8 @@ pub struct Claim {
     pub server: String,
     /// `spec.name`.
     pub database: String,
+    /// `spec.ensure`.
+    pub ensure: Ensure,
     /// `spec.owner`.
     pub owner: Option<Owner>,
     /// `spec.creation`.
@@ -54,6 +56,7 @@ impl Claim {
             name: metadata.name,
             server: spec.server,
             database: spec.name,
+            ensure: spec.ensure,
             owner: spec.owner,
             creation: spec.creation,
             tablespace: spec.tablespace,
@@ -64,6 +67,21 @@ impl Claim {
         })
     }
 
+    /// Whether a database that exists may be taken over, by its own word or its server's.
+    #[must_use]
+    pub fn adoption(&self, server: &Server) -> AdoptionPolicy {
+        self.adoption.unwrap_or(server.defaults.adoption_policy)
+    }
+
+    /// What becomes of the database in the end, by its own word or its server's. One that is to be absent is dropped.
+    #[must_use]
+    pub fn reclaim(&self, server: &Server) -> ReclaimPolicy {
+        match self.ensure {
+            Ensure::Absent => ReclaimPolicy::Delete,
+            Ensure::Present => self.reclaim.unwrap_or(server.defaults.reclaim_policy),
+        }
+    }
+
     /// Whether both come from one object.
     fn is_same_object(&self, other: &Self) -> bool {
         (&self.namespace, &self.name) == (&other.namespace, &other.name)
@@ -72,14 +90,16 @@ impl Claim {
 
 impl From<&PgDatabase> for Claim {
     fn from(object: &PgDatabase) -> Self {
-        let PgDatabaseSpec { server, name, owner, creation, tablespace, privileges, schemas, adoption_policy, reclaim_policy, .. } =
-            object.spec.clone();
+        let PgDatabaseSpec {
+            server, name, ensure, owner, creation, tablespace, privileges, schemas, adoption_policy, reclaim_policy, ..
+        } = object.spec.clone();
         let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
         Self {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             server,
             database: name,
+            ensure,
             owner,
             creation,
             tablespace,
@@ -105,6 +125,8 @@ struct Stored {
 struct StoredSpec {
     server: String,
     name: String,
+    #[serde(default)]
+    ensure: Ensure,
     owner: Option<Owner>,
     creation: Option<Creation>,
     tablespace: Option<String>,
@@ -220,14 +242,18 @@ pub fn consent<'a>(claim: &'a Claim, server: &'a Server) -> Result<Vec<&'a Allow
         }
     }
     let most = entries.iter().map(|entry| entry.adoption).max().unwrap_or_default();
-    if let Some(adoption) = claim.adoption.filter(|adoption| *adoption > most) {
+    let (adoption, reclaim) = (claim.adoption(server), claim.reclaim(server));
+    if adoption > most {
         let message = format!("namespace {namespace} may go as far as {most:?}; write that, or {administrators}");
         return Err(Finding::of("spec.adoptionPolicy", format!("{adoption:?}"), message));
     }
-    entries.retain(|entry| claim.adoption.is_none_or(|adoption| adoption <= entry.adoption));
-    entries.retain(|entry| claim.reclaim.is_none_or(|reclaim| reclaim <= entry.reclaim));
+    entries.retain(|entry| adoption <= entry.adoption && reclaim <= entry.reclaim);
     if entries.is_empty() {
-        return refused("spec.reclaimPolicy", "Delete", format!("namespace {namespace} may not have its database dropped"));
+        let problem = format!("namespace {namespace} may not have its database dropped");
+        return match claim.ensure {
+            Ensure::Absent => refused("spec.ensure", "Absent", problem),
+            Ensure::Present => refused("spec.reclaimPolicy", "Delete", format!("{problem}; write Retain")),
+        };
     }
     Ok(entries)
 }

@@ -175,6 +175,25 @@ fn templates_tablespaces_grantees_and_drops_need_consent() {
     assert_eq!(validate(&all_of_it, &known).denials, []);
 }
 
+#[test]
+fn what_is_left_out_is_measured_as_the_server_has_it_and_absent_as_a_drop() {
+    let judge = |defaults: Value, change: fn(&mut Claim)| {
+        let allow = json!([{ "namespaces": ["*"], "reclaim": "Retain" }]);
+        let object = json!({ "metadata": { "name": "main" }, "spec": { "allow": allow, "defaults": defaults } });
+        let mut known = Inventory::default();
+        known.add_server(Server::from_json(object.to_string().as_bytes()).unwrap());
+        let mut claim = claim("a", "shop");
+        change(&mut claim);
+        fields(&validate(&claim, &known).denials).first().map(ToString::to_string)
+    };
+    assert_eq!(judge(json!({}), |_| {}), None);
+    assert_eq!(judge(json!({}), |claim| claim.ensure = Ensure::Absent).unwrap(), "spec.ensure");
+    assert_eq!(judge(json!({ "reclaimPolicy": "Delete" }), |_| {}).unwrap(), "spec.reclaimPolicy");
+    assert_eq!(judge(json!({ "reclaimPolicy": "Delete" }), |claim| claim.reclaim = Some(ReclaimPolicy::Retain)), None);
+    assert_eq!(judge(json!({ "adoptionPolicy": "IfUnclaimed" }), |_| {}).unwrap(), "spec.adoptionPolicy");
+    assert_eq!(judge(json!({ "adoptionPolicy": "Force" }), |claim| claim.adoption = Some(AdoptionPolicy::Never)), None);
+}
+
 fn json(name: &str) -> Vec<u8> {
     let object = json!({ "metadata": { "name": "shop", "namespace": "a" }, "spec": { "server": "main", "name": name } });
     object.to_string().into_bytes()
@@ -206,7 +225,7 @@ fn a_claim_is_the_same_from_json_and_from_the_type() {
         "apiVersion": "outrigger.dev/v1alpha1", "kind": "PgDatabase",
         "metadata": { "name": "shop", "namespace": "a", "deletionTimestamp": "2030-01-31T12:00:00Z" },
         "spec": { "server": "main", "name": "Shop", "owner": { "name": "app" }, "creation": { "template": "template0" },
-                  "adoptionPolicy": "Force" },
+                  "adoptionPolicy": "Force", "ensure": "Absent" },
         "status": { "conditions": [{ "type": "Claimed", "status": "True", "reason": "Marked", "message": "",
                                      "lastTransitionTime": "2030-01-31T12:00:00Z" }] },
     });
