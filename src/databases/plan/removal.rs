@@ -86,6 +86,10 @@ pub fn plan_removal(us: &Holder, record: Option<&Record>, database: Option<&Data
     if record.stage == Stage::Retired {
         return Removal::Done;
     }
+    // The number of ours is now that of another database: the server was made anew, or the number was drawn and never used.
+    if *found_as != record.database && *found_as != retired_name(&record.database, record.oid) {
+        return Removal::Steps(vec![RemovalStep::Forget]);
+    }
     let (sessions, firm): (Vec<_>, Vec<_>) = blockers.iter().cloned().partition(|blocker| matches!(blocker, Blocker::Session(_)));
     let mut steps = Vec::new();
     if database.is_template {

@@ -180,6 +180,22 @@ fn the_end_leaves_what_is_not_ours() {
 }
 
 #[test]
+fn a_database_of_another_name_with_the_number_of_ours_is_not_dropped() {
+    for stage in [Stage::Intended, Stage::Held] {
+        let removal = |found_as: &str, with_grace| {
+            let record = Record { found_as: Some(found_as.into()), ..record("us", 16_400, stage) };
+            let closed = Database { allow_connections: false, ..database(16_400) };
+            plan_removal(&holder("us"), Some(&record), Some(&closed), &[], Manner { force: true, with_grace })
+        };
+        for with_grace in [false, true] {
+            assert_eq!(removal("payroll", with_grace), Removal::Steps(vec![RemovalStep::Forget]));
+        }
+        assert_eq!(removal("shop", false), Removal::Steps(vec![RemovalStep::Drop]));
+        assert!(matches!(removal("shop~dropped-16400", true), Removal::Steps(steps) if matches!(steps[..], [RemovalStep::Retire(_)])));
+    }
+}
+
+#[test]
 fn force_ends_sessions_and_nothing_else() {
     let record = Record { found_as: Some("shop".into()), ..record("us", 7, Stage::Held) };
     let (session, firm) = (Blocker::Session("session 1".into()), Blocker::Firm("replication slot a".into()));
