@@ -29,22 +29,50 @@ const LAYOUT: &str = "CREATE SCHEMA IF NOT EXISTS outrigger; \
         digest text, since timestamptz NOT NULL DEFAULT now()); \
     COMMENT ON SCHEMA outrigger IS 'Which database is whose. Kept by Outrigger; to give up a database, delete its PgDatabase.'";
 
+/// Who may own what is ours: we, superusers, and roles of which we were made a member. A superuser has the rights of all roles, so
+/// these alone say nothing.
+const TRUSTED: &str = "WITH RECURSIVE trusted (oid) AS ( \
+    SELECT oid FROM pg_roles WHERE rolname = current_user \
+    UNION SELECT m.roleid FROM pg_auth_members m JOIN trusted t ON t.oid = m.member), \
+    trusted_or_super (oid) AS (SELECT oid FROM trusted UNION SELECT oid FROM pg_roles WHERE rolsuper)";
+
 /// Whether the maintenance database is there, and whether it is ours to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Maintenance {
     Absent,
     Usable,
-    /// Its owner is somebody whose rights we don't have, who could claim anything.
+    /// Its owner is somebody whose rights we don't have, or nobody has given us: who could claim anything.
     Foreign,
 }
 
 pub(super) async fn maintenance(client: &Client) -> Result<Maintenance, Failure> {
-    let sql = "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = $1";
-    Ok(match client.query_typed_opt(sql, &[(&MAINTENANCE_DATABASE, Type::TEXT)]).await? {
+    let sql = format!(
+        "{TRUSTED} SELECT pg_has_role(datdba, 'USAGE') AND datdba IN (SELECT oid FROM trusted_or_super) FROM pg_database WHERE datname = $1"
+    );
+    Ok(match client.query_typed_opt(&sql, &[(&MAINTENANCE_DATABASE, Type::TEXT)]).await? {
         None => Maintenance::Absent,
         Some(row) if row.try_get(0)? => Maintenance::Usable,
         Some(_) => Maintenance::Foreign,
     })
+}
+
+/// Something in the maintenance database by which somebody else could claim anything, or have done what they like with our rights; told
+/// from the inside, since it may have been made between two looks.
+pub(super) async fn stranger(client: &Client) -> Result<Option<String>, Failure> {
+    let sql = format!(
+        "{TRUSTED}, \
+         ours AS (SELECT c.oid, c.relname, c.relowner FROM pg_class c WHERE c.relnamespace = to_regnamespace('outrigger')) \
+         SELECT format('the database belongs to %s', pg_get_userbyid(datdba)) \
+            FROM pg_database WHERE datname = current_database() AND datdba NOT IN (SELECT oid FROM trusted_or_super) \
+         UNION ALL SELECT format('its schema %I belongs to %s', nspname, pg_get_userbyid(nspowner)) \
+            FROM pg_namespace WHERE nspname = 'outrigger' AND nspowner NOT IN (SELECT oid FROM trusted_or_super) \
+         UNION ALL SELECT format('its relation %I belongs to %s', relname, pg_get_userbyid(relowner)) \
+            FROM ours WHERE relowner NOT IN (SELECT oid FROM trusted_or_super) \
+         UNION ALL SELECT format('its table %I has the trigger %I', relname, tgname) \
+            FROM ours JOIN pg_trigger t ON t.tgrelid = ours.oid WHERE NOT t.tgisinternal \
+         UNION ALL SELECT format('its table %I has the rule %I', relname, rulename) FROM ours JOIN pg_rewrite r ON r.ev_class = ours.oid LIMIT 1"
+    );
+    client.query_typed_opt(&sql, &[]).await?.map(|row| Ok(row.try_get(0)?)).transpose()
 }
 
 /// Creates the maintenance database. Two who do so at once are told of each other by the server.

@@ -63,9 +63,13 @@ pub(super) enum ServerError {
     #[error("the server refuses it")]
     Job(#[from] JobError),
     #[error(
-        "the database {MAINTENANCE_DATABASE} on this server belongs to somebody whose rights the credentials don't have; GRANT its owner to them, or rename it"
+        "the database {MAINTENANCE_DATABASE} on this server belongs to somebody whose rights the credentials were not given; GRANT its owner to them, or rename it"
     )]
     Foreign,
+    #[error(
+        "the database {MAINTENANCE_DATABASE} on this server isn't ours alone: {0}; GRANT an owner to the credentials, drop a trigger or a rule, or rename the database"
+    )]
+    Stranger(String),
     #[error("the credentials may not create the database {MAINTENANCE_DATABASE}: ALTER ROLE … CREATEDB")]
     NoCreateDb,
     #[error("the server is a replica, where nothing can be created")]
@@ -186,6 +190,9 @@ impl Worker<'_> {
         session
             .run(async |sql: &Sql| {
                 let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[])).await?;
+                if let Some(stranger) = within(READ_DEADLINE, ledger::stranger(sql)).await? {
+                    return Err(ServerError::Stranger(stranger));
+                }
                 if !claim.is_current() {
                     return Err(ServerError::from(JobError::LeaseLost));
                 }
@@ -404,7 +411,7 @@ impl Worker<'_> {
             ServerError::Connect(_) | ServerError::Job(JobError::Silent(_) | JobError::Failed(Failure::Unreachable(_))) => {
                 (false, "Unreachable")
             }
-            ServerError::Foreign | ServerError::NoCreateDb => (true, "PermissionDenied"),
+            ServerError::Foreign | ServerError::Stranger(_) | ServerError::NoCreateDb => (true, "PermissionDenied"),
             ServerError::InRecovery => (true, "ServerInRecovery"),
             ServerError::Job(JobError::LeaseLost) => return,
             ServerError::Job(_) => (true, "Refused"),

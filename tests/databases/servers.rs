@@ -72,6 +72,52 @@ async fn kopf_k5_what_keeps_a_server_from_working_is_in_its_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_maintenance_database_of_somebody_else_is_not_used_even_by_a_superuser() {
+    let mut world = World::on("db-foreign", Postgres::start().await).await;
+    let own = world.postgres;
+    own.query_as_owner("postgres", "CREATE ROLE root LOGIN SUPERUSER PASSWORD 'root'; CREATE ROLE other LOGIN CREATEDB");
+    own.query_as_owner("postgres", "CREATE DATABASE outrigger OWNER other");
+    world.apply(&[secret("root", &json!({"username": "root", "password": "root"}))]).await;
+    world.apply_server(own.port(), json!({"credentials": {"name": "root"}})).await;
+    world.start(&[]);
+    let server = until_server(&world, "PermissionDenied").await;
+    assert!(message(&server, "Ready").contains("GRANT its owner"), "{server}");
+
+    // The database is given away; what is in it isn't.
+    own.query_as_owner("outrigger", "SET ROLE other; CREATE SCHEMA outrigger; CREATE TABLE outrigger.claims ()");
+    own.query_as_owner("postgres", "ALTER DATABASE outrigger OWNER TO root");
+    let until_told = async |what: &str| {
+        wait_for(&format!("the server's status says {what}"), async || {
+            let server = world.get("pgserver", world.name()).await?;
+            message(&server, "Ready").contains(what).then_some(())
+        })
+        .await;
+    };
+    until_told("its schema outrigger belongs to other").await;
+    own.query_as_owner("outrigger", "ALTER SCHEMA outrigger OWNER TO root");
+    until_told("its relation claims belongs to other").await;
+    own.query_as_owner(
+        "outrigger",
+        "DROP TABLE outrigger.claims; CREATE TABLE outrigger.claims (); ALTER TABLE outrigger.claims OWNER TO root",
+    );
+    let body = "BEGIN RETURN NEW; END";
+    own.query_as_owner("outrigger", &format!("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS '{body}'"));
+    own.query_as_owner("outrigger", "CREATE TRIGGER t BEFORE INSERT ON outrigger.claims FOR EACH ROW EXECUTE FUNCTION f()");
+    until_told("its table claims has the trigger t").await;
+    own.query_as_owner("outrigger", "DROP TABLE outrigger.claims");
+    until_server(&world, "Ready").await;
+
+    // A role that was granted to the credentials may own all of it.
+    drop(world.controllers.take());
+    own.query_as_owner("postgres", "ALTER DATABASE outrigger OWNER TO other");
+    own.query_as_owner("outrigger", "ALTER SCHEMA outrigger OWNER TO other");
+    own.query_as_owner("postgres", "GRANT other TO root");
+    world.start(&[]);
+    world.apply_object("granted", "granted", json!({})).await;
+    world.until_ready("granted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kopf_k14_the_certificate_of_the_server_is_verified() {
     let mut world = World::quiet("db-tls").await;
     let port = world.postgres.port();
