@@ -6,7 +6,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, api::Patch};
-use secrecy::ExposeSecret;
+use secrecy::SecretString;
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_postgres::Client as Sql;
@@ -19,7 +19,7 @@ use crate::{
     postgres::{
         failure::{Failure, Recovery},
         quoting::{Identifier, QuotingError},
-        scram,
+        scram::Verifier,
         session::{ConnectError, Session, Target},
     },
     runtime::{
@@ -184,8 +184,9 @@ impl Job<'_> {
             // The Secret is looked at once it is sure that its password will be of use.
             if verifier.is_none() && may_have_password(&wish, &seen) {
                 match self.password().await? {
-                    Ok(made) => {
-                        wish.digest = Some(secret::digest(&made));
+                    Ok(password) => {
+                        let made = secret::verifier(&password, seen.owner_record.as_ref()).map_err(|_| JobError::NoRandomBytes)?;
+                        wish.digest = Some(secret::digest(made.as_str()));
                         verifier = Some(made);
                     }
                     Err(refusal) => return Ok(Report::refused(refusal, self.object)),
@@ -199,7 +200,7 @@ impl Job<'_> {
                 log(&wish, &step);
                 // A database that is new here gets all that is asked for, whatever was applied to another one before.
                 wish.was_applied &= !matches!(step.action, Action::Create | Action::Adopt(_));
-                match self.perform(sql, &step.action, &wish, &seen, verifier.as_deref()).await {
+                match self.perform(sql, &step.action, &wish, &seen, verifier.as_ref()).await {
                     Err(error) if error.is_race() => {
                         tracing::debug!(error = with_causes(&error), "somebody else was quicker; looking again");
                         break;
@@ -271,7 +272,7 @@ impl Job<'_> {
             .await
     }
 
-    async fn perform(&self, sql: &Sql, action: &Action, wish: &Wish, seen: &Seen, verifier: Option<&str>) -> Result<(), JobError> {
+    async fn perform(&self, sql: &Sql, action: &Action, wish: &Wish, seen: &Seen, verifier: Option<&Verifier>) -> Result<(), JobError> {
         self.may_write()?;
         self.reign.metrics.changed_the_server();
         let (us, name) = (&wish.us, wish.spec.name.as_str());
@@ -323,20 +324,20 @@ impl Job<'_> {
         within(limit, async { Ok(sql.batch_execute(statement).await?) }).await
     }
 
-    /// The verifier of the password in the Secret, which is made or renewed where it has to be: the Secret first, since a password
-    /// that was set and is lost can't be read back.
-    async fn password(&self) -> Result<Result<String, Refusal>, JobError> {
+    /// The password in the Secret, which is made or renewed where it has to be: the Secret first, since a password that was set and is
+    /// lost can't be read back.
+    async fn password(&self) -> Result<Result<SecretString, Refusal>, JobError> {
         let (Some(wanted), Some(owner)) = (&self.object.spec.connection_secret, &self.object.spec.owner) else {
             return Ok(Err(Refusal { reason: "InvalidSpec", message: "connectionSecret needs an owner".to_owned() }));
         };
         let api: Api<Secret> = Api::namespaced(self.reign.client.clone(), &self.object.namespace().unwrap_or_default());
         let found = request::within(READ_DEADLINE, api.get_opt(&wanted.name)).await?;
         let fresh = secret::new_password().map_err(|_| JobError::NoRandomBytes)?;
-        let password = match secret::decide(self.object, wanted, self.server, &owner.name, found.as_ref(), Timestamp::now(), || fresh) {
-            Decision::Keep(password) => password,
+        Ok(match secret::decide(self.object, wanted, self.server, &owner.name, found.as_ref(), Timestamp::now(), || fresh) {
+            Decision::Keep(password) => Ok(password),
             Decision::Foreign => {
                 let message = format!("the Secret {:?} is somebody else's; choose another name, or delete it", wanted.name);
-                return Ok(Err(Refusal { reason: "SecretNotOurs", message }));
+                Err(Refusal { reason: "SecretNotOurs", message })
             }
             Decision::Write(secret, password) => {
                 self.may_write()?;
@@ -348,11 +349,9 @@ impl Job<'_> {
                 };
                 written?;
                 tracing::info!(secret = wanted.name, new = found.is_none(), "the connection Secret was written");
-                password
+                Ok(password)
             }
-        };
-        // A verifier takes a millisecond: not worth a thread of its own.
-        Ok(Ok(scram::verifier(&owner.name, password.expose_secret())))
+        })
     }
 
     pub(super) fn wish(&self) -> Wish {

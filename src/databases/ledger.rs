@@ -8,6 +8,7 @@ use crate::{
         catalogue::Parameter,
         failure::Failure,
         quoting::{Identifier, Literal},
+        scram::{Salt, Verifier},
     },
 };
 
@@ -27,7 +28,11 @@ const LAYOUT: &str = "CREATE SCHEMA IF NOT EXISTS outrigger; \
     CREATE TABLE IF NOT EXISTS outrigger.roles ( \
         role text PRIMARY KEY, cluster text NOT NULL, uid text NOT NULL, namespace text NOT NULL, name text NOT NULL, \
         digest text, since timestamptz NOT NULL DEFAULT now()); \
+    ALTER TABLE outrigger.roles ADD COLUMN IF NOT EXISTS salt text; \
     COMMENT ON SCHEMA outrigger IS 'Which database is whose. Kept by Outrigger; to give up a database, delete its PgDatabase.'";
+
+/// Whether the layout is the newest: what was added last is there.
+const NEWEST: &str = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('outrigger.roles') AND attname = 'salt')";
 
 /// Who may own what is ours: we, superusers, and roles of which we were made a member. A superuser has the rights of all roles, so
 /// these alone say nothing.
@@ -82,8 +87,7 @@ pub(super) fn creation() -> String {
 
 /// Makes what is missing in the maintenance database.
 pub(super) async fn lay_out(client: &Client) -> Result<(), Failure> {
-    let found = client.query_typed_opt("SELECT to_regclass('outrigger.roles') IS NOT NULL", &[]).await?;
-    if found.is_some_and(|row| row.try_get(0).unwrap_or(false)) {
+    if client.query_typed_one(NEWEST, &[]).await?.try_get(0)? {
         return Ok(());
     }
     // Within one transaction: of two who do so, one waits for the other.
@@ -127,9 +131,13 @@ pub(super) async fn claims_of(client: &Client, holder: &Holder) -> Result<Vec<Re
 
 /// What is known of roles of these names.
 pub(super) async fn roles(client: &Client, roles: &[&str]) -> Result<Vec<(String, RoleRecord)>, Failure> {
-    let sql = "SELECT role, cluster, uid, namespace, name, digest FROM outrigger.roles WHERE role = ANY ($1)";
+    let sql = "SELECT role, cluster, uid, namespace, name, digest, salt FROM outrigger.roles WHERE role = ANY ($1)";
     let rows = client.query_typed(sql, &[(&roles, Type::TEXT_ARRAY)]).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, RoleRecord { holder: read_holder(row, 1)?, digest: row.try_get(5)? }))).collect()
+    let read = |row: &Row| {
+        let salt = row.try_get::<_, Option<&str>>(6)?.and_then(Salt::from_text);
+        Ok((row.try_get(0)?, RoleRecord { holder: read_holder(row, 1)?, digest: row.try_get(5)?, salt }))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// A database that waits to be dropped.
@@ -212,28 +220,35 @@ pub(super) async fn create_role(
     role: Identifier<'_>,
     name: &str,
     holder: &Holder,
-    verifier: Option<&str>,
+    verifier: Option<&Verifier>,
 ) -> Result<(), Failure> {
-    let password = verifier.map(|verifier| format!(" PASSWORD '{verifier}'")).unwrap_or_default();
-    let digest = verifier.map_or_else(|| "NULL".to_owned(), |verifier| literal(&super::secret::digest(verifier)));
+    let password = verifier.map(|verifier| format!(" PASSWORD '{}'", verifier.as_str())).unwrap_or_default();
+    let (digest, salt) = verifier.map_or_else(|| ("NULL".to_owned(), "NULL".to_owned()), kept_of);
     let values = [name, &holder.cluster, &holder.uid, &holder.namespace, &holder.name].map(literal).join(", ");
     // A row of a role that somebody has dropped is no longer true.
     let sql = format!(
         "CREATE ROLE {role} LOGIN{password}; DELETE FROM outrigger.roles WHERE role = {}; \
-         INSERT INTO outrigger.roles (role, cluster, uid, namespace, name, digest) VALUES ({values}, {digest})",
+         INSERT INTO outrigger.roles (role, cluster, uid, namespace, name, digest, salt) VALUES ({values}, {digest}, {salt})",
         literal(name)
     );
     transaction(client, &sql).await
 }
 
 /// Sets the password of a role of ours by its verifier.
-pub(super) async fn set_password(client: &Client, role: Identifier<'_>, name: &str, verifier: &str) -> Result<(), Failure> {
-    let digest = literal(&super::secret::digest(verifier));
+pub(super) async fn set_password(client: &Client, role: Identifier<'_>, name: &str, verifier: &Verifier) -> Result<(), Failure> {
+    let (digest, salt) = kept_of(verifier);
     let sql = format!(
-        "ALTER ROLE {role} LOGIN PASSWORD '{verifier}'; UPDATE outrigger.roles SET digest = {digest} WHERE role = {}",
+        "ALTER ROLE {role} LOGIN PASSWORD '{}'; UPDATE outrigger.roles SET digest = {digest}, salt = {salt} WHERE role = {}",
+        verifier.as_str(),
         literal(name)
     );
     transaction(client, &sql).await
+}
+
+/// What is kept of a verifier, to make it again from the password and to know it. To try a guess with both is as much work as with
+/// the verifier itself.
+fn kept_of(verifier: &Verifier) -> (String, String) {
+    (literal(&super::secret::digest(verifier.as_str())), literal(&verifier.salt().to_string()))
 }
 
 /// Drops a role of ours that owns nothing any more. Tells whether it is gone.

@@ -8,11 +8,16 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Resource, ResourceExt, core::ObjectMeta};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::api::{
-    duration,
-    pg_database::{ConnectionSecret, PgDatabase},
-    pg_server::PgServer,
+use crate::{
+    api::{
+        duration,
+        pg_database::{ConnectionSecret, PgDatabase},
+        pg_server::PgServer,
+    },
+    postgres::scram::{Salt, Verifier},
 };
+
+use super::plan::RoleRecord;
 
 /// When the password was made.
 const PASSWORD_SINCE: &str = "outrigger.dev/password-since";
@@ -143,6 +148,20 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
+/// The verifier of a password: the one that was set, if it is this password's, or else one with a salt that nobody has seen. It takes a
+/// millisecond, which is not worth a thread of its own.
+///
+/// # Errors
+/// There are no random bytes.
+pub(super) fn verifier(password: &SecretString, record: Option<&RoleRecord>) -> Result<Verifier, aws_lc_rs::error::Unspecified> {
+    let password = password.expose_secret();
+    let set = record.and_then(|record| Some((Verifier::new(password, record.salt?), record.digest.as_ref()?)));
+    match set {
+        Some((verifier, known)) if digest(verifier.as_str()) == *known => Ok(verifier),
+        _ => Ok(Verifier::new(password, Salt::random()?)),
+    }
+}
+
 /// What is kept of a verifier, to know whether it is the one that was set.
 pub(super) fn digest(verifier: &str) -> String {
     aws_lc_rs::digest::digest(&SHA256, verifier.as_bytes()).as_ref().iter().fold(String::new(), |mut text, byte| {
@@ -240,6 +259,18 @@ mod tests {
         let mut secret = written(None, 0);
         secret.metadata.owner_references = None;
         assert!(matches!(decision(Some(&secret), 1), Decision::Foreign));
+    }
+
+    #[test]
+    fn an_unchanged_password_keeps_its_verifier_and_another_gets_another_salt() {
+        let password = |text: &str| SecretString::from(text.to_owned());
+        let first = verifier(&password("a"), None).unwrap();
+        let holder = crate::databases::plan::Holder::default();
+        let record = RoleRecord { holder, digest: Some(digest(first.as_str())), salt: Some(first.salt()) };
+        assert_eq!(verifier(&password("a"), Some(&record)).unwrap().as_str(), first.as_str());
+        assert_ne!(verifier(&password("b"), Some(&record)).unwrap().salt(), first.salt());
+        let of_old = RoleRecord { salt: None, ..record };
+        assert_ne!(verifier(&password("a"), Some(&of_old)).unwrap().salt(), first.salt());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Verifiers of passwords, as PostgreSQL keeps them (RFC 5803, RFC 7677). Only they go to the server, so no password is in its log.
 
-use std::num::NonZeroU32;
+use std::{fmt, num::NonZeroU32};
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, hmac, pbkdf2};
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, error::Unspecified, hmac, pbkdf2, rand};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// The server's own default (`scram_iterations`).
@@ -14,15 +14,60 @@ const DIGEST: usize = 32;
 /// A verifier that takes more is compared with no password: anybody may write one, and each iteration takes our time.
 const MOST_ITERATIONS: u32 = 65_536;
 
-/// A verifier of the password. Its salt is made from password and role, so that the same two give the same verifier: whether a
-/// password was changed can be told without keeping it.
-#[must_use]
-pub fn verifier(role: &str, password: &str) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, password.as_bytes());
-    let tag = hmac::sign(&key, role.as_bytes());
-    let mut salt = [0; SALT];
-    salt.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
-    verifier_with(password, &salt, ITERATIONS)
+/// What makes two verifiers of one password differ. The server tells it to whoever asks to log in, before they have proven anything, so
+/// it must say nothing of the password: it is random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Salt([u8; SALT]);
+
+impl Salt {
+    /// A new one.
+    ///
+    /// # Errors
+    /// There are no random bytes.
+    pub fn random() -> Result<Self, Unspecified> {
+        let mut salt = [0; SALT];
+        rand::fill(&mut salt)?;
+        Ok(Self(salt))
+    }
+
+    /// One that was kept as text.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        Some(Self(STANDARD.decode(text).ok()?.try_into().ok()?))
+    }
+}
+
+impl fmt::Display for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&STANDARD.encode(self.0))
+    }
+}
+
+/// A verifier, and the salt with which it can be made again: whether a password was changed can then be told without keeping it.
+#[derive(Clone)]
+pub struct Verifier {
+    text: String,
+    salt: Salt,
+}
+
+impl Verifier {
+    /// That of a password.
+    #[must_use]
+    pub fn new(password: &str, salt: Salt) -> Self {
+        Self { text: verifier_with(password, &salt.0, ITERATIONS), salt }
+    }
+
+    /// As the server takes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Its salt.
+    #[must_use]
+    pub const fn salt(&self) -> Salt {
+        self.salt
+    }
 }
 
 /// Whether PostgreSQL and PgBouncer take a text for a verifier: `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`.
@@ -83,15 +128,24 @@ mod tests {
     }
 
     #[test]
-    fn a_verifier_is_the_same_for_the_same_role_and_password_alone() {
-        assert_eq!(verifier("a", "secret"), verifier("a", "secret"));
-        assert_ne!(verifier("a", "secret"), verifier("b", "secret"));
-        assert_ne!(verifier("a", "secret"), verifier("a", "Secret"));
+    fn a_verifier_can_be_made_again_with_its_salt_which_no_other_has() {
+        let (one, other) = (Salt::random().unwrap(), Salt::random().unwrap());
+        assert_ne!(one, other, "it follows from nothing");
+        let made = Verifier::new("secret", one);
+        let kept = Salt::from_text(&made.salt().to_string()).unwrap();
+        assert_eq!(Verifier::new("secret", kept).as_str(), made.as_str());
+        assert_ne!(Verifier::new("secret", other).as_str(), made.as_str());
+        assert_ne!(Verifier::new("Secret", kept).as_str(), made.as_str());
+        assert_eq!((Salt::from_text("AAAA"), Salt::from_text("?")), (None, None));
+    }
+
+    fn verifier(password: &str) -> String {
+        Verifier::new(password, Salt::random().unwrap()).text
     }
 
     #[test]
     fn a_verifier_fits_its_own_password_alone_whatever_its_salt() {
-        for made in [verifier("a", "pencil"), verifier_with("pencil", b"another salt", NonZeroU32::new(5000).unwrap())] {
+        for made in [verifier("pencil"), verifier_with("pencil", b"another salt", NonZeroU32::new(5000).unwrap())] {
             assert!(is_verifier(&made) && fits(&made, "pencil"), "{made}");
             assert!(!fits(&made, "Pencil") && !fits(&made, ""), "{made}");
         }
@@ -107,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_verifier_is_none() {
-        let good = verifier("a", "pencil");
+        let good = verifier("pencil");
         let (head, keys) = good.rsplit_once('$').unwrap();
         for text in [
             "SCRAM-SHA-256$what",

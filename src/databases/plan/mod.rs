@@ -27,7 +27,10 @@ use crate::{
         pg_database::{AdoptionPolicy, DriftPolicy, PgDatabaseSpec, ReclaimPolicy},
         pg_server::Allowance,
     },
-    postgres::catalogue::{Database, Role, Server},
+    postgres::{
+        catalogue::{Database, Role, Server},
+        scram::Salt,
+    },
 };
 
 /// An object of a cluster: what tells it from all others, and its name for people.
@@ -91,6 +94,8 @@ pub struct RoleRecord {
     pub holder: Holder,
     /// The digest of the verifier that was set.
     pub digest: Option<String>,
+    /// Its salt.
+    pub salt: Option<Salt>,
 }
 
 /// What is asked for.

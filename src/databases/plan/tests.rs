@@ -64,7 +64,7 @@ fn apply(wish: &Wish, seen: &mut Seen, action: &Action) {
     match action {
         Action::CreateOwner => {
             seen.roles.insert(owner, Role::default());
-            seen.owner_record = Some(RoleRecord { holder: wish.us.clone(), digest: wish.digest.clone() });
+            seen.owner_record = Some(RoleRecord { holder: wish.us.clone(), digest: wish.digest.clone(), salt: None });
         }
         Action::SetPassword => seen.owner_record.as_mut().unwrap().digest.clone_from(&wish.digest),
         Action::JoinOwner => seen.roles.get_mut(&owner).unwrap().is_ours_to_set = true,
@@ -294,7 +294,7 @@ prop_compose! {
         seen.record = holder.map(|uid| record(uid, 7, stage));
         seen.is_holder_gone = is_gone && holder == Some("them");
         seen.roles = role.map(|(is_superuser, is_ours_to_set)| ("o".to_owned(), Role { is_superuser, is_ours_to_set })).into_iter().collect();
-        seen.owner_record = made_for.map(|uid| RoleRecord { holder: self::holder(uid), digest: None });
+        seen.owner_record = made_for.map(|uid| RoleRecord { holder: self::holder(uid), digest: None, salt: None });
         seen
     }
 }
