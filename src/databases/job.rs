@@ -31,7 +31,7 @@ use crate::{
 
 use super::{
     connect, ledger, look,
-    plan::{self, Action, Claimed, Difference, Holder, Refusal, Seen, Step, Wish, plan_inner},
+    plan::{self, Action, Claimed, Difference, Holder, Refusal, Seen, Step, Wish, may_have_password, plan_inner},
     queue::Outcome,
     reign::{FINALIZER, GIVE_UP, Reign, set_finalizer},
     secret::{self, Decision},
@@ -401,15 +401,6 @@ pub(super) fn wish(object: &PgDatabase, server: &PgServer, us: Holder) -> Wish {
 fn log(wish: &Wish, step: &Step) {
     let (Holder { namespace, name: object, .. }, database) = (&wish.us, &wish.spec.name);
     tracing::info!(namespace, object, database, why = step.why, "{}", step.action);
-}
-
-/// Whether the owner's password is ours to set.
-fn may_have_password(wish: &Wish, seen: &Seen) -> bool {
-    let Some(owner) = wish.spec.owner.as_ref().filter(|owner| owner.create) else { return false };
-    let is_ours = || seen.owner_record.as_ref().is_some_and(|record| record.holder.is(&wish.us));
-    wish.spec.connection_secret.is_some()
-        && !matches!(plan::plan(wish, seen).claimed, Claimed::Refused(_))
-        && (!seen.roles.contains_key(&owner.name) || is_ours())
 }
 
 fn outcome_of(report: &Report) -> Outcome {

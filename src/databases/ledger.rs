@@ -28,11 +28,12 @@ const LAYOUT: &str = "CREATE SCHEMA IF NOT EXISTS outrigger; \
     CREATE TABLE IF NOT EXISTS outrigger.roles ( \
         role text PRIMARY KEY, cluster text NOT NULL, uid text NOT NULL, namespace text NOT NULL, name text NOT NULL, \
         digest text, since timestamptz NOT NULL DEFAULT now()); \
-    ALTER TABLE outrigger.roles ADD COLUMN IF NOT EXISTS salt text; \
+    ALTER TABLE outrigger.roles ADD COLUMN IF NOT EXISTS salt text, ADD COLUMN IF NOT EXISTS oid oid; \
+    UPDATE outrigger.roles SET oid = r.oid FROM pg_roles r WHERE r.rolname = role AND roles.oid IS NULL; \
     COMMENT ON SCHEMA outrigger IS 'Which database is whose. Kept by Outrigger; to give up a database, delete its PgDatabase.'";
 
 /// Whether the layout is the newest: what was added last is there.
-const NEWEST: &str = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('outrigger.roles') AND attname = 'salt')";
+const NEWEST: &str = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('outrigger.roles') AND attname = 'oid')";
 
 /// Who may own what is ours: we, superusers, and roles of which we were made a member. A superuser has the rights of all roles, so
 /// these alone say nothing.
@@ -131,11 +132,11 @@ pub(super) async fn claims_of(client: &Client, holder: &Holder) -> Result<Vec<Re
 
 /// What is known of roles of these names.
 pub(super) async fn roles(client: &Client, roles: &[&str]) -> Result<Vec<(String, RoleRecord)>, Failure> {
-    let sql = "SELECT role, cluster, uid, namespace, name, digest, salt FROM outrigger.roles WHERE role = ANY ($1)";
+    let sql = "SELECT role, cluster, uid, namespace, name, digest, salt, oid FROM outrigger.roles WHERE role = ANY ($1)";
     let rows = client.query_typed(sql, &[(&roles, Type::TEXT_ARRAY)]).await?;
     let read = |row: &Row| {
         let salt = row.try_get::<_, Option<&str>>(6)?.and_then(Salt::from_text);
-        Ok((row.try_get(0)?, RoleRecord { holder: read_holder(row, 1)?, digest: row.try_get(5)?, salt }))
+        Ok((row.try_get(0)?, RoleRecord { holder: read_holder(row, 1)?, oid: row.try_get(7)?, digest: row.try_get(5)?, salt }))
     };
     rows.iter().map(read).collect()
 }
@@ -227,15 +228,26 @@ pub(super) async fn create_role(
     let values = [name, &holder.cluster, &holder.uid, &holder.namespace, &holder.name].map(literal).join(", ");
     // A row of a role that somebody has dropped is no longer true.
     let sql = format!(
-        "CREATE ROLE {role} LOGIN{password}; DELETE FROM outrigger.roles WHERE role = {}; \
-         INSERT INTO outrigger.roles (role, cluster, uid, namespace, name, digest, salt) VALUES ({values}, {digest}, {salt})",
+        "CREATE ROLE {role} LOGIN{password}; DELETE FROM outrigger.roles WHERE role = {0}; \
+         INSERT INTO outrigger.roles (role, cluster, uid, namespace, name, digest, salt, oid) \
+         SELECT {values}, {digest}, {salt}, oid FROM pg_roles WHERE rolname = {0}",
         literal(name)
     );
     transaction(client, &sql).await
 }
 
-/// Sets the password of a role of ours by its verifier.
+/// Whether the role of this name is still the one that was created here. A superuser is nobody's.
+async fn is_ours(client: &Client, name: &str) -> Result<bool, Failure> {
+    let sql = "SELECT EXISTS (SELECT FROM outrigger.roles o JOIN pg_roles r ON r.oid = o.oid AND r.rolname = o.role \
+        WHERE o.role = $1 AND NOT r.rolsuper)";
+    Ok(client.query_typed_one(sql, &[(&name, Type::TEXT)]).await?.try_get(0)?)
+}
+
+/// Sets the password of a role of ours by its verifier. One that somebody has made in its place is left alone, which the next look tells.
 pub(super) async fn set_password(client: &Client, role: Identifier<'_>, name: &str, verifier: &Verifier) -> Result<(), Failure> {
+    if !is_ours(client, name).await? {
+        return Ok(());
+    }
     let (digest, salt) = kept_of(verifier);
     let sql = format!(
         "ALTER ROLE {role} LOGIN PASSWORD '{}'; UPDATE outrigger.roles SET digest = {digest}, salt = {salt} WHERE role = {}",
@@ -251,10 +263,17 @@ fn kept_of(verifier: &Verifier) -> (String, String) {
     (literal(&super::secret::digest(verifier.as_str())), literal(&verifier.salt().to_string()))
 }
 
-/// Drops a role of ours that owns nothing any more. Tells whether it is gone.
+/// Drops a role of ours that owns nothing any more. Of one that somebody has dropped, or made in its place, it only forgets that it was
+/// ours, and a superuser is left as it is.
 pub(super) async fn drop_role(client: &Client, role: Identifier<'_>, name: &str) -> Result<(), Failure> {
-    let sql = format!("DROP ROLE IF EXISTS {role}; DELETE FROM outrigger.roles WHERE role = {}", literal(name));
-    transaction(client, &sql).await
+    if is_ours(client, name).await? {
+        let sql = format!("DROP ROLE IF EXISTS {role}; DELETE FROM outrigger.roles WHERE role = {}", literal(name));
+        return transaction(client, &sql).await;
+    }
+    let sql = "DELETE FROM outrigger.roles o WHERE role = $1 \
+        AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = o.oid AND r.rolname = o.role)";
+    client.execute_typed(sql, &[(&name, Type::TEXT)]).await?;
+    Ok(())
 }
 
 /// The roles that were created for an object.

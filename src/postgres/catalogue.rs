@@ -70,6 +70,8 @@ pub struct Database {
 /// A role.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Role {
+    /// Its OID, which no other role of the server has.
+    pub oid: u32,
     /// Whether it may do everything.
     pub is_superuser: bool,
     /// Whether we may give it something, and act in its place.
@@ -101,7 +103,7 @@ const DATABASES: &str = "SELECT d.datname::text, d.oid, pg_get_userbyid(d.datdba
         FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee <> d.datdba) \
     FROM pg_database d WHERE d.datname = ANY ($1)";
 
-const ROLES: &str = "SELECT r.rolname::text, r.rolsuper, \
+const ROLES: &str = "SELECT r.rolname::text, r.oid, r.rolsuper, \
     pg_has_role(r.oid, CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END) \
     FROM pg_roles r WHERE r.rolname = ANY ($1)";
 
@@ -172,5 +174,5 @@ fn read_database(row: &Row) -> Result<(String, Database), Failure> {
 }
 
 fn read_role(row: &Row) -> Result<(String, Role), Failure> {
-    Ok((row.try_get(0)?, Role { is_superuser: row.try_get(1)?, is_ours_to_set: row.try_get(2)? }))
+    Ok((row.try_get(0)?, Role { oid: row.try_get(1)?, is_superuser: row.try_get(2)?, is_ours_to_set: row.try_get(3)? }))
 }

@@ -90,6 +90,8 @@ async fn an_owner_is_made_with_a_secret_that_logs_in() {
     assert_eq!(login(&uri, "SELECT current_database() || ' ' || current_user").await.unwrap(), format!("{name} {name}"));
     let verifier = world.sql(&format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{name}'"));
     assert!(verifier.starts_with("SCRAM-SHA-256$4096:"), "{verifier}");
+    let salt = world.postgres.query_as_owner("outrigger", &format!("SELECT salt FROM outrigger.roles WHERE role = '{name}'"));
+    assert!(verifier.starts_with(&format!("SCRAM-SHA-256$4096:{salt}$")), "{verifier}");
 
     // Without the Secret, nobody knows the password: another one is made.
     world.delete("secret", "login").await;
@@ -100,6 +102,34 @@ async fn an_owner_is_made_with_a_secret_that_logs_in() {
     world.delete("pgdatabase", "owned").await;
     world.until_gone("pgdatabase", "owned").await;
     assert_eq!(world.sql(&format!("SELECT count(*) FROM pg_roles WHERE rolname = '{name}'")), "0", "the role goes, too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_in_place_of_ours_keeps_its_password_and_its_life() {
+    let world = World::new("db-replaced").await;
+    let (name, login_name) = (world.unique("replaced"), world.unique("role"));
+    let fields = |connections| {
+        let owner = json!({"name": login_name, "create": true});
+        json!({"owner": owner, "connectionSecret": {"name": "login"}, "reclaimPolicy": "Delete", "connectionLimit": connections})
+    };
+    world.apply_object("replaced", &name, fields(5)).await;
+    world.until_ready("replaced").await;
+    world.sql(&format!("ALTER DATABASE \"{name}\" OWNER TO postgres"));
+    world.sql(&format!("DROP ROLE \"{login_name}\""));
+    world.sql(&format!("CREATE ROLE \"{login_name}\" LOGIN PASSWORD 'theirs'"));
+    let verifier = || world.sql(&format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{login_name}'"));
+    let theirs = verifier();
+    world.delete("secret", "login").await;
+    world.apply_object("replaced", &name, fields(6)).await;
+    world.until("replaced", "Ready", "OwnerNotOurs").await;
+    assert!(world.get("secret", "login").await.is_none(), "no password is made that nobody gets");
+    // What belongs to somebody else only they can drop.
+    world.sql(&format!("ALTER DATABASE \"{name}\" OWNER TO {}", super::world::ADMIN));
+    world.delete("pgdatabase", "replaced").await;
+    world.until_gone("pgdatabase", "replaced").await;
+    assert_eq!(verifier(), theirs);
+    let known = format!("SELECT count(*) FROM outrigger.roles WHERE role = '{login_name}'");
+    assert_eq!(world.postgres.query_as_owner("outrigger", &known), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ mod change;
 mod creation;
 mod differences;
 mod inner;
+mod owner;
 mod removal;
 mod retired;
 #[cfg(test)]
@@ -13,8 +14,11 @@ pub use change::{Change, Place};
 pub use creation::creation;
 pub use differences::Difference;
 pub use inner::{Available, Inner, Installed, Schema, plan_inner};
+pub use owner::may_have_password;
 pub use removal::{Blocker, Manner, Removal, RemovalStep, plan_removal};
 pub use retired::retired_name;
+
+use owner::owner_steps;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -92,6 +96,8 @@ pub struct Record {
 pub struct RoleRecord {
     /// For whom.
     pub holder: Holder,
+    /// Its OID; none if there was none to write down. Another role of the same name is not it.
+    pub oid: Option<u32>,
     /// The digest of the verifier that was set.
     pub digest: Option<String>,
     /// Its salt.
@@ -373,50 +379,6 @@ fn prepared(wish: &Wish, seen: &Seen, steps: Vec<Step>) -> Plan {
         }
         Ok(_) => Plan::of(Claimed::Pending, steps),
     }
-}
-
-/// What is to be done so that the owner can own something.
-fn owner_steps(wish: &Wish, seen: &Seen) -> Result<Vec<Step>, Refusal> {
-    let Some(owner) = &wish.spec.owner else { return Ok(Vec::new()) };
-    let name = &owner.name;
-    let record = seen.owner_record.as_ref().filter(|record| record.holder.is(&wish.us));
-    let Some(role) = seen.roles.get(name) else {
-        if !owner.create {
-            let message = format!("there is no role {name:?}; create it, or set owner.create: true");
-            return Err(Refusal::new("OwnerMissing", message));
-        }
-        if !(seen.server.can_create_roles || seen.server.is_superuser) {
-            let message = format!("the role {} may not create roles: ALTER ROLE … CREATEROLE, or create {name:?}", seen.server.user);
-            return Err(Refusal::new("PermissionDenied", message));
-        }
-        return Ok(vec![step(Action::CreateOwner, "there is no such role")]);
-    };
-    if role.is_superuser {
-        let message = format!("the role {name:?} is a superuser, which owns nothing here; choose another owner");
-        return Err(Refusal::new("OwnerRefused", message));
-    }
-    if owner.create && record.is_none() {
-        let holder = match &seen.owner_record {
-            Some(record) => format!("was created for {}", record.holder.described(&wish.us)),
-            None => "was not created here".to_owned(),
-        };
-        let message = format!("the role {name:?} {holder}; choose another owner, or set owner.create: false to use it as it is");
-        return Err(Refusal::new("OwnerNotOurs", message));
-    }
-    let mut steps = Vec::new();
-    if !role.is_ours_to_set {
-        if record.is_none() {
-            let message = format!("nothing can be given to the role {name:?}: GRANT it TO {}", seen.server.user);
-            return Err(Refusal::new("PermissionDenied", message));
-        }
-        steps.push(step(Action::JoinOwner, "only members of a role may give it something"));
-    }
-    if let (Some(digest), Some(record)) = (&wish.digest, record)
-        && record.digest.as_ref() != Some(digest)
-    {
-        steps.push(step(Action::SetPassword, "the Secret holds another password"));
-    }
-    Ok(steps)
 }
 
 /// What is next for a database that is ours.

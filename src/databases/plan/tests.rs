@@ -9,6 +9,9 @@ use serde_json::json;
 use super::*;
 use crate::api::pg_database::{Privilege, RolePrivileges};
 
+/// The OID of the owner.
+const OWNER: u32 = 50;
+
 fn holder(uid: &str) -> Holder {
     Holder { cluster: "here".into(), uid: uid.into(), namespace: "team".into(), name: uid.into() }
 }
@@ -63,8 +66,8 @@ fn apply(wish: &Wish, seen: &mut Seen, action: &Action) {
     let owner = wish.spec.owner.as_ref().map(|owner| owner.name.clone()).unwrap_or_default();
     match action {
         Action::CreateOwner => {
-            seen.roles.insert(owner, Role::default());
-            seen.owner_record = Some(RoleRecord { holder: wish.us.clone(), digest: wish.digest.clone(), salt: None });
+            seen.roles.insert(owner, Role { oid: OWNER, ..Role::default() });
+            seen.owner_record = Some(RoleRecord { holder: wish.us.clone(), oid: Some(OWNER), digest: wish.digest.clone(), salt: None });
         }
         Action::SetPassword => seen.owner_record.as_mut().unwrap().digest.clone_from(&wish.digest),
         Action::JoinOwner => seen.roles.get_mut(&owner).unwrap().is_ours_to_set = true,
@@ -141,6 +144,49 @@ fn the_owner_comes_first_and_we_become_its_member() {
     }
     seen.owner_record.as_mut().unwrap().digest = Some("an older one".into());
     assert_eq!(actions(&plan(&wish, &seen)), [&Action::SetPassword]);
+}
+
+#[test]
+fn a_role_that_somebody_has_made_in_place_of_ours_is_not_ours() {
+    let wish = wish(json!({"owner": {"name": "o", "create": true}, "connectionSecret": {"name": "s"}}));
+    let role = |oid| HashMap::from([("o".to_owned(), Role { oid, is_ours_to_set: true, ..Role::default() })]);
+    let made = RoleRecord { holder: holder("us"), oid: Some(OWNER), digest: None, salt: None };
+    let held = Seen { database: Some(database(7)), record: Some(record("us", 7, Stage::Held)), owner_record: Some(made), ..server() };
+    let ours = Seen { roles: role(OWNER), ..held.clone() };
+    assert_eq!(actions(&plan(&wish, &ours)), [&Action::SetPassword]);
+    let theirs = Seen { roles: role(OWNER + 1), ..held };
+    assert_eq!(plan(&wish, &theirs).refusal.unwrap().reason, "OwnerNotOurs");
+}
+
+#[test]
+fn a_password_that_the_server_will_not_get_is_not_made() {
+    let fields = json!({"owner": {"name": "o", "create": true}, "connectionSecret": {"name": "s"}});
+    let role = |is_superuser, is_ours_to_set| HashMap::from([("o".to_owned(), Role { oid: OWNER, is_superuser, is_ours_to_set })]);
+    let made = RoleRecord { holder: holder("us"), oid: Some(OWNER), digest: Some("old".into()), salt: None };
+    let ours = Seen {
+        database: Some(database(7)),
+        record: Some(record("us", 7, Stage::Held)),
+        roles: role(false, true),
+        owner_record: Some(made),
+        ..server()
+    };
+    assert!(may_have_password(&wish(fields.clone()), &ours) && may_have_password(&wish(fields.clone()), &server()));
+    let server = |change: fn(&mut Server)| {
+        let mut seen = ours.clone();
+        change(&mut seen.server);
+        seen
+    };
+    assert!(!may_have_password(&wish(fields.clone()), &server(|server| server.in_recovery = true)));
+    assert!(!may_have_password(&wish(fields.clone()), &server(|server| server.is_read_only = true)));
+    for stage in [Stage::Held, Stage::Intended] {
+        let became_superuser = Seen { roles: role(true, true), record: Some(record("us", 7, stage)), ..ours.clone() };
+        assert!(!may_have_password(&wish(fields.clone()), &became_superuser), "{stage:?}");
+    }
+    let not_a_member = Seen { roles: role(false, false), ..ours.clone() };
+    assert!(!may_have_password(&wish(fields.clone()), &not_a_member), "becoming one comes first, and may fail");
+    let mut refused = wish(fields);
+    refused.spec.parameters = [("log_statement".to_owned(), "none".to_owned())].into();
+    assert!(!may_have_password(&refused, &ours));
 }
 
 #[test]
@@ -281,7 +327,7 @@ prop_compose! {
         holder in proptest::option::of(proptest::sample::select(vec!["us", "them"])), is_gone in any::<bool>(),
         stage in proptest::sample::select(vec![Stage::Intended, Stage::Held]), role in proptest::option::of(any::<(bool, bool)>()),
         made_for in proptest::option::of(proptest::sample::select(vec!["us", "them"])), set in any::<bool>(), granted in privileges(),
-        encoding in proptest::sample::select(vec!["UTF8", "LATIN1"]),
+        encoding in proptest::sample::select(vec!["UTF8", "LATIN1"]), is_replaced in any::<bool>(),
     ) -> Seen {
         let granted: BTreeSet<String> = granted.into_iter().map(|privilege| change::word(privilege).to_owned()).collect();
         let database = oid.map(|oid| Database {
@@ -293,8 +339,8 @@ prop_compose! {
         let mut seen = Seen { database, ..server() };
         seen.record = holder.map(|uid| record(uid, 7, stage));
         seen.is_holder_gone = is_gone && holder == Some("them");
-        seen.roles = role.map(|(is_superuser, is_ours_to_set)| ("o".to_owned(), Role { is_superuser, is_ours_to_set })).into_iter().collect();
-        seen.owner_record = made_for.map(|uid| RoleRecord { holder: self::holder(uid), digest: None, salt: None });
+        seen.roles = role.map(|(is_superuser, is_ours_to_set)| ("o".to_owned(), Role { oid: OWNER, is_superuser, is_ours_to_set })).into_iter().collect();
+        seen.owner_record = made_for.map(|uid| RoleRecord { holder: self::holder(uid), oid: Some(if is_replaced { OWNER + 1 } else { OWNER }), digest: None, salt: None });
         seen
     }
 }
@@ -321,7 +367,7 @@ proptest! {
             prop_assert_eq!(&seen.record, &before.record);
             prop_assert!(plan.claimed != Claimed::Ours);
         }
-        if let Some(role) = before.roles.get("o").filter(|_| before.owner_record.as_ref().is_none_or(|made| !made.holder.is(&wish.us))) {
+        if let Some(role) = before.roles.get("o").filter(|_| before.owner_record.as_ref().is_none_or(|made| !made.holder.is(&wish.us) || made.oid != Some(OWNER))) {
             prop_assert_eq!(seen.roles.get("o"), Some(role), "a role that was not made for us is left as it is");
         }
     }
