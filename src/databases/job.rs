@@ -250,12 +250,11 @@ impl Job<'_> {
     async fn inner(&self, wish: &Wish, seen: &Seen) -> Result<Result<Vec<Difference>, Refusal>, JobError> {
         let Some(database) = &seen.database else { return Ok(Ok(Vec::new())) };
         let mut session = Session::open(&connect::within(self.target, &wish.spec.name)).await?;
-        let consent: Vec<_> = wish.consent.iter().collect();
         session
             .run(async |sql: &Sql| {
                 for _ in 0..ROUNDS {
                     let inner = within(READ_DEADLINE, look::inner(sql, &wish.spec)).await?;
-                    let plan = plan_inner(wish, &consent, database, &inner);
+                    let plan = plan_inner(wish, seen, database, &inner);
                     if plan.steps.is_empty() {
                         return Ok(plan.refusal.map_or(Ok(plan.differences), Err));
                     }

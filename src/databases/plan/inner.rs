@@ -11,7 +11,9 @@ use crate::{
     postgres::catalogue::Database,
 };
 
-use super::{Action, Change, Claimed, Difference, Plan, Refusal, Wish, change::schema_word, differences::difference, step};
+use super::{
+    Action, Change, Claimed, Difference, Plan, Refusal, Seen, Step, Wish, change::schema_word, consenting, differences::difference, step,
+};
 
 /// A schema that is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,26 +57,31 @@ pub struct Inner {
 
 /// What is next inside a database that is ours.
 #[must_use]
-pub fn plan_inner(wish: &Wish, consent: &[&Allowance], database: &Database, inner: &Inner) -> Plan {
+pub fn plan_inner(wish: &Wish, seen: &Seen, database: &Database, inner: &Inner) -> Plan {
     let mut found = Vec::new();
     let wanted = |ensure: Ensure| wish.spec.schemas.iter().filter(move |schema| schema.ensure == ensure);
     wanted(Ensure::Present).for_each(|schema| present(wish, schema, database, inner, &mut found));
-    for extension in &wish.spec.extensions {
-        if let Err(refusal) = self::extension(extension, consent, inner, &mut found) {
-            return Plan { steps: Vec::new(), claimed: Claimed::Ours, differences: found, refusal: Some(refusal) };
-        }
-    }
+    wish.spec.extensions.iter().for_each(|wanted| extension(wanted, inner, &mut found));
     for schema in wanted(Ensure::Absent).filter(|schema| inner.schemas.contains_key(&schema.name)) {
         found.push(difference(field("schemas", &schema.name), "absent", "present", Change::DropSchema(schema.name.clone())));
     }
     let corrects = !wish.was_applied || wish.drift == DriftPolicy::Correct;
     let (changes, differences): (Vec<Difference>, Vec<Difference>) =
         found.into_iter().partition(|difference| corrects && difference.change.is_some());
+    let mut plan = Plan { steps: Vec::new(), claimed: Claimed::Ours, differences, refusal: None };
+    match permitted(wish, seen, database, inner, &changes) {
+        Err(refusal) => plan.refusal = Some(refusal),
+        Ok(()) => plan.steps = steps(changes),
+    }
+    plan
+}
+
+fn steps(changes: Vec<Difference>) -> Vec<Step> {
     let steps = changes.into_iter().filter_map(|difference| {
         let why = difference.to_string();
         difference.change.map(|change| step(Action::Change(change), why))
     });
-    Plan { steps: steps.collect(), claimed: Claimed::Ours, differences, refusal: None }
+    steps.collect()
 }
 
 fn field(list: &str, name: &str) -> String {
@@ -108,23 +115,22 @@ fn present(wish: &Wish, wanted: &PgSchema, database: &Database, inner: &Inner, f
     }
 }
 
-fn extension(wanted: &Extension, consent: &[&Allowance], inner: &Inner, found: &mut Vec<Difference>) -> Result<(), Refusal> {
+fn extension(wanted: &Extension, inner: &Inner, found: &mut Vec<Difference>) {
     let name = &wanted.name;
     let path = field("extensions", name);
     match (inner.installed.get(name), wanted.ensure) {
         (Some(_), Ensure::Absent) => found.push(difference(path, "absent", "present", Change::DropExtension(name.clone()))),
         (None, Ensure::Absent) => {}
         (None, Ensure::Present) => {
-            let available = available(wanted, consent, inner)?;
             // Ours is the first schema of no path, so the extension is told where to go.
-            let usual = available.schema.is_none().then(|| "public".to_owned());
+            let insists = inner.available.get(name).is_some_and(|available| available.schema.is_some());
+            let usual = (!insists).then(|| "public".to_owned());
             let change =
                 Change::CreateExtension { name: name.clone(), version: wanted.version.clone(), schema: wanted.schema.clone().or(usual) };
             found.push(difference(path, "present", "absent", change));
         }
         (Some(installed), Ensure::Present) => {
             if let Some(version) = wanted.version.as_ref().filter(|version| **version != installed.version) {
-                available(wanted, consent, inner)?;
                 let change = Change::UpdateExtension(name.clone(), version.clone());
                 found.push(difference(format!("{path}.version"), version, &installed.version, change));
             }
@@ -134,22 +140,100 @@ fn extension(wanted: &Extension, consent: &[&Allowance], inner: &Inner, found: &
             }
         }
     }
+}
+
+/// Whether all these changes may be made. An owner could not make all of them, and the credentials may have more rights than an owner:
+/// what goes further needs consent, of one entry for all of it.
+fn permitted(wish: &Wish, seen: &Seen, database: &Database, inner: &Inner, changes: &[Difference]) -> Result<(), Refusal> {
+    let mut entries = consenting(wish, seen)?;
+    for wanted in &wish.spec.extensions {
+        let is_changed = changes.iter().filter_map(|difference| difference.change.as_ref()).any(|change| is_about(change, &wanted.name));
+        if is_changed {
+            check_extension(wanted, inner, &mut entries)?;
+        } else if !is_harmless(&wanted.name, inner) {
+            // What is there already was allowed by an entry, or somebody else has installed it.
+            let fitting: Vec<_> = entries.iter().copied().filter(|entry| pattern::any_matches(&entry.extensions, &wanted.name)).collect();
+            entries = if fitting.is_empty() { entries } else { fitting };
+        }
+    }
+    for schema in changes.iter().filter_map(|difference| schema_of(difference.change.as_ref()?)) {
+        check_schema(wish, seen, database, schema, inner, &mut entries)?;
+    }
     Ok(())
 }
 
-/// The extension as the server has it, if it may be installed.
-fn available<'a>(wanted: &Extension, consent: &[&Allowance], inner: &'a Inner) -> Result<&'a Available, Refusal> {
+fn is_about(change: &Change, extension: &str) -> bool {
+    match change {
+        Change::CreateExtension { name, .. }
+        | Change::UpdateExtension(name, _)
+        | Change::MoveExtension(name, _)
+        | Change::DropExtension(name) => name == extension,
+        _ => false,
+    }
+}
+
+/// The schema that is changed, if it is there already.
+fn schema_of(change: &Change) -> Option<&str> {
+    match change {
+        Change::SchemaOwner(schema, _)
+        | Change::DropSchema(schema)
+        | Change::GrantOnSchema(schema, ..)
+        | Change::RevokeOnSchema(schema, ..) => Some(schema),
+        _ => None,
+    }
+}
+
+/// Whether an owner could do the same: the extension is trusted.
+fn is_harmless(extension: &str, inner: &Inner) -> bool {
+    inner.available.get(extension).is_some_and(|available| available.is_harmless)
+}
+
+fn check_extension(wanted: &Extension, inner: &Inner, entries: &mut Vec<&Allowance>) -> Result<(), Refusal> {
     let name = &wanted.name;
-    let Some(available) = inner.available.get(name) else {
+    if wanted.ensure == Ensure::Present && !inner.available.contains_key(name) {
         let version = wanted.version.as_ref().map(|version| format!(" in version {version}")).unwrap_or_default();
         let message = format!("the server has no extension {name:?}{version}; install its package there, or take it away");
         return Err(Refusal::new("ExtensionUnavailable", message));
-    };
-    if !available.is_harmless && !consent.iter().any(|allowance| pattern::any_matches(&allowance.extensions, name)) {
+    }
+    if is_harmless(name, inner) {
+        return Ok(());
+    }
+    entries.retain(|entry| pattern::any_matches(&entry.extensions, name));
+    if entries.is_empty() {
         let message = format!(
             "the extension {name:?} needs more rights than an owner has; ask those who administer the cluster to allow it (allow.extensions of the PgServer)"
         );
         return Err(Refusal::new("NotAllowed", message));
     }
-    Ok(available)
+    Ok(())
+}
+
+/// A schema is changed if its owner is the database's, the one that is wanted, or a role that the consent names: `*` names nobody.
+fn check_schema(
+    wish: &Wish,
+    seen: &Seen,
+    database: &Database,
+    name: &str,
+    inner: &Inner,
+    entries: &mut Vec<&Allowance>,
+) -> Result<(), Refusal> {
+    let Some(schema) = inner.schemas.get(name) else { return Ok(()) };
+    let owner = schema.owner.as_str();
+    let wanted = wish.spec.schemas.iter().find(|schema| schema.name == name).and_then(|schema| schema.owner.as_deref());
+    let is_ours = [database.owner.as_str(), "pg_database_owner"].contains(&owner)
+        || wanted.or(wish.spec.owner.as_ref().map(|owner| owner.name.as_str())) == Some(owner)
+        // A superuser may be who administers the server, and have made it as such.
+        || owner == seen.server.user && !seen.server.is_superuser;
+    if is_ours {
+        return Ok(());
+    }
+    let names = |entry: &Allowance| entry.grantees.iter().any(|grantee| grantee != "*" && pattern::matches(grantee, owner));
+    entries.retain(|entry| names(entry));
+    if entries.is_empty() {
+        let message = format!(
+            "the schema {name:?} belongs to {owner:?}; choose another name, or ask those who administer the cluster to name that role (allow.grantees of the PgServer)"
+        );
+        return Err(Refusal::new("NotAllowed", message));
+    }
+    Ok(())
 }

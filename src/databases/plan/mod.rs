@@ -254,7 +254,7 @@ fn step(action: Action, why: impl Into<String>) -> Step {
 /// What is next for a database that is to be there.
 #[must_use]
 pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
-    if let Some(refusal) = unfit(&seen.server).or_else(|| unsettable(wish, seen)) {
+    if let Some(refusal) = unfit(&seen.server).or_else(|| consenting(wish, seen).err()) {
         return Plan::stuck(pending_or_ours(wish, seen), refusal);
     }
     match standing(wish, seen) {
@@ -352,20 +352,24 @@ fn unfit(server: &Server) -> Option<Refusal> {
 /// Parameters that would make every session another's.
 const NEVER_SET: [&str; 2] = ["role", "session_authorization"];
 
-/// A parameter that an owner could not set, and that the server's consent doesn't allow.
-fn unsettable(wish: &Wish, seen: &Seen) -> Option<Refusal> {
-    let is_refused = |name: &&String| {
+/// The entries of the server's consent that fit the parameters, too: one entry must fit all. Without parameters that an owner could not
+/// set there need not be any.
+fn consenting<'a>(wish: &'a Wish, seen: &Seen) -> Result<Vec<&'a Allowance>, Refusal> {
+    let mut entries: Vec<&Allowance> = wish.consent.iter().collect();
+    for name in wish.spec.parameters.keys() {
         let lower = name.to_ascii_lowercase();
         let is_everybodys = seen.contexts.get(&lower).is_some_and(|context| context == "user");
-        let is_allowed = || wish.consent.iter().any(|allowance| pattern::any_matches(&allowance.parameters, name));
-        NEVER_SET.contains(&lower.as_str()) || !(is_everybodys || is_allowed())
-    };
-    wish.spec.parameters.keys().find(is_refused).map(|name| {
-        let message = format!(
-            "an owner can't set the parameter {name}; take it away, or ask those who administer the cluster to allow it (allow.parameters of the PgServer)"
-        );
-        Refusal::new("NotAllowed", message)
-    })
+        if !is_everybodys {
+            entries.retain(|entry| pattern::any_matches(&entry.parameters, name));
+        }
+        if NEVER_SET.contains(&lower.as_str()) || !is_everybodys && entries.is_empty() {
+            let message = format!(
+                "an owner can't set the parameter {name}; take it away, or ask those who administer the cluster to allow it (allow.parameters of the PgServer)"
+            );
+            return Err(Refusal::new("NotAllowed", message));
+        }
+    }
+    Ok(entries)
 }
 
 /// The steps, once the owner is there.
