@@ -179,7 +179,10 @@ impl Job<'_> {
         for _ in 0..ROUNDS {
             let mut seen = within(READ_DEADLINE, look::one(sql, &self.object.spec, |holder| self.reign.is_gone(holder))).await?;
             if seen.is_holder_gone {
-                seen.is_holder_gone = self.is_surely_gone(&seen).await?;
+                seen.is_holder_gone = self.is_surely_gone(seen.record.as_ref().map(|record| &record.holder)).await?;
+            }
+            if seen.is_owner_holder_gone {
+                seen.is_owner_holder_gone = self.is_surely_gone(seen.owner_record.as_ref().map(|made| &made.holder)).await?;
             }
             // The Secret is looked at once it is sure that its password will be of use.
             if verifier.is_none() && may_have_password(&wish, &seen) {
@@ -213,8 +216,8 @@ impl Job<'_> {
     }
 
     /// Whether the API server says so, too: a watch may be behind.
-    async fn is_surely_gone(&self, seen: &Seen) -> Result<bool, JobError> {
-        let Some(holder) = seen.record.as_ref().map(|record| &record.holder) else { return Ok(false) };
+    async fn is_surely_gone(&self, holder: Option<&Holder>) -> Result<bool, JobError> {
+        let Some(holder) = holder else { return Ok(false) };
         let api: Api<PgDatabase> = Api::namespaced(self.reign.client.clone(), &holder.namespace);
         let found = request::within(READ_DEADLINE, api.get_metadata_opt(&holder.name)).await?;
         Ok(found.is_none_or(|found| found.metadata.uid.as_deref() != Some(&holder.uid)))
@@ -294,7 +297,17 @@ impl Job<'_> {
                 Some(record) => within(STATEMENT_LIMIT, ledger::hold(sql, record.oid)).await,
                 None => Ok(()),
             },
-            Action::Adopt(oid) => within(STATEMENT_LIMIT, ledger::adopt(sql, us, name, *oid)).await,
+            Action::AdoptOwner => match &seen.owner_record {
+                Some(made) => within(STATEMENT_LIMIT, ledger::hand_over(sql, owner, &made.holder, us)).await,
+                None => Ok(()),
+            },
+            Action::Adopt(oid) => {
+                // The owner first: whoever is cut off in between still has the database to take over.
+                if let Some(record) = &seen.record {
+                    within(STATEMENT_LIMIT, ledger::hand_over(sql, owner, &record.holder, us)).await?;
+                }
+                within(STATEMENT_LIMIT, ledger::adopt(sql, us, name, *oid)).await
+            }
             Action::Forget(oid) => within(STATEMENT_LIMIT, ledger::forget(sql, *oid)).await,
             Action::Change(change) => {
                 let limit = if change.takes_long() { LONG_STATEMENT_LIMIT } else { STATEMENT_LIMIT };

@@ -257,6 +257,16 @@ pub(super) async fn set_password(client: &Client, role: Identifier<'_>, name: &s
     transaction(client, &sql).await
 }
 
+/// Writes down that a role that was created for one object is another's, who doesn't know its password yet.
+pub(super) async fn hand_over(client: &Client, role: &str, from: &Holder, to: &Holder) -> Result<(), Failure> {
+    let sql = "UPDATE outrigger.roles SET cluster = $4, uid = $5, namespace = $6, name = $7, digest = NULL, salt = NULL \
+        WHERE role = $1 AND cluster = $2 AND uid = $3";
+    let texts = [role, &from.cluster, &from.uid, &to.cluster, &to.uid, &to.namespace, &to.name];
+    let parameters: Vec<Parameter<'_>> = texts.iter().map(|text| (text as _, Type::TEXT)).collect();
+    client.execute_typed(sql, &parameters).await?;
+    Ok(())
+}
+
 /// What is kept of a verifier, to make it again from the password and to know it. To try a guess with both is as much work as with
 /// the verifier itself.
 fn kept_of(verifier: &Verifier) -> (String, String) {

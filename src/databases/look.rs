@@ -48,6 +48,7 @@ pub(super) async fn many(client: &Client, specs: &[&PgDatabaseSpec], is_gone: im
             database: databases.remove(&spec.name),
             is_holder_gone: record.as_ref().is_some_and(|record| is_gone(&record.holder)),
             record,
+            is_owner_holder_gone: owner.and_then(|owner| roles.get(owner)).is_some_and(|made| is_gone(&made.holder)),
             roles: owner.and_then(|owner| Some((owner.clone(), catalogue.roles.get(owner)?.clone()))).into_iter().collect(),
             owner_record: owner.and_then(|owner| roles.get(owner).cloned()),
             contexts: contexts.clone(),

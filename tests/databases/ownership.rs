@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     common::webhook::wait_for,
-    world::{World, condition_of, installation, message},
+    world::{World, condition_of, installation, login, message},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,6 +75,24 @@ async fn kopf_k10_a_database_that_exists_is_left_alone_unless_the_policy_says_ot
     let object = world.until("adopted", "Drifted", "Immutable").await;
     assert_eq!(object["status"]["drift"], json!(["creation.encoding"]));
     assert_eq!(condition_of(&object, "Claimed")["status"], "True");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn movetokube_8_a_recreated_object_gets_its_database_and_its_owner_back() {
+    let world = World::new("db-again").await;
+    let name = world.unique("again");
+    let fields = json!({"owner": {"name": name, "create": true}, "connectionSecret": {"name": "again"}, "adoptionPolicy": "IfUnclaimed"});
+    world.apply_object("again", &name, fields.clone()).await;
+    let oid = world.until_ready("again").await["status"]["oid"].to_string();
+    let uri = world.secret_value("again", "uri").await.unwrap();
+    world.delete("pgdatabase", "again").await;
+    world.until_gone("pgdatabase", "again").await;
+    wait_for("its Secret goes with it", async || world.get("secret", "again").await.is_none().then_some(())).await;
+    world.apply_object("again", &name, fields).await;
+    assert_eq!(world.until_ready("again").await["status"]["oid"].to_string(), oid);
+    let renewed = world.secret_value("again", "uri").await.unwrap();
+    assert_eq!(login(&renewed, "SELECT current_user::text").await.unwrap(), name);
+    assert!(login(&uri, "SELECT 'x'").await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

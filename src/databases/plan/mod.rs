@@ -142,6 +142,8 @@ pub struct Seen {
     pub roles: HashMap<String, Role>,
     /// What is known of the owner, if it was created here.
     pub owner_record: Option<RoleRecord>,
+    /// Whether the object that the owner was created for is one of this cluster, and is gone.
+    pub is_owner_holder_gone: bool,
     /// Who may set the parameters that are asked for: `context` in `pg_settings`.
     pub contexts: BTreeMap<String, String>,
 }
@@ -160,6 +162,8 @@ pub struct Step {
 pub enum Action {
     /// Creates the owner and writes down for whom.
     CreateOwner,
+    /// Writes down that the owner is ours, since the object that it was created for is gone.
+    AdoptOwner,
     /// Sets the owner's password.
     SetPassword,
     /// Makes us a member of the owner, so that we may give it something.
@@ -170,7 +174,7 @@ pub enum Action {
     Create,
     /// Writes down that the database is ours.
     Hold,
-    /// Writes down that a database that exists is ours.
+    /// Writes down that a database that exists is ours, and its owner, if both were somebody's.
     Adopt(u32),
     /// Takes away a claim whose database or object is gone.
     Forget(u32),
@@ -193,6 +197,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::CreateOwner => "creating the owner",
+            Self::AdoptOwner => "taking over the owner",
             Self::SetPassword => "setting the owner's password",
             Self::JoinOwner => "becoming a member of the owner",
             Self::Intend => "about to create the database",

@@ -1,5 +1,7 @@
 //! What is next for the role that is to own a database.
 
+use crate::api::pg_database::AdoptionPolicy;
+
 use super::{Action, Claimed, Refusal, Seen, Step, Wish, plan, step};
 
 /// What is to be done so that the owner can own something.
@@ -24,7 +26,13 @@ pub(super) fn owner_steps(wish: &Wish, seen: &Seen) -> Result<Vec<Step>, Refusal
         return Err(Refusal::new("OwnerRefused", message));
     }
     if owner.create && record.is_none() {
+        if made.is_some() && seen.is_owner_holder_gone && wish.adoption >= AdoptionPolicy::IfUnclaimed {
+            return Ok(vec![step(Action::AdoptOwner, "the object that it was created for is gone, and the policy is to take it over")]);
+        }
         let holder = match made {
+            Some(made) if seen.is_owner_holder_gone => {
+                format!("was created for {}, which is gone: adoptionPolicy: IfUnclaimed takes it over", made.holder.described(&wish.us))
+            }
             Some(made) => format!("was created for {}", made.holder.described(&wish.us)),
             None => "was not created here".to_owned(),
         };

@@ -69,6 +69,10 @@ fn apply(wish: &Wish, seen: &mut Seen, action: &Action) {
             seen.roles.insert(owner, Role { oid: OWNER, ..Role::default() });
             seen.owner_record = Some(RoleRecord { holder: wish.us.clone(), oid: Some(OWNER), digest: wish.digest.clone(), salt: None });
         }
+        Action::AdoptOwner => {
+            let made = seen.owner_record.as_mut().unwrap();
+            (made.holder, made.digest) = (wish.us.clone(), None);
+        }
         Action::SetPassword => seen.owner_record.as_mut().unwrap().digest.clone_from(&wish.digest),
         Action::JoinOwner => seen.roles.get_mut(&owner).unwrap().is_ours_to_set = true,
         Action::Intend => seen.record = Some(record("us", 7, Stage::Intended)),
@@ -79,7 +83,14 @@ fn apply(wish: &Wish, seen: &mut Seen, action: &Action) {
             seen.database = Some(Database { owner, connection_limit: limit, ..database(oid) });
         }
         Action::Hold => seen.record.as_mut().unwrap().stage = Stage::Held,
-        Action::Adopt(oid) => seen.record = Some(record("us", *oid, Stage::Held)),
+        Action::Adopt(oid) => {
+            let before = seen.record.replace(record("us", *oid, Stage::Held));
+            if let (Some(made), Some(before)) = (&mut seen.owner_record, before)
+                && made.holder.is(&before.holder)
+            {
+                (made.holder, made.digest) = (wish.us.clone(), None);
+            }
+        }
         Action::Forget(_) => seen.record = None,
         Action::Change(change) => apply_change(seen.database.as_mut().unwrap(), change),
     }
@@ -187,6 +198,31 @@ fn a_password_that_the_server_will_not_get_is_not_made() {
     let mut refused = wish(fields);
     refused.spec.parameters = [("log_statement".to_owned(), "none".to_owned())].into();
     assert!(!may_have_password(&refused, &ours));
+}
+
+#[test]
+fn the_owner_of_an_object_that_is_gone_is_taken_over_with_its_database_or_after_it() {
+    let wish = |policy: &str| {
+        let fields = json!({"owner": {"name": "o", "create": true}, "connectionSecret": {"name": "s"}, "adoptionPolicy": policy});
+        wish(fields)
+    };
+    let made = RoleRecord { holder: holder("them"), oid: Some(OWNER), digest: Some("digest".into()), salt: None };
+    let roles = HashMap::from([("o".to_owned(), Role { oid: OWNER, is_ours_to_set: true, ..Role::default() })]);
+    let theirs = Seen { roles, owner_record: Some(made), is_owner_holder_gone: true, database: Some(database(7)), ..server() };
+    let mut claimed = Seen { record: Some(record("them", 7, Stage::Held)), is_holder_gone: true, ..theirs.clone() };
+    let steps = |wish: &Wish, seen: &mut Seen| {
+        let plan = plan(wish, seen);
+        plan.steps.iter().for_each(|step| apply(wish, seen, &step.action));
+        plan.steps.into_iter().map(|step| step.action).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(&wish("IfUnclaimed"), &mut claimed), [Action::Adopt(7)]);
+    assert_eq!(steps(&wish("IfUnclaimed"), &mut claimed), [Action::SetPassword]);
+    let ours = Seen { record: Some(record("us", 7, Stage::Held)), ..theirs };
+    assert_eq!(steps(&wish("IfUnclaimed"), &mut ours.clone()), [Action::AdoptOwner]);
+    let refusal = plan(&wish("Never"), &ours).refusal.unwrap();
+    assert!(refusal.reason == "OwnerNotOurs" && refusal.message.contains("IfUnclaimed takes it over"), "{refusal:?}");
+    let lives = Seen { is_owner_holder_gone: false, ..ours };
+    assert_eq!(plan(&wish("Force"), &lives).refusal.unwrap().reason, "OwnerNotOurs");
 }
 
 #[test]
@@ -407,7 +443,7 @@ prop_compose! {
         holder in proptest::option::of(proptest::sample::select(vec!["us", "them"])), is_gone in any::<bool>(),
         stage in proptest::sample::select(vec![Stage::Intended, Stage::Held]), role in proptest::option::of(any::<(bool, bool)>()),
         made_for in proptest::option::of(proptest::sample::select(vec!["us", "them"])), set in any::<bool>(), granted in privileges(),
-        encoding in proptest::sample::select(vec!["UTF8", "LATIN1"]), is_replaced in any::<bool>(),
+        encoding in proptest::sample::select(vec!["UTF8", "LATIN1"]), is_replaced in any::<bool>(), is_owners_gone in any::<bool>(),
     ) -> Seen {
         let granted: BTreeSet<String> = granted.into_iter().map(|privilege| change::word(privilege).to_owned()).collect();
         let database = oid.map(|oid| Database {
@@ -419,6 +455,7 @@ prop_compose! {
         let mut seen = Seen { database, ..server() };
         seen.record = holder.map(|uid| record(uid, 7, stage));
         seen.is_holder_gone = is_gone && holder == Some("them");
+        seen.is_owner_holder_gone = is_owners_gone && made_for == Some("them");
         seen.roles = role.map(|(is_superuser, is_ours_to_set)| ("o".to_owned(), Role { oid: OWNER, is_superuser, is_ours_to_set })).into_iter().collect();
         seen.owner_record = made_for.map(|uid| RoleRecord { holder: self::holder(uid), oid: Some(if is_replaced { OWNER + 1 } else { OWNER }), digest: None, salt: None });
         seen
@@ -447,8 +484,12 @@ proptest! {
             prop_assert_eq!(&seen.record, &before.record);
             prop_assert!(plan.claimed != Claimed::Ours);
         }
-        if let Some(role) = before.roles.get("o").filter(|_| before.owner_record.as_ref().is_none_or(|made| !made.holder.is(&wish.us) || made.oid != Some(OWNER))) {
+        let is_made_for_us = |made: &RoleRecord| made.holder.is(&wish.us) && made.oid == Some(OWNER);
+        if let Some(role) = before.roles.get("o").filter(|_| !seen.owner_record.as_ref().is_some_and(is_made_for_us)) {
             prop_assert_eq!(seen.roles.get("o"), Some(role), "a role that was not made for us is left as it is");
+        }
+        if before.owner_record.as_ref().is_some_and(|made| !made.holder.is(&wish.us)) && wish.adoption == AdoptionPolicy::Never && before.roles.contains_key("o") {
+            prop_assert_eq!(&seen.owner_record, &before.owner_record, "nor is it taken over");
         }
     }
 }
