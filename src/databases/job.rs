@@ -202,7 +202,9 @@ impl Job<'_> {
             for step in plan.steps {
                 log(&wish, &step);
                 // A database that is new here gets all that is asked for, whatever was applied to another one before.
-                wish.was_applied &= !matches!(step.action, Action::Create | Action::Adopt(_));
+                if matches!(step.action, Action::Create | Action::Adopt(_)) {
+                    wish.applied_to = None;
+                }
                 match self.perform(sql, &step.action, &wish, &seen, verifier.as_ref()).await {
                     Err(error) if error.is_race() => {
                         tracing::debug!(error = with_causes(&error), "somebody else was quicker; looking again");
@@ -239,7 +241,7 @@ impl Job<'_> {
                     Ok(found) => differences.extend(found),
                     Err(refusal) => ready = Err(refusal),
                 }
-            } else if !wish.was_applied {
+            } else if wish.applied_to != Some(database.oid) {
                 let message = "schemas and extensions can't be made while nobody may connect; set allowConnections: true".to_owned();
                 ready = Err(Refusal { reason: "ConnectionsNotAllowed", message });
             }
@@ -401,7 +403,7 @@ pub(super) fn wish(object: &PgDatabase, server: &PgServer, us: Holder) -> Wish {
         reclaim: spec.reclaim_policy.unwrap_or(defaults.reclaim_policy),
         adoption: spec.adoption_policy.unwrap_or(defaults.adoption_policy),
         drift: spec.drift_policy.unwrap_or(defaults.drift_policy),
-        was_applied: status::was_applied(object),
+        applied_to: status::applied_to(object),
         parameters_before: object.status.as_ref().map(|status| status.parameters.clone()).unwrap_or_default(),
         consent: Vec::new(),
         digest: None,

@@ -84,9 +84,15 @@ pub(super) fn status(object: &PgDatabase, report: &Report, now: &Time) -> PgData
         Err(refusal) if is_lasting(refusal) => Phase::Failed,
         Err(_) => Phase::Pending,
     });
+    let known_oid = status.oid;
     status.blockers = bounded(report.blockers.iter().cloned());
     status.oid = report.oid.map(i64::from);
     status.drop_after.clone_from(&report.drop_after);
+    if matches!(report.ready, Ok("AsAsked")) {
+        status.applied_generation = generation;
+    } else if status.oid != known_oid {
+        status.applied_generation = None;
+    }
     if report.ready.is_ok() {
         status.parameters = object.spec.parameters.keys().cloned().collect();
     }
@@ -135,14 +141,60 @@ pub(super) fn reason<'a>(object: &'a PgDatabase, type_: &str) -> Option<&'a str>
     conditions.iter().find(|condition| condition.type_ == type_).map(|condition| condition.reason.as_str())
 }
 
-/// Whether this spec was applied before.
-pub(super) fn was_applied(object: &PgDatabase) -> bool {
-    let Some(status) = &object.status else { return false };
-    let ready = status.conditions.iter().find(|condition| condition.type_ == condition::READY);
-    ready.is_some_and(|ready| ready.status == "True" && ready.observed_generation == object.metadata.generation)
+/// The OID of the database to which this spec was applied as a whole, whatever has been in the way since.
+pub(super) fn applied_to(object: &PgDatabase) -> Option<u32> {
+    let status = object.status.as_ref()?;
+    let is_this = status.applied_generation.is_some() && status.applied_generation == object.metadata.generation;
+    is_this.then(|| u32::try_from(status.oid?).ok()).flatten()
 }
 
 /// The object's key.
 pub(super) fn key(object: &PgDatabase) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn object(generation: i64) -> PgDatabase {
+        serde_json::from_value(json!({
+            "apiVersion": "outrigger.dev/v1alpha1", "kind": "PgDatabase", "metadata": {"name": "shop", "generation": generation},
+            "spec": {"server": "main", "name": "shop"},
+        }))
+        .unwrap()
+    }
+
+    fn report(ready: Result<&'static str, Refusal>, oid: Option<u32>) -> Report {
+        Report { ready, claimed: None, differences: None, blockers: Vec::new(), oid, drop_after: None, is_going: false }
+    }
+
+    fn refused() -> Result<&'static str, Refusal> {
+        Err(Refusal { reason: "ServerBusy", message: String::new() })
+    }
+
+    /// Applies reports one after the other.
+    fn after(mut object: PgDatabase, reports: &[Report]) -> PgDatabase {
+        for report in reports {
+            object.status = Some(status(&object, report, &Time(Timestamp::UNIX_EPOCH)));
+        }
+        object
+    }
+
+    #[test]
+    fn what_was_applied_stays_applied_through_passing_errors() {
+        let applied = after(object(1), &[report(Ok("AsAsked"), Some(7))]);
+        assert_eq!(applied_to(&applied), Some(7));
+        let mut disturbed = after(applied.clone(), &[report(refused(), Some(7))]);
+        assert_eq!(applied_to(&disturbed), Some(7));
+        disturbed.metadata.generation = Some(2);
+        assert_eq!(applied_to(&disturbed), None, "the spec has changed");
+        assert_eq!(applied_to(&after(disturbed, &[report(refused(), Some(7))])), None);
+        let renewed = after(applied, &[report(refused(), Some(8))]);
+        assert_eq!(applied_to(&renewed), None, "it is another database");
+        assert_eq!(applied_to(&after(object(1), &[report(refused(), Some(7))])), None);
+        assert_eq!(applied_to(&after(object(1), &[report(Ok("Absent"), None)])), None);
+    }
 }

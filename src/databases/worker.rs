@@ -320,7 +320,7 @@ impl Worker<'_> {
     }
 
     fn differs(&self, server: &PgServer, object: &PgDatabase, seen: &super::plan::Seen) -> bool {
-        if object.metadata.deletion_timestamp.is_some() || !status::was_applied(object) {
+        if object.metadata.deletion_timestamp.is_some() || status::applied_to(object).is_none() {
             return false;
         }
         let consent = crate::api::pg_server::Server::from(server);
@@ -420,7 +420,7 @@ impl Worker<'_> {
         self.write_server_status(server, reach, (false, reason, &message), None).await;
         for object in self.objects().values() {
             if self.reign.let_go(object, "the server can't be reached").await
-                || status::was_applied(object) && object.metadata.deletion_timestamp.is_none()
+                || status::applied_to(object).is_some() && object.metadata.deletion_timestamp.is_none()
             {
                 continue;
             }

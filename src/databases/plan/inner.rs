@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     api::{
         pattern,
-        pg_database::{DriftPolicy, Ensure, Extension, PgSchema, SchemaPrivilege},
+        pg_database::{Ensure, Extension, PgSchema, SchemaPrivilege},
         pg_server::Allowance,
     },
     postgres::catalogue::Database,
@@ -65,7 +65,7 @@ pub fn plan_inner(wish: &Wish, seen: &Seen, database: &Database, inner: &Inner) 
     for schema in wanted(Ensure::Absent).filter(|schema| inner.schemas.contains_key(&schema.name)) {
         found.push(difference(field("schemas", &schema.name), "absent", "present", Change::DropSchema(schema.name.clone())));
     }
-    let corrects = !wish.was_applied || wish.drift == DriftPolicy::Correct;
+    let corrects = wish.corrects(database);
     let (changes, differences): (Vec<Difference>, Vec<Difference>) =
         found.into_iter().partition(|difference| corrects && difference.change.is_some());
     let mut plan = Plan { steps: Vec::new(), claimed: Claimed::Ours, differences, refusal: None };

@@ -117,14 +117,21 @@ pub struct Wish {
     pub adoption: AdoptionPolicy,
     /// What is done about changes made by hand.
     pub drift: DriftPolicy,
-    /// Whether this spec was applied before, so that what differs was changed by others.
-    pub was_applied: bool,
+    /// The OID of the database to which this spec was applied before, so that what differs there was changed by others.
+    pub applied_to: Option<u32>,
     /// The parameters that were set for this object before.
     pub parameters_before: Vec<String>,
     /// The entries of the server's consent that fit the rest of what is asked for.
     pub consent: Vec<Allowance>,
     /// The digest of the verifier that the owner is to have, if its password is known.
     pub digest: Option<String>,
+}
+
+impl Wish {
+    /// Whether what differs is changed, and not only told.
+    fn corrects(&self, database: &Database) -> bool {
+        self.drift == DriftPolicy::Correct || self.applied_to != Some(database.oid)
+    }
 }
 
 /// What was seen of the server and of one database.
@@ -398,7 +405,7 @@ fn kept(wish: &Wish, seen: &Seen, database: &Database) -> Plan {
         Ok(_) => {}
     }
     let found = differences::of(wish, seen, database);
-    let corrects = !wish.was_applied || wish.drift == DriftPolicy::Correct;
+    let corrects = wish.corrects(database);
     let (changes, differences): (Vec<_>, Vec<_>) = found.into_iter().partition(|difference| corrects && difference.change.is_some());
     let steps = changes.into_iter().filter_map(|difference| {
         let why = difference.to_string();
