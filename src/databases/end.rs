@@ -102,7 +102,7 @@ impl Job<'_> {
             let found_as = record.and_then(|record| record.found_as.clone()).unwrap_or_default();
             let (seen, blockers) = within(READ_DEADLINE, async {
                 let names = [found_as.as_str()];
-                futures::try_join!(catalogue::read(sql, &names, &[]), look::blockers(sql, &found_as))
+                futures::try_join!(catalogue::read(sql, &names, &[], &[]), look::blockers(sql, &found_as))
             })
             .await?;
             match plan_removal(&us, record, seen.databases.get(&found_as), &blockers, manner) {

@@ -177,7 +177,7 @@ impl Job<'_> {
         self.keep_finalizer(wish.reclaim == ReclaimPolicy::Delete).await?;
         let mut verifier = None;
         for _ in 0..ROUNDS {
-            let mut seen = within(READ_DEADLINE, look::one(sql, &self.object.spec, |holder| self.reign.is_gone(holder))).await?;
+            let mut seen = within(READ_DEADLINE, look::one(sql, self.object, |holder| self.reign.is_gone(holder))).await?;
             if seen.is_holder_gone {
                 seen.is_holder_gone = self.is_surely_gone(seen.record.as_ref().map(|record| &record.holder)).await?;
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::{Client, types::Type};
 
 use crate::{
-    api::pg_database::PgDatabaseSpec,
+    api::pg_database::{PgDatabase, PgDatabaseSpec},
     postgres::{
         catalogue::{self, Parameter},
         failure::Failure,
@@ -21,18 +21,20 @@ use super::{
 const BLOCKERS: i64 = 16;
 
 /// What is there of one database that is asked for.
-pub(super) async fn one(client: &Client, spec: &PgDatabaseSpec, is_gone: impl Fn(&Holder) -> bool) -> Result<Seen, Failure> {
-    Ok(many(client, &[spec], is_gone).await?.pop().unwrap_or_default())
+pub(super) async fn one(client: &Client, object: &PgDatabase, is_gone: impl Fn(&Holder) -> bool) -> Result<Seen, Failure> {
+    Ok(many(client, &[object], is_gone).await?.pop().unwrap_or_default())
 }
 
 /// What is there of all these, in their order, in one round trip.
-pub(super) async fn many(client: &Client, specs: &[&PgDatabaseSpec], is_gone: impl Fn(&Holder) -> bool) -> Result<Vec<Seen>, Failure> {
+pub(super) async fn many(client: &Client, objects: &[&PgDatabase], is_gone: impl Fn(&Holder) -> bool) -> Result<Vec<Seen>, Failure> {
+    let specs: Vec<&PgDatabaseSpec> = objects.iter().map(|object| &object.spec).collect();
     let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     let owners = distinct(specs.iter().filter_map(|spec| spec.owner.as_ref()).map(|owner| owner.name.as_str()));
     let parameters: Vec<String> = specs.iter().flat_map(|spec| spec.parameters.keys()).map(|name| name.to_ascii_lowercase()).collect();
     let parameters = distinct(parameters.iter().map(String::as_str));
+    let settings: Vec<String> = objects.iter().flat_map(|object| settings(object)).collect();
     let (catalogue, claims, roles, contexts) = futures::try_join!(
-        catalogue::read(client, &names, &owners),
+        catalogue::read(client, &names, &settings, &owners),
         ledger::claims(client, &names),
         ledger::roles(client, &owners),
         contexts(client, &parameters),
@@ -55,6 +57,12 @@ pub(super) async fn many(client: &Client, specs: &[&PgDatabaseSpec], is_gone: im
         }
     });
     Ok(seen.collect())
+}
+
+/// The parameters that are asked for, or were before.
+fn settings(object: &PgDatabase) -> impl Iterator<Item = String> {
+    let before = object.status.iter().flat_map(|status| &status.parameters);
+    object.spec.parameters.keys().chain(before).map(|parameter| catalogue::setting(&object.spec.name, parameter))
 }
 
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

@@ -168,7 +168,7 @@ impl Worker<'_> {
                     Maintenance::Foreign => return Err(ServerError::Foreign),
                     Maintenance::Absent => {}
                 }
-                let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[])).await?;
+                let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[], &[])).await?;
                 if seen.server.in_recovery {
                     return Err(ServerError::InRecovery);
                 }
@@ -189,7 +189,7 @@ impl Worker<'_> {
         let claim = self.reign.claim;
         session
             .run(async |sql: &Sql| {
-                let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[])).await?;
+                let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[], &[])).await?;
                 if let Some(stranger) = within(READ_DEADLINE, ledger::stranger(sql)).await? {
                     return Err(ServerError::Stranger(stranger));
                 }
@@ -305,10 +305,10 @@ impl Worker<'_> {
         let objects: Vec<(Key, Arc<PgDatabase>)> = self.objects().into_iter().collect();
         let looked = session
             .run(async |sql: &Sql| {
-                let specs: Vec<_> = objects.iter().map(|(_, object)| &object.spec).collect();
-                let all = within(READ_DEADLINE, look::many(sql, &specs, |holder| self.reign.is_gone(holder))).await?;
+                let asked: Vec<&PgDatabase> = objects.iter().map(|(_, object)| &**object).collect();
+                let all = within(READ_DEADLINE, look::many(sql, &asked, |holder| self.reign.is_gone(holder))).await?;
                 let roles = within(READ_DEADLINE, catalogue::role_names(sql, MOST_ROLES)).await?;
-                let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[])).await?.server;
+                let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[], &[])).await?.server;
                 self.sweep(sql, &seen).await?;
                 let differing = objects.iter().zip(all).filter(|((_, object), seen)| self.differs(server, object, seen));
                 let differing = differing.map(|((key, _), _)| key.clone()).chain(whole).collect();

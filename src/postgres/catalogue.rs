@@ -61,7 +61,7 @@ pub struct Database {
     pub allow_connections: bool,
     /// Whether others may copy it.
     pub is_template: bool,
-    /// What `ALTER DATABASE SET` has set.
+    /// What `ALTER DATABASE SET` has set, of the parameters that were asked for: the beginning of each.
     pub parameters: BTreeMap<String, String>,
     /// What is granted to others than the owner, itself and not by membership; PUBLIC is the empty name.
     pub privileges: BTreeMap<String, BTreeSet<String>>,
@@ -93,12 +93,14 @@ const SERVER: &str = "SELECT current_setting('server_version_num')::int4, curren
     (SELECT setting = 'on' FROM pg_settings WHERE name = 'transaction_read_only'), \
     current_user::text, r.rolsuper, r.rolcreatedb, r.rolcreaterole FROM pg_roles r WHERE r.rolname = current_user";
 
+// An owner may set what they like, of any length: only what is asked for comes back, and no more of it than can be asked for.
 // `to_jsonb` hides that columns came and were renamed: daticulocale until 16, datlocale from 17, daticurules from 16.
 const DATABASES: &str = "SELECT d.datname::text, d.oid, pg_get_userbyid(d.datdba)::text, pg_encoding_to_char(d.encoding)::text, \
     d.datlocprovider::text, d.datcollate, d.datctype, \
     coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'), to_jsonb(d) ->> 'daticurules', \
     (SELECT t.spcname::text FROM pg_tablespace t WHERE t.oid = d.dattablespace), d.datconnlimit, d.datallowconn, d.datistemplate, \
-    (SELECT s.setconfig FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = 0), \
+    ARRAY(SELECT left(setting, 4096) FROM pg_db_role_setting s, unnest(s.setconfig) AS setting \
+        WHERE s.setdatabase = d.oid AND s.setrole = 0 AND d.datname::text || '/' || lower(split_part(setting, '=', 1)) = ANY ($2)), \
     ARRAY(SELECT a.privilege_type || ' ' || CASE WHEN a.grantee = 0 THEN '' ELSE pg_get_userbyid(a.grantee)::text END \
         FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee <> d.datdba) \
     FROM pg_database d WHERE d.datname = ANY ($1)";
@@ -107,10 +109,16 @@ const ROLES: &str = "SELECT r.rolname::text, r.oid, r.rolsuper, \
     pg_has_role(r.oid, CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END) \
     FROM pg_roles r WHERE r.rolname = ANY ($1)";
 
-/// Asks for the databases and the roles of these names.
-pub async fn read(client: &Client, databases: &[&str], roles: &[&str]) -> Result<Catalogue, Failure> {
-    let (in_databases, in_roles): ([Parameter<'_>; 1], [Parameter<'_>; 1]) =
-        ([(&databases, Type::TEXT_ARRAY)], [(&roles, Type::TEXT_ARRAY)]);
+/// How a parameter of a database is asked for.
+#[must_use]
+pub fn setting(database: &str, parameter: &str) -> String {
+    format!("{database}/{}", parameter.to_ascii_lowercase())
+}
+
+/// Asks for the databases and the roles of these names, and for these [`setting`]s of the databases.
+pub async fn read(client: &Client, databases: &[&str], settings: &[String], roles: &[&str]) -> Result<Catalogue, Failure> {
+    let (in_databases, in_roles): ([Parameter<'_>; 2], [Parameter<'_>; 1]) =
+        ([(&databases, Type::TEXT_ARRAY), (&settings, Type::TEXT_ARRAY)], [(&roles, Type::TEXT_ARRAY)]);
     let (server, databases, roles) = futures::try_join!(
         client.query_typed_one(SERVER, &[]),
         client.query_typed(DATABASES, &in_databases),
@@ -146,14 +154,13 @@ fn read_server(row: &Row) -> Result<Server, Failure> {
 }
 
 fn read_database(row: &Row) -> Result<(String, Database), Failure> {
-    let settings: Option<Vec<String>> = row.try_get(13)?;
+    let settings: Vec<String> = row.try_get(13)?;
     let grants: Vec<String> = row.try_get(14)?;
     let mut privileges = BTreeMap::<String, BTreeSet<String>>::new();
     for (privilege, grantee) in grants.iter().filter_map(|grant| grant.split_once(' ')) {
         privileges.entry(grantee.to_owned()).or_default().insert(privilege.to_owned());
     }
-    let parameters = settings.unwrap_or_default();
-    let parameters = parameters.iter().filter_map(|setting| setting.split_once('='));
+    let parameters = settings.iter().filter_map(|setting| setting.split_once('='));
     let database = Database {
         oid: row.try_get(1)?,
         owner: row.try_get(2)?,

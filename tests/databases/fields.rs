@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use outrigger::postgres::quoting::{Identifier, Literal};
+use outrigger::postgres::{
+    catalogue,
+    quoting::{Identifier, Literal},
+};
 
 use super::world::{World, condition_of, message};
 
@@ -67,6 +70,30 @@ async fn kopf_k12_all_fields_become_true_and_follow_their_changes() {
     assert_eq!([may(&reader, "CONNECT"), may(&reader, "TEMP")], ["f", "f"]);
     assert_eq!(within(&format!("SELECT has_schema_privilege('{reader}', 'app', 'USAGE')")), "f");
     assert_eq!(within("SELECT count(*) FROM pg_extension WHERE extname = 'plpgsql'"), "1", "what isn't named stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_owner_sets_for_themselves_is_not_carried_about() {
+    let world = World::quiet("db-huge").await;
+    let name = world.unique("huge");
+    world.sql(&format!("CREATE DATABASE \"{name}\""));
+    let set = |parameter: &str, length: u32| {
+        let sql = format!("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {parameter} TO %L', '{name}', repeat('x', {length})); END $$");
+        world.sql(&sql);
+    };
+    set("application_name", 3_000_000);
+    set("my.own", 3_000_000);
+    world.sql(&format!("ALTER DATABASE \"{name}\" SET work_mem TO '64MB'"));
+    let uri = format!("host={} port={} user=postgres dbname=postgres", world.postgres.socket_folder().display(), world.postgres.port());
+    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let settings = ["Work_Mem", "application_name"].map(|parameter| catalogue::setting(&name, parameter));
+    let read = catalogue::read(&client, &[&name], &settings, &[]).await.unwrap();
+    let parameters = &read.databases[&name].parameters;
+    assert_eq!(parameters["work_mem"], "64MB");
+    assert!(parameters["application_name"].len() < 5_000 && parameters.len() == 2, "{}", parameters.len());
+    drop(client);
+    connection.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
