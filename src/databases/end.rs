@@ -118,7 +118,7 @@ impl Job<'_> {
                         let Some(record) = record else { break };
                         tracing::info!(namespace = us.namespace, object = us.name, database = found_as, "{step}");
                         match self.take_away(sql, &step, record.oid, &found_as, manner, grace).await {
-                            Err(error) if error.is_race() => {
+                            Err(error) if error.is_race() || error.is_in_use() => {
                                 // Somebody has come in between.
                                 return Ok(Gone::Blocked(within(READ_DEADLINE, look::blockers(sql, &found_as)).await?));
                             }

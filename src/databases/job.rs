@@ -82,6 +82,11 @@ impl JobError {
         matches!(self, Self::Failed(failure) if failure.is_race())
     }
 
+    /// Whether somebody uses a database, and has to leave first.
+    pub(super) fn is_in_use(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.is_in_use())
+    }
+
     fn refusal(&self) -> Refusal {
         let reason = match self {
             Self::Failed(failure) if failure.code() == Some("42501") => "PermissionDenied",
@@ -210,11 +215,22 @@ impl Job<'_> {
                         tracing::debug!(error = with_causes(&error), "somebody else was quicker; looking again");
                         break;
                     }
+                    Err(error) if error.is_in_use() => return self.in_use(sql, &step, &wish).await,
                     done => done?,
                 }
             }
         }
         Err(JobError::Restless)
+    }
+
+    /// Somebody is connected to the database that is to be copied or moved.
+    async fn in_use(&self, sql: &Sql, step: &Step, wish: &Wish) -> Result<Report, JobError> {
+        let template = wish.spec.creation.as_ref().and_then(|creation| creation.template.as_deref()).unwrap_or("template0");
+        let used = if step.action == Action::Create { template } else { wish.spec.name.as_str() };
+        let blockers = within(READ_DEADLINE, look::blockers(sql, used)).await?;
+        let message = format!("{} waits until nobody uses the database {used:?}; end what status.blockers names", step.action);
+        let refused = Report::refused(Refusal { reason: "InUse", message }, self.object);
+        Ok(Report { blockers: blockers.iter().map(|blocker| blocker.text().to_owned()).collect(), ..refused })
     }
 
     /// Whether the API server says so, too: a watch may be behind.

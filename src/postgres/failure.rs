@@ -56,17 +56,23 @@ impl Failure {
 
     /// Whether somebody else has created or changed the same thing at the same time, so that another look says what is left to do: a
     /// database (42P04) or role (42710) that exists, the same found out later by a unique index (23505), a row of the catalogue that
-    /// changed meanwhile (XX000), and a database in use (55006).
+    /// changed meanwhile (XX000).
     #[must_use]
     pub fn is_race(&self) -> bool {
         match self {
             Self::Refused { code, message, .. } => match code.as_str() {
-                "42P04" | "42710" | "23505" | "55006" => true,
+                "42P04" | "42710" | "23505" => true,
                 "XX000" => message.contains("concurrently"),
                 _ => false,
             },
             Self::Unreachable(_) => false,
         }
+    }
+
+    /// Whether somebody uses what was to be changed or copied (55006): it may be free in a while.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.code() == Some("55006")
     }
 
     /// The server's code, if it refused.
@@ -121,9 +127,10 @@ mod tests {
     #[test]
     fn provider_sql_8_who_creates_the_same_at_once_is_told_apart_from_who_may_not() {
         let refused = |code: &str, message: &str| Failure::Refused { code: code.to_owned(), message: message.to_owned(), constraint: None };
-        for race in ["42P04", "42710", "23505", "55006"] {
+        for race in ["42P04", "42710", "23505"] {
             assert!(refused(race, "").is_race(), "{race}");
         }
+        assert!(refused("55006", "").is_in_use() && !refused("55006", "").is_race(), "who looks again at once finds the same");
         assert!(refused("XX000", "tuple concurrently updated").is_race());
         assert!(!refused("XX000", "cache lookup failed").is_race() && !refused("42501", "permission denied").is_race());
     }

@@ -97,6 +97,32 @@ async fn what_an_owner_sets_for_themselves_is_not_carried_about() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sqlx_1283_a_template_in_use_is_waited_for_and_who_uses_it_is_told() {
+    let world = World::quiet("db-template").await;
+    let (name, golden) = (world.unique("copy"), world.unique("golden"));
+    world.sql(&format!("CREATE DATABASE \"{golden}\" IS_TEMPLATE true"));
+    let allow = json!([{"namespaces": [world.name()], "templates": ["golden*"]}]);
+    world.apply_server(world.postgres.port(), json!({"allow": allow})).await;
+    let uri = format!(
+        "host={} port={} user=postgres dbname='{golden}' application_name=lingering",
+        world.postgres.socket_folder().display(),
+        world.postgres.port()
+    );
+    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut world = world;
+    world.start(&[]);
+    world.apply_object("copy", &name, json!({"creation": {"template": golden}})).await;
+    let object = world.until("copy", "Ready", "InUse").await;
+    assert!(object["status"]["blockers"][0].as_str().unwrap().contains("(lingering)"), "{object}");
+    assert_eq!(object["status"]["phase"], "Pending");
+    drop(client);
+    connection.await.unwrap().unwrap();
+    let object = world.until_ready("copy").await;
+    assert!(object["status"]["blockers"].is_null(), "{object}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn drift_is_told_or_undone() {
     let world = World::new("db-drift").await;
     let name = world.unique("drifting");
