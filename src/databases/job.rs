@@ -180,7 +180,7 @@ impl Job<'_> {
         let mut wish = self.wish();
         wish.consent = entries.into_iter().cloned().collect();
         self.keep_finalizer(wish.reclaim == ReclaimPolicy::Delete).await?;
-        let mut verifier = None;
+        let (mut verifier, mut taken) = (None, Vec::new());
         for _ in 0..ROUNDS {
             let mut seen = within(READ_DEADLINE, look::one(sql, self.object, |holder| self.reign.is_gone(holder))).await?;
             if seen.is_holder_gone {
@@ -200,10 +200,11 @@ impl Job<'_> {
                     Err(refusal) => return Ok(Report::refused(refusal, self.object)),
                 }
             }
-            let plan = plan::plan(&wish, &seen);
+            let plan = plan::plan(&wish, &seen).unless_in_vain(&taken);
             if plan.steps.is_empty() {
                 return self.finished(&wish, &seen, plan).await;
             }
+            taken.clear();
             for step in plan.steps {
                 log(&wish, &step);
                 // A database that is new here gets all that is asked for, whatever was applied to another one before.
@@ -213,11 +214,13 @@ impl Job<'_> {
                 match self.perform(sql, &step.action, &wish, &seen, verifier.as_ref()).await {
                     Err(error) if error.is_race() => {
                         tracing::debug!(error = with_causes(&error), "somebody else was quicker; looking again");
+                        taken.clear();
                         break;
                     }
                     Err(error) if error.is_in_use() => return self.in_use(sql, &step, &wish).await,
                     done => done?,
                 }
+                taken.push(step);
             }
         }
         Err(JobError::Restless)
@@ -273,18 +276,24 @@ impl Job<'_> {
         let mut session = Session::open(&connect::within(self.target, &wish.spec.name)).await?;
         session
             .run(async |sql: &Sql| {
+                let mut taken = Vec::new();
                 for _ in 0..ROUNDS {
                     let inner = within(READ_DEADLINE, look::inner(sql, &wish.spec)).await?;
-                    let plan = plan_inner(wish, seen, database, &inner);
+                    let plan = plan_inner(wish, seen, database, &inner).unless_in_vain(&taken);
                     if plan.steps.is_empty() {
                         return Ok(plan.refusal.map_or(Ok(plan.differences), Err));
                     }
+                    taken.clear();
                     for step in plan.steps {
                         log(wish, &step);
                         match self.perform(sql, &step.action, wish, seen, None).await {
-                            Err(error) if error.is_race() => break,
+                            Err(error) if error.is_race() => {
+                                taken.clear();
+                                break;
+                            }
                             done => done?,
                         }
+                        taken.push(step);
                     }
                 }
                 Err(JobError::Restless)

@@ -123,6 +123,22 @@ async fn sqlx_1283_a_template_in_use_is_waited_for_and_who_uses_it_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_takes_without_effect_comes_to_an_end() {
+    let world = World::new("db-vain").await;
+    let (name, reader) = (world.unique("vain"), world.unique("reader"));
+    world.apply_object("empty", &world.unique("empty"), json!({"parameters": {"search_path": ""}})).await;
+    world.until_ready("empty").await;
+    // Whoever is neither its owner nor may grant it is only warned.
+    world.sql(&format!("CREATE DATABASE \"{name}\""));
+    world.sql(&format!("CREATE ROLE \"{reader}\""));
+    world.sql(&format!("GRANT CONNECT ON DATABASE \"{name}\" TO {}", super::world::ADMIN));
+    let fields = json!({"adoptionPolicy": "IfUnclaimed", "privileges": [{"role": reader, "privileges": ["Connect"]}]});
+    world.apply_object("vain", &name, fields).await;
+    let object = world.until("vain", "Ready", "PermissionDenied").await;
+    assert!(message(&object, "Ready").contains(&format!("privileges.{reader}")), "{object}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn drift_is_told_or_undone() {
     let world = World::new("db-drift").await;
     let name = world.unique("drifting");

@@ -140,7 +140,8 @@ pub(super) fn list_items(name: &str, value: &str) -> Option<Vec<String>> {
         let (mut items, mut rest) = (Vec::new(), value.trim());
         while !rest.is_empty() {
             let (item, after) = next_item(rest);
-            items.push(item);
+            // No name at all: an empty list is stored as one empty name.
+            items.extend((!item.is_empty()).then_some(item));
             rest = after.trim_start().strip_prefix(',').unwrap_or_default().trim_start();
         }
         items
@@ -202,6 +203,8 @@ mod tests {
         assert_eq!(items("App, \"$user\" ,\"a\"\"b,c\""), ["app", "$user", "a\"b,c"]);
         assert_eq!(items(""), [""; 0]);
         assert_eq!(items("\"open"), ["open"]);
+        assert_eq!(items("a, \"\", ,b"), ["a", "b"]);
+        assert!(means_the_same("search_path", "\"\"", ""));
         assert_eq!(list_items("DateStyle", "ISO, DMY"), None);
         assert!(means_the_same("search_path", "app, \"$user\"", "app,\"$user\"") && !means_the_same("search_path", "app", "\"App\""));
     }

@@ -250,6 +250,18 @@ impl Plan {
         Self { steps, claimed, differences: Vec::new(), refusal: None }
     }
 
+    /// Nothing more is done if these are the steps that were taken before: the server took them and did nothing. It does so, with a warning
+    /// at most, where we may not grant or revoke something.
+    #[must_use]
+    pub fn unless_in_vain(self, taken: &[Step]) -> Self {
+        if self.steps.is_empty() || self.steps != taken {
+            return self;
+        }
+        let in_vain: Vec<&str> = self.steps.iter().map(|step| step.why.as_str()).collect();
+        let message = format!("the server took this and did nothing, for want of rights: {}", in_vain.join("; "));
+        Self { steps: Vec::new(), refusal: Some(Refusal::new("PermissionDenied", message)), ..self }
+    }
+
     fn refused(refusal: Refusal) -> Self {
         Self::of(Claimed::Refused(refusal), Vec::new())
     }

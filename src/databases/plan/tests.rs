@@ -400,6 +400,18 @@ fn parameters_that_not_everybody_may_set_need_consent() {
 }
 
 #[test]
+fn what_the_server_takes_without_effect_is_told_after_the_second_time() {
+    let wish = wish(json!({"publicPrivileges": []}));
+    let granted = Database { privileges: [(String::new(), ["CONNECT".to_owned()].into())].into(), ..database(7) };
+    let held = Seen { database: Some(granted), record: Some(record("us", 7, Stage::Held)), ..server() };
+    let first = plan(&wish, &held).unless_in_vain(&[]);
+    assert_eq!(first.steps.len(), 1);
+    let second = plan(&wish, &held).unless_in_vain(&first.steps);
+    let refusal = second.refusal.unwrap();
+    assert!(second.steps.is_empty() && refusal.reason == "PermissionDenied" && refusal.message.contains("publicPrivileges"), "{refusal:?}");
+}
+
+#[test]
 fn a_replica_is_left_alone() {
     let mut seen = server();
     seen.server.in_recovery = true;
