@@ -145,7 +145,11 @@ impl Job<'_> {
         let change = |change: Change| change.sql(found_as);
         match step {
             RemovalStep::ClearTemplate => self.execute(sql, &change(Change::IsTemplate(false))?, STATEMENT_LIMIT).await,
-            RemovalStep::Close => self.execute(sql, &change(Change::AllowConnections(false))?, STATEMENT_LIMIT).await,
+            RemovalStep::Close => {
+                within(STATEMENT_LIMIT, ledger::mark_closed(sql, oid, true)).await?;
+                self.execute(sql, &change(Change::AllowConnections(false))?, STATEMENT_LIMIT).await
+            }
+            RemovalStep::Reopen => self.reopen(sql, oid, found_as).await,
             RemovalStep::EndSessions => {
                 let sessions =
                     "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";
@@ -162,6 +166,12 @@ impl Job<'_> {
             }
             RemovalStep::Forget => within(STATEMENT_LIMIT, ledger::forget(sql, oid)).await,
         }
+    }
+
+    /// Lets connections in again that were kept out for a drop.
+    pub(super) async fn reopen(&self, sql: &Sql, oid: u32, database: &str) -> Result<(), JobError> {
+        self.execute(sql, &Change::AllowConnections(true).sql(database)?, STATEMENT_LIMIT).await?;
+        within(STATEMENT_LIMIT, ledger::mark_closed(sql, oid, false)).await
     }
 
     /// Drops the roles that were made for this object. One that owns something elsewhere stays.

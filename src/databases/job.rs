@@ -180,7 +180,9 @@ impl Job<'_> {
         let mut wish = self.wish();
         wish.consent = entries.into_iter().cloned().collect();
         self.keep_finalizer(wish.reclaim == ReclaimPolicy::Delete).await?;
-        let (mut verifier, mut taken) = (None, Vec::new());
+        // Who is kept out of a database can't make anything inside.
+        wish.is_inside_done = wish.spec.allow_connections != Some(false);
+        let (mut verifier, mut taken, mut inside) = (None, Vec::new(), None);
         for _ in 0..ROUNDS {
             let mut seen = within(READ_DEADLINE, look::one(sql, self.object, |holder| self.reign.is_gone(holder))).await?;
             if seen.is_holder_gone {
@@ -202,7 +204,12 @@ impl Job<'_> {
             }
             let plan = plan::plan(&wish, &seen).unless_in_vain(&taken);
             if plan.steps.is_empty() {
-                return self.finished(&wish, &seen, plan).await;
+                let report = self.finished(&wish, &seen, plan, &mut inside).await?;
+                if wish.is_inside_done || report.ready.is_err() {
+                    return Ok(report);
+                }
+                wish.is_inside_done = true;
+                continue;
             }
             taken.clear();
             for step in plan.steps {
@@ -244,8 +251,8 @@ impl Job<'_> {
         Ok(found.is_none_or(|found| found.metadata.uid.as_deref() != Some(&holder.uid)))
     }
 
-    /// What is left: the inside of the database.
-    async fn finished(&self, wish: &Wish, seen: &Seen, plan: plan::Plan) -> Result<Report, JobError> {
+    /// What is left: the inside of the database, where that was not looked at before.
+    async fn finished(&self, wish: &Wish, seen: &Seen, plan: plan::Plan, inside: &mut Option<Vec<Difference>>) -> Result<Report, JobError> {
         let oid = seen.database.as_ref().map(|database| database.oid).filter(|_| plan.claimed == Claimed::Ours);
         let mut differences = plan.differences;
         let mut ready = match (&plan.claimed, &plan.refusal) {
@@ -255,9 +262,11 @@ impl Job<'_> {
         if let (Ok(_), Some(database)) = (&ready, &seen.database)
             && !(wish.spec.schemas.is_empty() && wish.spec.extensions.is_empty())
         {
-            if database.allow_connections {
+            if let Some(found) = &inside {
+                differences.extend(found.iter().cloned());
+            } else if database.allow_connections {
                 match self.inner(wish, seen).await? {
-                    Ok(found) => differences.extend(found),
+                    Ok(found) => differences.extend(inside.insert(found).iter().cloned()),
                     Err(refusal) => ready = Err(refusal),
                 }
             } else if wish.applied_to != Some(database.oid) {
@@ -335,6 +344,10 @@ impl Job<'_> {
                 }
                 within(STATEMENT_LIMIT, ledger::adopt(sql, us, name, *oid)).await
             }
+            Action::Reopen => match &seen.record {
+                Some(record) => self.reopen(sql, record.oid, name).await,
+                None => Ok(()),
+            },
             Action::Forget(oid) => within(STATEMENT_LIMIT, ledger::forget(sql, *oid)).await,
             Action::Change(change) => {
                 let limit = if change.takes_long() { LONG_STATEMENT_LIMIT } else { STATEMENT_LIMIT };
@@ -430,6 +443,7 @@ pub(super) fn wish(object: &PgDatabase, server: &PgServer, us: Holder) -> Wish {
         drift: spec.drift_policy.unwrap_or(defaults.drift_policy),
         applied_to: status::applied_to(object),
         parameters_before: object.status.as_ref().map(|status| status.parameters.clone()).unwrap_or_default(),
+        is_inside_done: true,
         consent: Vec::new(),
         digest: None,
         spec,

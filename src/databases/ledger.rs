@@ -24,6 +24,7 @@ const LAYOUT: &str = "CREATE SCHEMA IF NOT EXISTS outrigger; \
         namespace text NOT NULL, name text NOT NULL, \
         stage text NOT NULL CHECK (stage IN ('intended', 'held', 'retired')), \
         since timestamptz NOT NULL DEFAULT now(), drop_after timestamptz); \
+    ALTER TABLE outrigger.claims ADD COLUMN IF NOT EXISTS is_closed boolean NOT NULL DEFAULT false; \
     CREATE INDEX IF NOT EXISTS claims_of ON outrigger.claims (cluster, uid); \
     CREATE TABLE IF NOT EXISTS outrigger.roles ( \
         role text PRIMARY KEY, cluster text NOT NULL, uid text NOT NULL, namespace text NOT NULL, name text NOT NULL, \
@@ -33,7 +34,7 @@ const LAYOUT: &str = "CREATE SCHEMA IF NOT EXISTS outrigger; \
     COMMENT ON SCHEMA outrigger IS 'Which database is whose. Kept by Outrigger; to give up a database, delete its PgDatabase.'";
 
 /// Whether the layout is the newest: what was added last is there.
-const NEWEST: &str = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('outrigger.roles') AND attname = 'oid')";
+const NEWEST: &str = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('outrigger.claims') AND attname = 'is_closed')";
 
 /// Who may own what is ours: we, superusers, and roles of which we were made a member. A superuser has the rights of all roles, so
 /// these alone say nothing.
@@ -114,7 +115,7 @@ fn lock_key(name: &str) -> i64 {
     digest.as_ref().first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
-const COLUMNS: &str = "SELECT c.oid, c.database, c.cluster, c.uid, c.namespace, c.name, c.stage, d.datname::text \
+const COLUMNS: &str = "SELECT c.oid, c.database, c.cluster, c.uid, c.namespace, c.name, c.stage, d.datname::text, c.is_closed \
     FROM outrigger.claims c LEFT JOIN pg_database d ON d.oid = c.oid";
 
 /// The claims to databases of these names.
@@ -179,7 +180,7 @@ pub(super) async fn adopt(client: &Client, holder: &Holder, database: &str, oid:
     let before = "DELETE FROM outrigger.claims WHERE oid = $1 AND database <> $2";
     client.execute_typed(before, &[(&oid, Type::OID), (&database, Type::TEXT)]).await?;
     let sql = "INSERT INTO outrigger.claims AS c (oid, database, cluster, uid, namespace, name, stage) \
-        VALUES ($1, $2, $3, $4, $5, $6, 'held') ON CONFLICT (database) DO UPDATE SET oid = excluded.oid, cluster = excluded.cluster, \
+        VALUES ($1, $2, $3, $4, $5, $6, 'held') ON CONFLICT (database) DO UPDATE SET is_closed = c.is_closed AND c.oid = excluded.oid, oid = excluded.oid, cluster = excluded.cluster, \
         uid = excluded.uid, namespace = excluded.namespace, name = excluded.name, stage = 'held', since = now()";
     client.execute_typed(sql, &parameters(&oid, &database, holder)).await?;
     Ok(())
@@ -199,6 +200,13 @@ fn parameters<'a>(oid: &'a u32, database: &'a &'a str, holder: &'a Holder) -> [P
 /// Writes down that the database with this OID is there.
 pub(super) async fn hold(client: &Client, oid: u32) -> Result<(), Failure> {
     client.execute_typed("UPDATE outrigger.claims SET stage = 'held' WHERE oid = $1", &[(&oid, Type::OID)]).await?;
+    Ok(())
+}
+
+/// Writes down whether the database is closed by us, who may have to open it again.
+pub(super) async fn mark_closed(client: &Client, oid: u32, is_closed: bool) -> Result<(), Failure> {
+    let sql = "UPDATE outrigger.claims SET is_closed = $2 WHERE oid = $1";
+    client.execute_typed(sql, &[(&oid, Type::OID), (&is_closed, Type::BOOL)]).await?;
     Ok(())
 }
 
@@ -313,7 +321,14 @@ fn read_record(row: &Row) -> Result<Record, Failure> {
         "held" => Stage::Held,
         _ => Stage::Retired,
     };
-    Ok(Record { oid: row.try_get(0)?, database: row.try_get(1)?, holder: read_holder(row, 2)?, stage, found_as: row.try_get(7)? })
+    Ok(Record {
+        oid: row.try_get(0)?,
+        database: row.try_get(1)?,
+        holder: read_holder(row, 2)?,
+        stage,
+        found_as: row.try_get(7)?,
+        is_closed: row.try_get(8)?,
+    })
 }
 
 fn read_holder(row: &Row, first: usize) -> Result<Holder, Failure> {

@@ -89,6 +89,45 @@ async fn a_grace_period_closes_and_renames_and_can_be_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_in_use_stays_open_through_its_grace_period_and_closed_ones_have_an_inside() {
+    let world = World::new("db-open").await;
+    let (name, closed) = (world.unique("open"), world.unique("closed"));
+    world.apply_object("open", &name, json!({})).await;
+    world.until_ready("open").await;
+    let uri = format!("host={} port={} user=postgres dbname='{name}'", world.postgres.socket_folder().display(), world.postgres.port());
+    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    world.apply_object("open", &name, json!({"ensure": "Absent", "drop": {"gracePeriod": "72h"}})).await;
+    world.until("open", "Ready", "InUse").await;
+    let is_open = format!("SELECT datallowconn FROM pg_database WHERE datname = '{name}'");
+    assert_eq!(world.sql(&is_open), "t");
+    // Closed by a process that ended before the next statement.
+    let mut world = world;
+    drop(world.controllers.take());
+    drop(client);
+    connection.await.unwrap().unwrap();
+    world.postgres.query_as_owner("outrigger", &format!("UPDATE outrigger.claims SET is_closed = true WHERE database = '{name}'"));
+    world.sql(&format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS false"));
+    world.apply_object("open", &name, json!({"ensure": "Present"})).await;
+    world.start(&[]);
+    world.until_ready("open").await;
+    assert_eq!(world.sql(&is_open), "t");
+
+    world
+        .apply_object(
+            "closed",
+            &closed,
+            json!({"allowConnections": false, "schemas": [{"name": "app"}], "extensions": [{"name": "pg_trgm"}]}),
+        )
+        .await;
+    world.until_ready("closed").await;
+    assert_eq!(world.sql(&format!("SELECT datallowconn FROM pg_database WHERE datname = '{closed}'")), "f");
+    world.sql(&format!("ALTER DATABASE \"{closed}\" ALLOW_CONNECTIONS true"));
+    let made = "SELECT count(*) FROM pg_namespace, pg_extension WHERE nspname = 'app' AND extname = 'pg_trgm'";
+    assert_eq!(world.postgres.query_as_owner(&closed, made), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn absent_drops_what_is_ours_and_nothing_else() {
     let world = World::new("db-absent").await;
     let (ours, theirs) = (world.unique("ours"), world.unique("theirs"));

@@ -89,6 +89,8 @@ pub struct Record {
     pub stage: Stage,
     /// The name of the database with this OID, if there is one.
     pub found_as: Option<String>,
+    /// Whether it was closed here, to be dropped.
+    pub is_closed: bool,
 }
 
 /// What is known of a role that was created here.
@@ -121,6 +123,8 @@ pub struct Wish {
     pub applied_to: Option<u32>,
     /// The parameters that were set for this object before.
     pub parameters_before: Vec<String>,
+    /// Whether nothing is left to do inside the database, so that it may be closed.
+    pub is_inside_done: bool,
     /// The entries of the server's consent that fit the rest of what is asked for.
     pub consent: Vec<Allowance>,
     /// The digest of the verifier that the owner is to have, if its password is known.
@@ -183,6 +187,8 @@ pub enum Action {
     Hold,
     /// Writes down that a database that exists is ours, and its owner, if both were somebody's.
     Adopt(u32),
+    /// Lets connections in again that were kept out for a drop which didn't come.
+    Reopen,
     /// Takes away a claim whose database or object is gone.
     Forget(u32),
     /// Changes the database.
@@ -211,6 +217,7 @@ impl fmt::Display for Action {
             Self::Create => "creating the database",
             Self::Hold => "the database was created",
             Self::Adopt(_) => "taking over the database",
+            Self::Reopen => "letting connections in again",
             Self::Forget(_) => "forgetting a claim",
             Self::Change(_) => "changing the database",
         })
@@ -416,7 +423,14 @@ fn kept(wish: &Wish, seen: &Seen, database: &Database) -> Plan {
         Ok(steps) if !steps.is_empty() => return Plan::of(Claimed::Ours, steps),
         Ok(_) => {}
     }
-    let found = differences::of(wish, seen, database);
+    let is_closed = seen.record.as_ref().is_some_and(|record| record.is_closed) && !database.allow_connections;
+    if is_closed && wish.spec.allow_connections != Some(false) {
+        return Plan::of(Claimed::Ours, vec![step(Action::Reopen, "it was closed here to be dropped, and stays")]);
+    }
+    let mut found = differences::of(wish, seen, database);
+    if !wish.is_inside_done {
+        found.retain(|difference| difference.change != Some(Change::AllowConnections(false)));
+    }
     let corrects = wish.corrects(database);
     let (changes, differences): (Vec<_>, Vec<_>) = found.into_iter().partition(|difference| corrects && difference.change.is_some());
     let steps = changes.into_iter().filter_map(|difference| {

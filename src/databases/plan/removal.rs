@@ -41,6 +41,8 @@ pub enum RemovalStep {
     ClearTemplate,
     /// Lets nobody connect any more.
     Close,
+    /// Lets them in again: somebody has come before it was closed.
+    Reopen,
     /// Ends sessions.
     EndSessions,
     /// Gives it the name of one that waits to be dropped.
@@ -58,6 +60,7 @@ impl fmt::Display for RemovalStep {
         f.write_str(match self {
             Self::ClearTemplate => "the database is no template any more",
             Self::Close => "closing the database",
+            Self::Reopen => "opening the database again, which is in use",
             Self::EndSessions => "ending the sessions of the database",
             Self::Rename(_) => "renaming the database",
             Self::Retire(_) => "the database waits to be dropped",
@@ -118,17 +121,15 @@ fn retire(
         steps.push(RemovalStep::Retire(retired));
         return Removal::Steps(steps);
     }
-    if database.allow_connections {
-        // Who is connected already is looked at when nobody can come any more.
-        steps.push(RemovalStep::Close);
-        return Removal::Steps(steps);
-    }
-    if sessions.is_empty() {
-        steps.push(RemovalStep::Rename(retired));
-    } else if manner.force {
-        steps.push(RemovalStep::EndSessions);
-    } else {
-        return Removal::Blocked(sessions);
+    let is_free = sessions.is_empty() || manner.force;
+    match (database.allow_connections, is_free) {
+        // Who has come meanwhile is seen when nobody can come any more.
+        (true, true) => steps.push(RemovalStep::Close),
+        (false, true) if sessions.is_empty() => steps.push(RemovalStep::Rename(retired)),
+        (false, true) => steps.push(RemovalStep::EndSessions),
+        // Nobody knows when they go, and until then the database is to be of use.
+        (false, false) if record.is_closed => return Removal::Steps(vec![RemovalStep::Reopen]),
+        (_, false) => return Removal::Blocked(sessions),
     }
     Removal::Steps(steps)
 }

@@ -28,6 +28,7 @@ fn wish(spec: serde_json::Value) -> Wish {
         drift: spec.drift_policy.unwrap_or_default(),
         applied_to: None,
         parameters_before: Vec::new(),
+        is_inside_done: true,
         consent: Vec::new(),
         digest: spec.connection_secret.as_ref().map(|_| "digest".to_owned()),
         spec,
@@ -58,7 +59,7 @@ fn database(oid: u32) -> Database {
 }
 
 fn record(uid: &str, oid: u32, stage: Stage) -> Record {
-    Record { oid, database: "shop".into(), holder: holder(uid), stage, found_as: None }
+    Record { oid, database: "shop".into(), holder: holder(uid), stage, found_as: None, is_closed: false }
 }
 
 /// What the steps do to a server.
@@ -90,6 +91,10 @@ fn apply(wish: &Wish, seen: &mut Seen, action: &Action) {
             {
                 (made.holder, made.digest) = (wish.us.clone(), None);
             }
+        }
+        Action::Reopen => {
+            seen.database.as_mut().unwrap().allow_connections = true;
+            seen.record.as_mut().unwrap().is_closed = false;
         }
         Action::Forget(_) => seen.record = None,
         Action::Change(change) => apply_change(seen.database.as_mut().unwrap(), change),
@@ -290,6 +295,44 @@ fn force_ends_sessions_and_nothing_else() {
 }
 
 #[test]
+fn a_database_in_use_is_not_closed_to_wait_for_its_end() {
+    let removal = |allow_connections, is_closed, sessions: &[Blocker], force| {
+        let record = Record { found_as: Some("shop".into()), is_closed, ..record("us", 7, Stage::Held) };
+        let database = Database { allow_connections, ..database(7) };
+        plan_removal(&holder("us"), Some(&record), Some(&database), sessions, Manner { force, with_grace: true })
+    };
+    let session = [Blocker::Session("session 1".into())];
+    let steps = |step| Removal::Steps(vec![step]);
+    assert_eq!(removal(true, false, &[], false), steps(RemovalStep::Close));
+    assert_eq!(removal(true, false, &session, false), Removal::Blocked(session.to_vec()));
+    assert_eq!(removal(true, false, &session, true), steps(RemovalStep::Close));
+    assert_eq!(removal(false, true, &session, false), steps(RemovalStep::Reopen), "somebody came in between");
+    assert_eq!(removal(false, false, &session, false), Removal::Blocked(session.to_vec()), "somebody else has closed it");
+    assert_eq!(removal(false, true, &session, true), steps(RemovalStep::EndSessions));
+}
+
+#[test]
+fn what_was_closed_to_be_dropped_and_stays_is_opened_again() {
+    let closed = |is_closed| {
+        let database = Database { allow_connections: false, ..database(7) };
+        Seen { database: Some(database), record: Some(Record { is_closed, ..record("us", 7, Stage::Held) }), ..server() }
+    };
+    assert_eq!(actions(&plan(&wish(json!({})), &closed(true))), [&Action::Reopen]);
+    assert!(plan(&wish(json!({})), &closed(false)).steps.is_empty(), "somebody else has closed it");
+    assert!(plan(&wish(json!({"allowConnections": false})), &closed(true)).steps.is_empty());
+}
+
+#[test]
+fn a_database_is_closed_after_its_inside_is_done() {
+    let mut wish = wish(json!({"allowConnections": false, "connectionLimit": 5}));
+    let held = Seen { database: Some(database(7)), record: Some(record("us", 7, Stage::Held)), ..server() };
+    let (limit, close) = (Action::Change(Change::ConnectionLimit(5)), Action::Change(Change::AllowConnections(false)));
+    assert_eq!(actions(&plan(&wish, &held)), [&limit, &close]);
+    wish.is_inside_done = false;
+    assert_eq!(actions(&plan(&wish, &held)), [&limit]);
+}
+
+#[test]
 fn hoppscale_5_extensions_that_are_not_named_stay() {
     let inner = Inner { installed: [("plpgsql".to_owned(), Installed::default())].into(), ..Inner::default() };
     let plan = plan_inner(&wish(json!({})), &server(), &database(7), &inner);
@@ -455,7 +498,7 @@ prop_compose! {
         holder in proptest::option::of(proptest::sample::select(vec!["us", "them"])), is_gone in any::<bool>(),
         stage in proptest::sample::select(vec![Stage::Intended, Stage::Held]), role in proptest::option::of(any::<(bool, bool)>()),
         made_for in proptest::option::of(proptest::sample::select(vec!["us", "them"])), set in any::<bool>(), granted in privileges(),
-        encoding in proptest::sample::select(vec!["UTF8", "LATIN1"]), is_replaced in any::<bool>(), is_owners_gone in any::<bool>(),
+        encoding in proptest::sample::select(vec!["UTF8", "LATIN1"]), is_replaced in any::<bool>(), is_closed in any::<bool>(), is_owners_gone in any::<bool>(),
     ) -> Seen {
         let granted: BTreeSet<String> = granted.into_iter().map(|privilege| change::word(privilege).to_owned()).collect();
         let database = oid.map(|oid| Database {
@@ -465,7 +508,7 @@ prop_compose! {
             ..database(oid)
         });
         let mut seen = Seen { database, ..server() };
-        seen.record = holder.map(|uid| record(uid, 7, stage));
+        seen.record = holder.map(|uid| Record { is_closed, ..record(uid, 7, stage) });
         seen.is_holder_gone = is_gone && holder == Some("them");
         seen.is_owner_holder_gone = is_owners_gone && made_for == Some("them");
         seen.roles = role.map(|(is_superuser, is_ours_to_set)| ("o".to_owned(), Role { oid: OWNER, is_superuser, is_ours_to_set })).into_iter().collect();
