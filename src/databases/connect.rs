@@ -18,7 +18,7 @@ use super::worker::READ_DEADLINE;
 /// What each session begins with, whatever a database or a role says: no name means what somebody has put into a schema before the
 /// server's own, a backslash means itself, and nobody waits for ever.
 const PINNED: &str = "-c search_path=pg_catalog,pg_temp -c standard_conforming_strings=on -c client_min_messages=warning \
-    -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s";
+    -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s -c idle_session_timeout=0";
 /// Within a database, whose own settings might forbid all writes.
 const PINNED_WITHIN: &str = " -c default_transaction_read_only=off -c statement_timeout=10min";
 /// The name of the authorities that come with the image.

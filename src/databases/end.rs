@@ -15,7 +15,7 @@ use crate::{
     },
     events::note::Reason,
     postgres::{catalogue, quoting::Identifier},
-    runtime::complaint::with_causes,
+    runtime::{complaint::with_causes, lease::Claim},
 };
 
 use super::{
@@ -107,7 +107,7 @@ impl Job<'_> {
             .await?;
             match plan_removal(&us, record, seen.databases.get(&found_as), &blockers, manner) {
                 Removal::Done => {
-                    self.drop_roles(sql, &us).await?;
+                    drop_roles(sql, &us, self.reign.claim).await?;
                     let drop_after = record.and_then(|_| Timestamp::now().checked_add(grace).ok()).map(Time);
                     let known = self.object.status.as_ref().and_then(|status| status.drop_after.clone());
                     return Ok(Gone::Done { drop_after: record.and_then(|_| known.or(drop_after)) });
@@ -174,20 +174,6 @@ impl Job<'_> {
         within(STATEMENT_LIMIT, ledger::mark_closed(sql, oid, false)).await
     }
 
-    /// Drops the roles that were made for this object. One that owns something elsewhere stays.
-    async fn drop_roles(&self, sql: &Sql, us: &Holder) -> Result<(), JobError> {
-        for role in within(READ_DEADLINE, ledger::roles_of(sql, us)).await? {
-            self.may_write()?;
-            match within(STATEMENT_LIMIT, ledger::drop_role(sql, Identifier::new(&role)?, &role)).await {
-                Err(JobError::Failed(failure)) if failure.code().is_some() => {
-                    tracing::warn!(role, error = with_causes(&failure), "the role stays: it can't be dropped");
-                }
-                done => done?,
-            }
-        }
-        Ok(())
-    }
-
     /// Lets the object go.
     pub(super) async fn release(&self, why: &str) -> Result<(), JobError> {
         self.may_write()?;
@@ -200,4 +186,20 @@ impl Job<'_> {
 
 fn grace(options: &DropOptions) -> Duration {
     options.grace_period.as_deref().and_then(|text| duration::parse(text).ok()).unwrap_or_default()
+}
+
+/// Drops the roles that were made for an object. One that owns something elsewhere stays.
+pub(super) async fn drop_roles(sql: &Sql, holder: &Holder, claim: &Claim) -> Result<(), JobError> {
+    for role in within(READ_DEADLINE, ledger::roles_of(sql, holder)).await? {
+        if !claim.is_current() {
+            return Err(JobError::LeaseLost);
+        }
+        match within(STATEMENT_LIMIT, ledger::drop_role(sql, Identifier::new(&role)?, &role)).await {
+            Err(JobError::Failed(failure)) if !failure.ends_connection() => {
+                tracing::warn!(role, error = with_causes(&failure), "the role stays: it can't be dropped");
+            }
+            done => done?,
+        }
+    }
+    Ok(())
 }

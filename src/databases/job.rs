@@ -74,7 +74,11 @@ pub(super) enum JobError {
 impl JobError {
     /// Whether the connection can't be used any more.
     pub(super) fn ends_connection(&self) -> bool {
-        matches!(self, Self::Silent(_) | Self::Failed(Failure::Unreachable(_)))
+        match self {
+            Self::Silent(_) => true,
+            Self::Failed(failure) => failure.ends_connection(),
+            _ => false,
+        }
     }
 
     /// Whether somebody else was quicker, so that another look is all it takes.

@@ -32,7 +32,8 @@ use crate::{
 
 use super::{
     connect::{self, CredentialsError},
-    job::{self, Job, JobError, within},
+    end::drop_roles,
+    job::{self, Job, JobError, LONG_STATEMENT_LIMIT, within},
     ledger::{self, Maintenance},
     look,
     plan::{Refusal, plan},
@@ -47,6 +48,8 @@ pub(super) const READ_DEADLINE: Duration = Duration::from_secs(15);
 const LANES: usize = 4;
 /// Objects that are looked at as a whole in one interval, inside their database and in their Secret, though nothing of them has changed.
 const WHOLE_LOOKS: usize = 50;
+/// Databases that are dropped in one look, which waits for them; what else is due is due in the next.
+const DROPS: usize = 4;
 /// A server that is away is asked again after about this, and no later than after the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -341,18 +344,26 @@ impl Worker<'_> {
         if seen.in_recovery || seen.is_read_only {
             return Ok(());
         }
+        let mut drops = 0;
         for retired in within(READ_DEADLINE, ledger::retired(sql, &self.reign.cluster)).await? {
             if !self.reign.claim.is_current() {
                 return Err(JobError::LeaseLost);
             }
-            match &retired.found_as {
-                Some(found_as) if *found_as == retired.name => {
-                    if retired.is_due {
-                        self.drop_retired(sql, &retired).await?;
-                    }
-                }
+            let is_as_retired = retired.found_as.as_ref() == Some(&retired.name);
+            let swept = if !is_as_retired {
                 // Gone, or brought back under another name: no longer ours to drop.
-                _ => within(READ_DEADLINE, ledger::forget(sql, retired.oid)).await?,
+                within(READ_DEADLINE, ledger::forget(sql, retired.oid)).await
+            } else if retired.is_due && drops < DROPS {
+                drops += 1;
+                self.drop_retired(sql, &retired).await
+            } else {
+                continue;
+            };
+            match swept {
+                Err(error) if error.ends_connection() || matches!(error, JobError::LeaseLost) => return Err(error),
+                // Something holds on to it: the next look tries again.
+                Err(error) => tracing::warn!(database = retired.name, error = with_causes(&error), "the database can't be dropped yet"),
+                Ok(()) => {}
             }
         }
         Ok(())
@@ -360,25 +371,15 @@ impl Worker<'_> {
 
     async fn drop_retired(&self, sql: &Sql, retired: &ledger::Retired) -> Result<(), JobError> {
         let statement = format!("DROP DATABASE {} WITH (FORCE)", Identifier::new(&retired.name)?);
-        match within(Duration::from_secs(120), async { Ok(sql.batch_execute(&statement).await?) }).await {
+        match within(LONG_STATEMENT_LIMIT, async { Ok(sql.batch_execute(&statement).await?) }).await {
             // Somebody else was quicker.
             Err(JobError::Failed(failure)) if failure.code() == Some("3D000") => {}
-            // Something holds on to it: the next look tries again.
-            Err(JobError::Failed(failure)) if failure.code().is_some() => {
-                tracing::warn!(database = retired.name, error = with_causes(&failure), "the database can't be dropped yet");
-                return Ok(());
-            }
             dropped => dropped?,
         }
         self.reign.metrics.changed_the_server();
         tracing::info!(server = self.name, database = retired.name, "the database was dropped after its grace period");
         within(READ_DEADLINE, ledger::forget(sql, retired.oid)).await?;
-        for role in within(READ_DEADLINE, ledger::roles_of(sql, &retired.holder)).await? {
-            if let Err(JobError::Failed(failure)) = within(READ_DEADLINE, ledger::drop_role(sql, Identifier::new(&role)?, &role)).await {
-                tracing::warn!(role, error = with_causes(&failure), "the role stays: it can't be dropped");
-            }
-        }
-        Ok(())
+        drop_roles(sql, &retired.holder, self.reign.claim).await
     }
 
     async fn tell_reachable(&self, server: &PgServer, seen: &Server, roles: Option<Vec<String>>) {

@@ -75,6 +75,12 @@ impl Failure {
         self.code() == Some("55006")
     }
 
+    /// Whether the connection has ended with it: connection exceptions (class 08), and what the server says before it hangs up (57P).
+    #[must_use]
+    pub fn ends_connection(&self) -> bool {
+        self.code().is_none_or(|code| code.starts_with("08") || code.starts_with("57P"))
+    }
+
     /// The server's code, if it refused.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
@@ -122,6 +128,16 @@ mod tests {
             assert_eq!(failure.recovery(), recovery, "{code}");
         }
         assert_eq!(Failure::Unreachable(String::new()).recovery(), Recovery::Wait);
+    }
+
+    #[test]
+    fn what_the_server_says_last_ends_the_connection() {
+        let refused = |code: &str| Failure::Refused { code: code.to_owned(), message: String::new(), constraint: None };
+        for code in ["57P01", "57P05", "08006"] {
+            assert!(refused(code).ends_connection(), "{code}");
+        }
+        assert!(Failure::Unreachable(String::new()).ends_connection());
+        assert!(!refused("57014").ends_connection() && !refused("42501").ends_connection());
     }
 
     #[test]
