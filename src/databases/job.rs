@@ -6,7 +6,6 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, api::Patch};
-use secrecy::SecretString;
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_postgres::Client as Sql;
@@ -31,10 +30,10 @@ use crate::{
 
 use super::{
     connect, ledger, look,
-    plan::{self, Action, Claimed, Difference, Holder, Refusal, Seen, Step, Wish, may_have_password, plan_inner},
+    plan::{self, Action, Claimed, Difference, Holder, Refusal, RoleRecord, Seen, Step, Wish, may_have_password, plan_inner},
     queue::Outcome,
     reign::{FINALIZER, GIVE_UP, Reign, set_finalizer},
-    secret::{self, Decision},
+    secret::{self, Decision, Fresh},
     status::{self, Report},
     worker::READ_DEADLINE,
 };
@@ -197,9 +196,8 @@ impl Job<'_> {
             }
             // The Secret is looked at once it is sure that its password will be of use.
             if verifier.is_none() && may_have_password(&wish, &seen) {
-                match self.password().await? {
-                    Ok(password) => {
-                        let made = secret::verifier(&password, seen.owner_record.as_ref()).map_err(|_| JobError::NoRandomBytes)?;
+                match self.verifier(seen.owner_record.as_ref()).await? {
+                    Ok(made) => {
                         wish.digest = Some(secret::digest(made.as_str()));
                         verifier = Some(made);
                     }
@@ -382,20 +380,20 @@ impl Job<'_> {
 
     /// The password in the Secret, which is made or renewed where it has to be: the Secret first, since a password that was set and is
     /// lost can't be read back.
-    async fn password(&self) -> Result<Result<SecretString, Refusal>, JobError> {
+    async fn verifier(&self, record: Option<&RoleRecord>) -> Result<Result<Verifier, Refusal>, JobError> {
         let (Some(wanted), Some(owner)) = (&self.object.spec.connection_secret, &self.object.spec.owner) else {
             return Ok(Err(Refusal { reason: "InvalidSpec", message: "connectionSecret needs an owner".to_owned() }));
         };
         let api: Api<Secret> = Api::namespaced(self.reign.client.clone(), &self.object.namespace().unwrap_or_default());
         let found = request::within(READ_DEADLINE, api.get_opt(&wanted.name)).await?;
-        let fresh = secret::new_password().map_err(|_| JobError::NoRandomBytes)?;
-        Ok(match secret::decide(self.object, wanted, self.server, &owner.name, found.as_ref(), Timestamp::now(), || fresh) {
-            Decision::Keep(password) => Ok(password),
+        let fresh = Fresh::random().map_err(|_| JobError::NoRandomBytes)?;
+        Ok(match secret::decide(self.object, wanted, self.server, &owner.name, found.as_ref(), record, Timestamp::now(), fresh) {
+            Decision::Keep(verifier) => Ok(verifier),
             Decision::Foreign => {
                 let message = format!("the Secret {:?} is somebody else's; choose another name, or delete it", wanted.name);
                 Err(Refusal { reason: "SecretNotOurs", message })
             }
-            Decision::Write(secret, password) => {
+            Decision::Write(secret, verifier) => {
                 self.may_write()?;
                 let written = if found.is_some() {
                     let patch = json!({"metadata": {"labels": secret.metadata.labels, "annotations": secret.metadata.annotations}, "data": secret.data});
@@ -405,7 +403,7 @@ impl Job<'_> {
                 };
                 written?;
                 tracing::info!(secret = wanted.name, new = found.is_none(), "the connection Secret was written");
-                Ok(password)
+                Ok(verifier)
             }
         })
     }

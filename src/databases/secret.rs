@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
-use aws_lc_rs::digest::SHA256;
+use aws_lc_rs::{digest::SHA256, error::Unspecified};
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Resource, ResourceExt, core::ObjectMeta};
@@ -24,29 +24,48 @@ const PASSWORD_SINCE: &str = "outrigger.dev/password-since";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "outrigger");
 /// As CloudNativePG has it, so that what selects theirs can select ours.
 const TYPE: &str = "kubernetes.io/basic-auth";
+/// The key of the role's SCRAM verifier, for poolers that need no more than that. Crunchy's operator has the same.
+const VERIFIER: &str = "verifier";
 /// Characters of a password that nobody types: 190 bits.
 const PASSWORD_LENGTH: usize = 32;
 const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// What is to be done about the Secret.
+/// What is to be done about the Secret, with the verifier of its password.
 pub(super) enum Decision {
     /// It is as it should be.
-    Keep(SecretString),
+    Keep(Verifier),
     /// It is to be written so.
-    Write(Box<Secret>, SecretString),
+    Write(Box<Secret>, Verifier),
     /// It is somebody else's.
     Foreign,
 }
 
-/// Decides about the Secret by what is there.
+/// What a new password is made of.
+pub(super) struct Fresh {
+    password: SecretString,
+    salt: Salt,
+}
+
+impl Fresh {
+    /// What nobody has seen.
+    ///
+    /// # Errors
+    /// There are no random bytes.
+    pub(super) fn random() -> Result<Self, Unspecified> {
+        Ok(Self { password: new_password()?, salt: Salt::random()? })
+    }
+}
+
+/// Decides about the Secret by what is there, and by what is kept of the role's verifier.
 pub(super) fn decide(
     object: &PgDatabase,
     wanted: &ConnectionSecret,
     server: &PgServer,
     user: &str,
     found: Option<&Secret>,
+    record: Option<&RoleRecord>,
     now: Timestamp,
-    new_password: impl FnOnce() -> SecretString,
+    fresh: Fresh,
 ) -> Decision {
     if found.is_some_and(|found| !is_ours(found, object)) {
         return Decision::Foreign;
@@ -55,12 +74,22 @@ pub(super) fn decide(
     let since = found.and_then(|found| found.annotations().get(PASSWORD_SINCE)?.parse::<Timestamp>().ok());
     let known = known.filter(|_| !is_too_old(wanted, since, now));
     let since = known.as_ref().and(since).unwrap_or(now);
-    let password = known.unwrap_or_else(new_password);
-    let secret = secret(object, wanted, server, user, &password, since);
+    let password = known.unwrap_or(fresh.password);
+    let verifier = verifier(password.expose_secret(), found, record, fresh.salt);
+    let secret = secret(object, wanted, server, user, (&password, &verifier), since);
     if found.is_some_and(|found| is_as(found, &secret)) {
-        return Decision::Keep(password);
+        return Decision::Keep(verifier);
     }
-    Decision::Write(Box::new(secret), password)
+    Decision::Write(Box::new(secret), verifier)
+}
+
+/// The verifier of a password: the one that was set, or that the Secret has, if it is this password's; or else one with a salt that nobody
+/// has seen. It takes a millisecond, which is not worth a thread of its own.
+fn verifier(password: &str, found: Option<&Secret>, record: Option<&RoleRecord>, fresh: Salt) -> Verifier {
+    let set = record.and_then(|record| Some((Verifier::new(password, record.salt?), record.digest.as_ref()?)));
+    let set = set.filter(|(verifier, known)| digest(verifier.as_str()) == **known).map(|(verifier, _)| verifier);
+    let offered = || Verifier::from_text(&text(found?, VERIFIER)?, password);
+    set.or_else(offered).unwrap_or_else(|| Verifier::new(password, fresh))
 }
 
 fn is_ours(secret: &Secret, object: &PgDatabase) -> bool {
@@ -90,13 +119,13 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
     String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
 }
 
-/// The Secret as it should be: the keys are those of CloudNativePG's.
+/// The Secret as it should be: the keys are those of CloudNativePG's, and one more.
 fn secret(
     object: &PgDatabase,
     wanted: &ConnectionSecret,
     server: &PgServer,
     user: &str,
-    password: &SecretString,
+    (password, verifier): (&SecretString, &Verifier),
     since: Timestamp,
 ) -> Secret {
     let host = wanted.host.as_ref().unwrap_or(&server.spec.host);
@@ -116,6 +145,7 @@ fn secret(
         ("uri", format!("postgresql://{in_user}:{in_password}@{place}/{in_database}")),
         ("jdbc-uri", format!("jdbc:postgresql://{place}/{in_database}?password={in_password}&user={in_user}")),
         ("pgpass", format!("{for_host}:{port}:{for_database}:{for_user}:{for_password}\n")),
+        (VERIFIER, verifier.as_str().to_owned()),
     ];
     let (managed_by, us) = MANAGED_BY;
     let mut labels = wanted.labels.clone();
@@ -148,20 +178,6 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
-/// The verifier of a password: the one that was set, if it is this password's, or else one with a salt that nobody has seen. It takes a
-/// millisecond, which is not worth a thread of its own.
-///
-/// # Errors
-/// There are no random bytes.
-pub(super) fn verifier(password: &SecretString, record: Option<&RoleRecord>) -> Result<Verifier, aws_lc_rs::error::Unspecified> {
-    let password = password.expose_secret();
-    let set = record.and_then(|record| Some((Verifier::new(password, record.salt?), record.digest.as_ref()?)));
-    match set {
-        Some((verifier, known)) if digest(verifier.as_str()) == *known => Ok(verifier),
-        _ => Ok(Verifier::new(password, Salt::random()?)),
-    }
-}
-
 /// What is kept of a verifier, to know whether it is the one that was set.
 pub(super) fn digest(verifier: &str) -> String {
     aws_lc_rs::digest::digest(&SHA256, verifier.as_bytes()).as_ref().iter().fold(String::new(), |mut text, byte| {
@@ -175,7 +191,7 @@ pub(super) fn digest(verifier: &str) -> String {
 ///
 /// # Errors
 /// There are no random bytes.
-pub(super) fn new_password() -> Result<SecretString, aws_lc_rs::error::Unspecified> {
+fn new_password() -> Result<SecretString, Unspecified> {
     let mut password = String::with_capacity(PASSWORD_LENGTH);
     while password.len() < PASSWORD_LENGTH {
         let mut random = [0; PASSWORD_LENGTH];
@@ -214,7 +230,8 @@ mod tests {
         let object = object();
         let wanted = object.spec.connection_secret.clone().unwrap();
         let now = Timestamp::from_second(at).unwrap();
-        decide(&object, &wanted, &server(), "o\\w:ner", found, now, || SecretString::from(format!("p@{at}")))
+        let fresh = Fresh { password: SecretString::from(format!("p@{at}")), salt: Salt::random().unwrap() };
+        decide(&object, &wanted, &server(), "o\\w:ner", found, None, now, fresh)
     }
 
     fn written(found: Option<&Secret>, at: i64) -> Secret {
@@ -233,13 +250,16 @@ mod tests {
         assert_eq!(value("uri"), "postgresql://o%5Cw%3Aner:p%400@[fd00::1]:5433/sh%3Aop");
         assert_eq!(value("jdbc-uri"), "jdbc:postgresql://[fd00::1]:5433/sh%3Aop?password=p%400&user=o%5Cw%3Aner");
         assert_eq!(value("pgpass"), "fd00\\:\\:1:5433:sh\\:op:o\\\\w\\:ner:p@0\n");
-        assert_eq!(secret.data.unwrap().len(), 9);
+        assert!(Verifier::from_text(&value("verifier"), "p@0").is_some());
+        assert_eq!(secret.data.unwrap().len(), 10);
     }
 
     #[test]
     fn what_is_as_it_should_be_is_kept_until_its_time_comes() {
         let secret = written(None, 0);
-        assert!(matches!(decision(Some(&secret), 3599), Decision::Keep(password) if password.expose_secret() == "p@0"));
+        assert!(
+            matches!(decision(Some(&secret), 3599), Decision::Keep(verifier) if verifier.as_str() == text(&secret, "verifier").unwrap())
+        );
         assert_eq!(text(&written(Some(&secret), 3600), "password").unwrap(), "p@3600");
     }
 
@@ -263,14 +283,18 @@ mod tests {
 
     #[test]
     fn an_unchanged_password_keeps_its_verifier_and_another_gets_another_salt() {
-        let password = |text: &str| SecretString::from(text.to_owned());
-        let first = verifier(&password("a"), None).unwrap();
+        let salt = || Salt::random().unwrap();
+        let first = verifier("a", None, None, salt());
         let holder = crate::databases::plan::Holder::default();
         let record = RoleRecord { holder, digest: Some(digest(first.as_str())), salt: Some(first.salt()) };
-        assert_eq!(verifier(&password("a"), Some(&record)).unwrap().as_str(), first.as_str());
-        assert_ne!(verifier(&password("b"), Some(&record)).unwrap().salt(), first.salt());
+        assert_eq!(verifier("a", None, Some(&record), salt()).as_str(), first.as_str());
+        assert_ne!(verifier("b", None, Some(&record), salt()).salt(), first.salt());
         let of_old = RoleRecord { salt: None, ..record };
-        assert_ne!(verifier(&password("a"), Some(&of_old)).unwrap().salt(), first.salt());
+        assert_ne!(verifier("a", None, Some(&of_old), salt()).salt(), first.salt());
+        let secret = written(None, 0);
+        let offered = text(&secret, "verifier").unwrap();
+        assert_eq!(verifier("p@0", Some(&secret), None, salt()).as_str(), offered, "what is in the Secret and not set yet will be");
+        assert_ne!(verifier("a", Some(&secret), None, salt()).as_str(), offered);
     }
 
     #[test]

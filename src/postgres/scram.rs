@@ -57,6 +57,13 @@ impl Verifier {
         Self { text: verifier_with(password, &salt.0, ITERATIONS), salt }
     }
 
+    /// One that was kept as text, if it is that of this password.
+    #[must_use]
+    pub fn from_text(text: &str, password: &str) -> Option<Self> {
+        let (_, salt) = parts(text)?;
+        Some(Self::new(password, Salt(salt.try_into().ok()?))).filter(|made| made.text == text)
+    }
+
     /// As the server takes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -136,6 +143,8 @@ mod tests {
         assert_eq!(Verifier::new("secret", kept).as_str(), made.as_str());
         assert_ne!(Verifier::new("secret", other).as_str(), made.as_str());
         assert_ne!(Verifier::new("Secret", kept).as_str(), made.as_str());
+        assert_eq!(Verifier::from_text(made.as_str(), "secret").unwrap().salt(), one);
+        assert!(Verifier::from_text(made.as_str(), "Secret").is_none() && Verifier::from_text("secret", "secret").is_none());
         assert_eq!((Salt::from_text("AAAA"), Salt::from_text("?")), (None, None));
     }
 

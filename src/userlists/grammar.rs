@@ -133,12 +133,6 @@ impl Password {
         }
     }
 
-    /// The verifier of this password that a `PgDatabase` gives a role of this name.
-    #[must_use]
-    pub fn verifier(&self, role: &UserName) -> Option<Self> {
-        Self::new(&scram::verifier(role.as_str(), self.expose_secret())).ok()
-    }
-
     /// Whether this is a verifier of that password.
     #[must_use]
     pub fn is_verifier_of(&self, password: &Self) -> bool {

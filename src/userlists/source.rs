@@ -2,12 +2,9 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
-use crate::api::{
-    pg_database::PgDatabase,
-    user_list::{NAMESPACES_ANNOTATION, SecretKeys},
-};
+use crate::api::user_list::{NAMESPACES_ANNOTATION, SecretKeys};
 
 use super::grammar::{self, Form, LineError, NameError, Password, PasswordError, UserName};
 
@@ -46,8 +43,6 @@ pub(super) enum RoleVerifier {
     Unknown,
     /// It is this one, if it fits the password.
     Given(Password),
-    /// A `PgDatabase` has set it, which makes it of the role's name and password.
-    OfDatabase,
 }
 
 /// A user who can't be in the list.
@@ -119,13 +114,7 @@ fn one_user(secret: &Secret, keys: &SecretKeys) -> Result<Credentials, Unusable>
 
 fn role_verifier(secret: &Secret, keys: &[String]) -> RoleVerifier {
     let given = text(secret, keys, "verifier").ok().and_then(|text| Password::new(text).ok());
-    let is_of_database =
-        secret.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.kind == PgDatabase::kind(&()));
-    match given.filter(|given| given.form() == Form::Scram) {
-        Some(given) => RoleVerifier::Given(given),
-        None if is_of_database => RoleVerifier::OfDatabase,
-        None => RoleVerifier::Unknown,
-    }
+    given.filter(|given| given.form() == Form::Scram).map_or(RoleVerifier::Unknown, RoleVerifier::Given)
 }
 
 fn lines(secret: &Secret, key: &String) -> Vec<Result<Credentials, Unusable>> {
@@ -154,6 +143,8 @@ fn bytes<'a, 'b>(secret: &'a Secret, keys: &'b [String], what: &'static str) -> 
 mod tests {
     use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::OwnerReference};
     use secrecy::ExposeSecret;
+
+    use crate::postgres::scram::{Salt, Verifier};
 
     use super::*;
 
@@ -211,18 +202,13 @@ mod tests {
 
     #[test]
     fn what_is_known_of_the_role_s_verifier_is_taken_along() {
-        let verifier = crate::postgres::scram::verifier("alice", "secret");
-        let of = |data: &[(&str, &[u8])], owner: Option<&str>| {
-            let mut secret = secret(&[&[("user", &b"alice"[..]), ("password", b"secret")], data].concat());
-            let owner = owner.map(|kind| OwnerReference { kind: kind.to_owned(), controller: Some(true), ..OwnerReference::default() });
-            secret.metadata.owner_references = owner.map(|owner| vec![owner]);
+        let verifier = Verifier::new("secret", Salt::random().unwrap()).as_str().to_owned();
+        let of = |data: &[(&str, &[u8])]| {
+            let secret = secret(&[&[("user", &b"alice"[..]), ("password", b"secret")], data].concat());
             Reading::one_user(&SecretKeys::default()).read(&secret).users.remove(0).unwrap().verifier
         };
-        let given = RoleVerifier::Given(Password::new(&verifier).unwrap());
-        assert_eq!(of(&[("verifier", verifier.as_bytes())], None), given);
-        assert_eq!(of(&[("verifier", verifier.as_bytes())], Some("PgDatabase")), given, "what is said counts before what is known");
-        assert_eq!(of(&[("verifier", b"md5 or so")], None), RoleVerifier::Unknown);
-        assert_eq!(of(&[], Some("PgDatabase")), RoleVerifier::OfDatabase);
-        assert_eq!(of(&[], Some("Deployment")), RoleVerifier::Unknown);
+        assert_eq!(of(&[("verifier", verifier.as_bytes())]), RoleVerifier::Given(Password::new(&verifier).unwrap()));
+        assert_eq!(of(&[("verifier", b"md5 or so")]), RoleVerifier::Unknown);
+        assert_eq!(of(&[]), RoleVerifier::Unknown);
     }
 }

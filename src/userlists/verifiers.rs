@@ -60,7 +60,7 @@ impl Verifiers {
         if let Some(known) = self.0.get(name).filter(is_known) {
             return known.outcome.clone();
         }
-        let outcome = form::verifier(name, password, role, before);
+        let outcome = form::verifier(password, role, before);
         let known = Known { password: password.clone(), role: role.clone(), before: before.cloned(), outcome: outcome.clone() };
         self.0.insert(name.clone(), known);
         // Thousands of them must not hold up the other lists.

@@ -78,13 +78,12 @@ impl<'a> Forms<'a> {
     }
 }
 
-/// Which verifier is the role's: that of the Secret, else the one that the list has already, else the one that a `PgDatabase` makes. A
-/// password that has not changed keeps its verifier, so nothing is ever salted anew.
+/// Which verifier is the role's: that of the Secret, as that of a `PgDatabase` has it, else the one that the list has already. A password
+/// that has not changed keeps its verifier, so nothing is ever salted anew.
 ///
 /// # Errors
 /// None is known, for this reason.
 pub(in crate::userlists) fn verifier(
-    name: &UserName,
     password: &Password,
     role: &RoleVerifier,
     before: Option<&Password>,
@@ -93,17 +92,18 @@ pub(in crate::userlists) fn verifier(
     match role {
         RoleVerifier::Given(given) => Some(given).filter(fits).cloned().ok_or(MISFIT),
         RoleVerifier::Unknown => before.filter(fits).cloned().ok_or(UNKNOWN),
-        RoleVerifier::OfDatabase => password.verifier(name).ok_or(UNKNOWN),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
-    use crate::postgres::scram;
+    use crate::postgres::scram::{Salt, Verifier};
 
     use super::*;
+
+    fn scram(password: &str) -> String {
+        Verifier::new(password, Salt::random().unwrap()).as_str().to_owned()
+    }
 
     fn name(text: &str) -> UserName {
         UserName::new(text).unwrap()
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn as_whom_pgbouncer_signs_in_by_itself_stays_in_plain_text_and_may_not_come_as_a_hash() {
-        let (md5, verifier) = (format!("md5{}", "0".repeat(32)), scram::verifier("pool", "secret"));
+        let (md5, verifier) = (format!("md5{}", "0".repeat(32)), scram("secret"));
         for (stored, auth_type) in [(StoredForm::AsGiven, None), (StoredForm::Verifier, Some(AuthType::ScramSha256))] {
             let forms = forms(stored, auth_type);
             assert_eq!(forms.choice(&name("pool"), &password("secret")), Choice::AsGiven);
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_taken_as_it_is_wherever_it_can_sign_in() {
-        let (md5, verifier) = (password(&format!("md5{}", "0".repeat(32))), password(&scram::verifier("app", "secret")));
+        let (md5, verifier) = (password(&format!("md5{}", "0".repeat(32))), password(&scram("secret")));
         for auth_type in AUTH_TYPES {
             let forms = forms(StoredForm::Verifier, auth_type);
             assert_eq!(forms.refusal(&name("app"), &md5).is_some(), auth_type == Some(AuthType::ScramSha256), "{auth_type:?}");
@@ -166,21 +166,20 @@ mod tests {
 
     #[test]
     fn zalando_a_password_that_has_not_changed_keeps_its_verifier() {
-        let (user, secret) = (name("app"), password("secret"));
-        let salted = password(&scram::verifier("another salt", "secret"));
-        assert_eq!(verifier(&user, &secret, &RoleVerifier::Unknown, Some(&salted)), Ok(salted.clone()));
-        assert_eq!(verifier(&user, &secret, &RoleVerifier::Given(salted.clone()), None), Ok(salted.clone()));
-        let made = verifier(&user, &secret, &RoleVerifier::OfDatabase, Some(&salted)).unwrap();
-        assert_eq!(made.expose_secret(), scram::verifier("app", "secret"), "the one that the role of a PgDatabase has");
-        assert_eq!(verifier(&user, &secret, &RoleVerifier::OfDatabase, Some(&made)), Ok(made), "again and again");
+        let secret = password("secret");
+        let salted = password(&scram("secret"));
+        assert_eq!(verifier(&secret, &RoleVerifier::Unknown, Some(&salted)), Ok(salted.clone()));
+        assert_eq!(verifier(&secret, &RoleVerifier::Given(salted.clone()), None), Ok(salted.clone()));
+        let renewed = password(&scram("secret"));
+        assert_eq!(verifier(&secret, &RoleVerifier::Given(renewed.clone()), Some(&salted)), Ok(renewed), "the role's counts first");
     }
 
     #[test]
     fn a_verifier_of_another_password_is_never_written() {
-        let (user, changed) = (name("app"), password("changed"));
-        let old = password(&scram::verifier("app", "secret"));
-        assert_eq!(verifier(&user, &changed, &RoleVerifier::Unknown, Some(&old)), Err(UNKNOWN));
-        assert_eq!(verifier(&user, &changed, &RoleVerifier::Given(old), None), Err(MISFIT));
-        assert_eq!(verifier(&user, &changed, &RoleVerifier::Unknown, Some(&password("changed"))), Err(UNKNOWN), "plain text is none");
+        let changed = password("changed");
+        let old = password(&scram("secret"));
+        assert_eq!(verifier(&changed, &RoleVerifier::Unknown, Some(&old)), Err(UNKNOWN));
+        assert_eq!(verifier(&changed, &RoleVerifier::Given(old), None), Err(MISFIT));
+        assert_eq!(verifier(&changed, &RoleVerifier::Unknown, Some(&password("changed"))), Err(UNKNOWN), "plain text is none");
     }
 }

@@ -21,8 +21,6 @@ pub(super) mod contents;
 pub(super) mod form;
 pub(super) mod pooler;
 
-use form::Forms;
-
 /// What the list is made of.
 #[derive(Debug)]
 pub(super) struct Found {
