@@ -71,9 +71,27 @@ impl LabelSelector {
         let expressions = self.match_expressions.iter().map(Requirement::to_query);
         labels.chain(expressions).collect::<Vec<_>>().join(",")
     }
+
+    /// Whether it chooses an object with these labels, as the API server would.
+    #[must_use]
+    pub fn chooses(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(|requirement| requirement.holds(labels))
+    }
 }
 
 impl Requirement {
+    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.key);
+        let is_among = value.is_some_and(|value| self.values.contains(value));
+        match self.operator {
+            Operator::In => is_among,
+            Operator::NotIn => !is_among,
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
+        }
+    }
+
     fn to_query(&self) -> String {
         let Self { key, operator, values } = self;
         match operator {
@@ -124,5 +142,19 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(selector.to_query(), "app.kubernetes.io/name=postgres,team in (a,b),tier notin (test),kept,!old");
+        let chosen = [("app.kubernetes.io/name", "postgres"), ("team", "b"), ("kept", "")];
+        let with = |change: Option<(&'static str, &'static str)>| {
+            let labels = chosen.iter().copied().chain(change).map(|(key, value)| (key.to_owned(), value.to_owned()));
+            selector.chooses(&labels.collect())
+        };
+        assert!(with(None) && with(Some(("tier", "live"))));
+        for refused in [("app.kubernetes.io/name", "mysql"), ("team", "c"), ("tier", "test"), ("old", "")] {
+            assert!(!with(Some(refused)), "{refused:?}");
+        }
+        let without = |gone: &str| {
+            let labels = chosen.iter().filter(|(key, _)| *key != gone).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            selector.chooses(&labels.collect())
+        };
+        assert!(!without("app.kubernetes.io/name") && !without("team") && !without("kept"));
     }
 }

@@ -16,6 +16,12 @@ use super::{
 pub const NAMESPACES_ANNOTATION: &str = "outrigger.dev/userlist-namespaces";
 /// Annotation of a written Secret, and of the pod templates that are restarted for it: the keyed digest of its list.
 pub const DIGEST_ANNOTATION: &str = "outrigger.dev/userlist-digest";
+/// Annotation of the pod templates that are restarted for a list: the uid of its `UserList`.
+pub const LIST_ANNOTATION: &str = "outrigger.dev/userlist-uid";
+/// Annotation of the pod templates that are restarted for a list: when that was, by the controllers' clock (RFC 3339).
+pub const RESTARTED_ANNOTATION: &str = "outrigger.dev/userlist-restarted-at";
+/// Key of a written Secret: the removed users whose sessions are to end, one on each line.
+pub const REMOVED_USERS_KEY: &str = "outrigger.removed-users";
 /// Annotation of a pooler's pod: the port at which its agent says which list is live.
 pub const AGENT_ANNOTATION: &str = "outrigger.dev/userlist-agent";
 /// What keys of our own in the written Secret begin with.

@@ -14,6 +14,8 @@ use super::{
 pub const CONSOLE: &str = "pgbouncer";
 /// The command by which `PgBouncer` reads its configuration and its `auth_file` anew. Clients stay connected.
 const RELOAD: &str = "RELOAD";
+/// What `PgBouncer` says when the client that is to be ended has left.
+const CLIENT_NOT_FOUND: &str = "client not found";
 
 /// Why the console did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -50,11 +52,20 @@ pub struct Console {
 
 /// A client of `PgBouncer`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectedClient {
+struct ConnectedClient {
     /// What tells it from others, where the version has a command that asks for it (from 1.24).
-    pub id: Option<u64>,
+    id: Option<u64>,
     /// Who it has signed in as.
-    pub user: String,
+    user: String,
+}
+
+/// What became of sessions that were to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// How many were ended.
+    pub ended: usize,
+    /// How many go on: `PgBouncer` can end a single session from 1.24.
+    pub remaining: usize,
 }
 
 impl Console {
@@ -71,8 +82,23 @@ impl Console {
         self.run(RELOAD).await.map(drop)
     }
 
+    /// Ends the sessions of some users at once. Other users notice nothing.
+    pub async fn end_sessions(&mut self, is_to_go: impl Fn(&str) -> bool) -> Result<Ended, ConsoleError> {
+        let mut sessions = Ended::default();
+        for client in self.clients().await?.into_iter().filter(|client| is_to_go(&client.user)) {
+            match client.id {
+                Some(id) => {
+                    self.kill_client(id).await?;
+                    sessions.ended += 1;
+                }
+                None => sessions.remaining += 1,
+            }
+        }
+        Ok(sessions)
+    }
+
     /// Who is connected.
-    pub async fn clients(&mut self) -> Result<Vec<ConnectedClient>, ConsoleError> {
+    async fn clients(&mut self) -> Result<Vec<ConnectedClient>, ConsoleError> {
         let rows = self.run("SHOW CLIENTS").await?;
         let column = |row: &SimpleQueryRow, name: &str| row.try_get(name).ok().flatten().map(ToOwned::to_owned);
         Ok(rows
@@ -81,9 +107,12 @@ impl Console {
             .collect())
     }
 
-    /// Ends a client's connection at once (from 1.24).
+    /// Ends a client's connection at once (from 1.24). One that has left meanwhile is over, too.
     pub async fn kill_client(&mut self, id: u64) -> Result<(), ConsoleError> {
-        self.run(&format!("KILL_CLIENT {id}")).await.map(drop)
+        match self.run(&format!("KILL_CLIENT {id}")).await {
+            Err(ConsoleError::Refused { source: Failure::Refused { message, .. }, .. }) if message == CLIENT_NOT_FOUND => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     async fn run(&mut self, command: &str) -> Result<Vec<SimpleQueryRow>, ConsoleError> {
@@ -98,11 +127,6 @@ impl Console {
 pub async fn within<T>(target: &Target, limit: Duration, work: impl Future<Output = Result<T, ConsoleError>>) -> Result<T, ConsoleError> {
     // A connection's own state is large, and its waiters hold it in theirs.
     timeout(limit, Box::pin(work)).await.map_err(|_| ConsoleError::Silent { console: target.to_string(), limit })?
-}
-
-/// Lets `PgBouncer` read its files anew, within `limit`; see [`Console::reload`].
-pub async fn reload(console: &Target, limit: Duration) -> Result<(), ConsoleError> {
-    within(console, limit, async { Console::open(console).await?.reload().await }).await
 }
 
 /// Whether `PgBouncer` takes a user's password, within `limit`.

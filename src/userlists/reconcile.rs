@@ -266,6 +266,7 @@ impl<'a> Reconciler<'a> {
         }
         let memory = self.memory(seen.and_then(|seen| seen.memory(&spec.output.key, &self.id.namespace, spec.probe_user.as_deref())))?;
         standing.digest = seen.and_then(|seen| seen.digest.clone());
+        self.confirmed.stands(standing.digest.as_deref());
         standing.probe = seen.zip(spec.probe_user.as_ref()).and_then(|(seen, probe)| seen.password_of(&spec.output.key, probe));
         standing.users = standing.digest.as_ref().map(|_| memory.past.users.len());
         standing.console_passwords.clone_from(&memory.console_passwords);
@@ -391,12 +392,14 @@ impl<'a> Reconciler<'a> {
     /// Tells poolers of the list that is there. `None` if something else came up meanwhile.
     async fn tell_poolers(&mut self, standing: &Standing, changes: &mut [Changes]) -> Option<Vec<PoolerStatus>> {
         let Some(digest) = &standing.digest else { return Some(Vec::new()) };
+        let lists = self.work.lists.load();
         let herald = Herald {
             client: &self.work.client,
             agents: self.agents,
             claim: self.claim,
             metrics: &self.work.metrics,
-            namespace: &self.id.namespace,
+            lists: &lists,
+            id: &self.id,
             spec: &self.list.spec,
             live: Live { digest, probe: standing.probe.as_ref(), admin: &standing.console_passwords, removed: &standing.removed },
         };

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::{Value, json};
 
 use crate::{
-    api::user_list::DIGEST_ANNOTATION,
+    api::user_list::{DIGEST_ANNOTATION, REMOVED_USERS_KEY},
     runtime::{
         lease::{Claim, WRITE_DEADLINE},
         request::{self, RequestError},
@@ -33,8 +33,6 @@ pub(super) const MARK: &str = "outrigger.dev/userlist";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "outrigger");
 /// The key of the digests' key.
 const DIGEST_KEY: &str = "outrigger.digest-key";
-/// The key of the names of removed users, one on each line.
-const REMOVED_USERS: &str = "outrigger.removed-users";
 /// The key of what is known of the Secrets that gave users: a line for each in the list's order, then for each that was removed.
 const ORIGINS: &str = "outrigger.origins";
 /// The key of the console's passwords, the newest first, one on each line: a pooler that has not read the newest list takes an older one.
@@ -124,7 +122,7 @@ impl WrittenSecret {
         let text = |key: &str| std::str::from_utf8(self.data.get(key)?.expose_secret()).ok();
         let digest_key = <[u8; KEY_LENGTH]>::try_from(self.data.get(DIGEST_KEY)?.expose_secret()).ok()?;
         let removed: BTreeSet<UserName> =
-            text(REMOVED_USERS).unwrap_or_default().lines().filter_map(|line| UserName::new(line).ok()).collect();
+            text(REMOVED_USERS_KEY).unwrap_or_default().lines().filter_map(|line| UserName::new(line).ok()).collect();
         let list = self.data.get(key).map(ExposeSecret::expose_secret).unwrap_or_default();
         let entries = grammar::read(list).filter_map(|(_, entry)| entry.ok());
         let users: Users = entries.filter(|(name, _)| !removed.contains(name) && probe != Some(name.as_str())).collect();
@@ -171,7 +169,7 @@ impl Memory {
         let console: Vec<&str> = self.console_passwords.iter().map(ExposeSecret::expose_secret).collect();
         [
             (DIGEST_KEY, self.key.to_vec()),
-            (REMOVED_USERS, names.join("\n").into_bytes()),
+            (REMOVED_USERS_KEY, names.join("\n").into_bytes()),
             (ORIGINS, origins::render(users.keys().chain(removed), origins, namespace).into_bytes()),
             (CONSOLE_PASSWORDS, console.join("\n").into_bytes()),
         ]

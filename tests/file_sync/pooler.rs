@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, fs};
 
 use kube::api::DeleteParams;
 
-use outrigger_bed::{ControlPlane, PgBouncer, Postgres};
+use outrigger_bed::{ControlPlane, Generation, PgBouncer, Postgres};
 use tempfile::TempDir;
+use tokio_postgres::NoTls;
 
 use crate::{
     sidecar::{Sidecar, Site, put, secret},
@@ -158,7 +159,12 @@ const DIGEST: &str = "outrigger.dev/userlist-digest";
 
 /// A list as its writer stores it, with the digest that stands for it.
 async fn put_digested(site: &Site<'_>, text: &str, digest: &str) {
-    let mut list = secret("users", &[(LIST, text.as_bytes())]);
+    put_keys(site, &[(LIST, text)], digest).await;
+}
+
+async fn put_keys(site: &Site<'_>, keys: &[(&str, &str)], digest: &str) {
+    let keys: Vec<_> = keys.iter().map(|(key, text)| (*key, text.as_bytes())).collect();
+    let mut list = secret("users", &keys);
     list.metadata.annotations = Some(BTreeMap::from([(DIGEST.to_owned(), digest.to_owned())]));
     put(&site.secrets(), list).await;
 }
@@ -177,7 +183,11 @@ fn agent(site: &Site<'_>, socket: &str, port: &str) -> Sidecar {
 }
 
 async fn until_applied(agent: &Sidecar, digest: &str) {
-    let expected = serde_json::json!({"digest": digest}).to_string();
+    until_applied_with(agent, digest, 0).await;
+}
+
+async fn until_applied_with(agent: &Sidecar, digest: &str, sessions: usize) {
+    let expected = serde_json::json!({"digest": digest, "remainingSessions": sessions}).to_string();
     until(&format!("{digest} is applied"), async || match agent.status("/applied").await {
         Ok((200, text)) if text == expected => Ok(()),
         other => Err(format!("{other:?}; {}", agent.log())),
@@ -256,4 +266,59 @@ async fn the_agent_waits_for_a_list_and_says_which_one_is_in_use() {
     put(&site.secrets(), secret("users", &[(LIST, list(&[&first]).as_bytes())])).await;
     let why = next.until_status("/applied", 503).await;
     assert_eq!(why, format!("the object has no annotation {DIGEST}\n"));
+}
+
+/// A session through the pooler, which ends with what is returned.
+async fn session(pooler: &PgBouncer, user: &str) -> tokio_postgres::Client {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(pooler.port()).dbname(user).user(user).password("password");
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    // Its end shows in what is asked next.
+    tokio::spawn(connection);
+    client.batch_execute("SELECT 1").await.unwrap();
+    client
+}
+
+/// A pooler with its agent and two users signed in, of whom one is then removed.
+async fn removed(generation: Generation, name: &str, check: impl AsyncFnOnce(&Sidecar, tokio_postgres::Client)) {
+    let (cluster, server) = (ControlPlane::shared().await, Postgres::shared().await);
+    let site = Site::new(cluster, name).await;
+    let (gone, stays) = (server.database("gone"), server.database("stays"));
+    put_digested(&site, &list(&[&gone, &stays]), "one").await;
+    let (status, log) = site.once(&[("RESOURCE", "secret")]).await;
+    assert!(status.success(), "{log}");
+    let pooler = PgBouncer::start_of(generation, server, &site.path().join(LIST)).await;
+    let agent = agent(&site, &pooler.socket_folder().display().to_string(), &pooler.port().to_string());
+    until_applied(&agent, "one").await;
+    let (leaving, staying) = (session(&pooler, &gone).await, session(&pooler, &stays).await);
+
+    let tombstone = list(&[&stays]) + &format!("\"{gone}\" \"nobody knows\"\n");
+    put_keys(&site, &[(LIST, &tombstone), ("outrigger.removed-users", &gone)], "two").await;
+    check(&agent, leaving).await;
+    staying.batch_execute("SELECT 1").await.unwrap();
+    for password in ["", "password"] {
+        assert!(pooler.query(&gone, &gone, password, "SELECT 1").is_err());
+    }
+}
+
+/// Neither the operator's way to the console nor a password of it matters.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_ends_the_sessions_of_removed_users_and_of_nobody_else() {
+    removed(Generation::Newer, "pooler-removed-newer", async |agent, leaving| {
+        until_applied(agent, "two").await;
+        assert!(leaving.batch_execute("SELECT 1").await.is_err());
+        assert!(agent.log().contains("sessions of removed users were ended"), "{}", agent.log());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_says_how_many_sessions_of_removed_users_an_older_pooler_can_not_end_until_they_have_ended() {
+    removed(Generation::Installed, "pooler-removed-older", async |agent, leaving| {
+        until_applied_with(agent, "two", 1).await;
+        leaving.batch_execute("SELECT 1").await.unwrap();
+        drop(leaving);
+        until_applied(agent, "two").await;
+    })
+    .await;
 }

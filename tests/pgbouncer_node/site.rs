@@ -241,7 +241,8 @@ impl Site {
             let address = self.pod_address(name).await;
             until(&format!("{name} has applied the list"), async || {
                 let secret = self.secrets().get("pooler-current-userlist").await.unwrap();
-                let expected = json!({"digest": secret.metadata.annotations.as_ref().map(|annotations| &annotations[DIGEST])}).to_string();
+                let digest = secret.metadata.annotations.as_ref().map(|annotations| &annotations[DIGEST]);
+                let expected = json!({"digest": digest, "remainingSessions": 0}).to_string();
                 let answer = reqwest::get(format!("http://{address}:15801/applied")).await.map_err(|error| error.to_string())?;
                 let text = answer.text().await.map_err(|error| error.to_string())?;
                 // The list of before has a digest, too.

@@ -139,6 +139,11 @@ pub(crate) async fn role(prefix: &str) -> String {
 
 /// A workload named `pooler` whose one pod is where the pooler listens.
 pub(crate) async fn workload(world: &World<'_>, kind: &str, annotations: &Value) {
+    workload_for(world, kind, annotations, "").await;
+}
+
+/// The same, whose pod has this digest among its annotations.
+pub(crate) async fn workload_for(world: &World<'_>, kind: &str, annotations: &Value, digest: &str) {
     let labels = json!({"app": "pooler"});
     let template = json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": {"containers": [{"name": "pgbouncer", "image": "app"}]}});
     let mut spec = json!({"replicas": 1, "selector": {"matchLabels": labels}, "template": template});
@@ -146,17 +151,22 @@ pub(crate) async fn workload(world: &World<'_>, kind: &str, annotations: &Value)
         spec["serviceName"] = json!("pooler");
     }
     world.apply(&[json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "pooler"}, "spec": spec})]).await;
-    run(world, "").await;
+    run(world, digest).await;
+}
+
+/// Waits for a pod of the workload that is made for this list, and lets it run as a kubelet would.
+pub(crate) async fn run(world: &World<'_>, digest: &str) -> String {
+    run_annotated(world, "outrigger.dev/userlist-digest", digest).await
 }
 
 /// Waits for a pod of the workload with this annotation's value, and lets it run as a kubelet would.
-pub(crate) async fn run(world: &World<'_>, digest: &str) -> String {
+pub(crate) async fn run_annotated(world: &World<'_>, annotation: &str, value: &str) -> String {
     let pods: Api<Pod> = Api::default_namespaced(world.installation.namespace.client());
     let name = wait_for("the workload has a pod", async || {
         let list = pods.list(&ListParams::default().labels("app=pooler")).await.unwrap();
         let pod = list.items.iter().find(|pod| {
-            let annotation = pod.annotations().get("outrigger.dev/userlist-digest").map_or("", String::as_str);
-            annotation == digest && pod.metadata.deletion_timestamp.is_none()
+            let found = pod.annotations().get(annotation).map_or("", String::as_str);
+            found == value && pod.metadata.deletion_timestamp.is_none()
         });
         pod.map(ResourceExt::name_any)
     })

@@ -1,5 +1,10 @@
 //! Who is removed is out: with no password, not with the old one, and not in a session that goes on.
 
+use outrigger::postgres::{
+    pgbouncer::{CONSOLE, Console},
+    session::Target,
+    tls::Tls,
+};
 use outrigger_bed::{ControlPlane, Generation};
 use serde_json::{Value, json};
 
@@ -79,4 +84,19 @@ async fn a_removed_user_s_session_ends_by_a_rolling_restart_where_it_can_not_be_
         assert_eq!(status["digest"], json!(digest), "the restart was for the newest list");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_has_left_before_it_could_be_ended_holds_nobody_up() {
+    let pooler = Pooler::start(Generation::Newer).await;
+    let console = Target {
+        host: "127.0.0.1".to_owned(),
+        port: pooler.bouncer.port(),
+        database: CONSOLE.to_owned(),
+        user: "admin".to_owned(),
+        password: Some(ADMIN.into()),
+        tls: Tls::default(),
+        options: None,
+    };
+    Console::open(&console).await.unwrap().kill_client(1_000_000).await.unwrap();
 }

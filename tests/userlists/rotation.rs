@@ -4,7 +4,7 @@ use outrigger_bed::{ControlPlane, Generation};
 use serde_json::json;
 
 use crate::{
-    pooler::{ADMIN, Pooler, role, workload},
+    pooler::{ADMIN, Pooler, role, workload, workload_for},
     world::{World, user, wait_for},
 };
 
@@ -90,4 +90,34 @@ async fn the_console_s_own_password_can_be_rotated() {
         (status["digest"] != before).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_returns_is_told_anew_to_pods_that_started_with_it() {
+    let world = World::new(ControlPlane::shared().await, "rotation-back").await;
+    let (pooler, alice) = (Pooler::start(Generation::Installed).await, role("alice").await);
+    let _kubelet = pooler.kubelet(&world);
+    let secret = |password: &str| {
+        let mut secret = user("alice", password);
+        secret["stringData"] = json!({"username": alice});
+        secret["data"].as_object_mut().unwrap().remove("username");
+        secret
+    };
+    world.apply(&[user("admin", ADMIN), secret("old")]).await;
+    world.list(&pooler.spec()).await;
+    let digest = wait_for("the list is written", async || world.status().await["digest"].as_str().map(ToOwned::to_owned)).await;
+    let uid = world.installation.kubectl(&["get", "userlist", "users", "-o", "jsonpath={.metadata.uid}"]).await;
+    // As a restart for this list leaves them.
+    let annotations = json!({"outrigger.dev/userlist-digest": digest, "outrigger.dev/userlist-uid": uid});
+    workload_for(&world, "Deployment", &annotations, &digest).await;
+    world.until("Applied", "True", "Applied").await;
+    for (password, expected) in [("new", (false, true)), ("old", (true, false))] {
+        world.apply(&[secret(password)]).await;
+        wait_for(&format!("the {password} password is taken"), async || (taken(&pooler, &alice).await == expected).then_some(())).await;
+        wait_for("that is known", async || {
+            let status = world.until("Applied", "True", "Applied").await;
+            ((status["digest"] == json!(digest)) == (password == "old")).then_some(())
+        })
+        .await;
+    }
 }

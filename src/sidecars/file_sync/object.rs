@@ -35,6 +35,13 @@ impl Payload {
         self.metadata.annotations.as_ref()?.get(name).map(String::as_str)
     }
 
+    /// The value of one key of a Secret, if it is text.
+    #[must_use]
+    pub(super) fn secret_text(&self, key: &str) -> Option<String> {
+        let (_, value) = decoded(key.to_owned(), self.data.as_ref()?.get(key)?)?;
+        String::from_utf8(value).ok()
+    }
+
     /// Which object it is.
     #[must_use]
     pub(super) fn id(&self, kind: Kind) -> ObjectId {

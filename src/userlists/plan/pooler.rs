@@ -1,27 +1,56 @@
-//! How a pooler gets to use the newest list: pure.
+//! How a pooler gets to use the newest list, and when its workload is restarted: pure.
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
-use crate::api::user_list::{AGENT_ANNOTATION, DIGEST_ANNOTATION, ReloadPolicy};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::user_list::{AGENT_ANNOTATION, DIGEST_ANNOTATION, LIST_ANNOTATION, RESTARTED_ANNOTATION, ReloadPolicy};
+
+/// A pod that answers RELOADs and doesn't use the list in this time never will, as where a Secret is mounted by subPath.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(180);
+/// The least time between two restarts of a workload: whoever changes a password again and again must not keep a shared pooler rolling.
+const RESTART_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 
 /// A pod of a pooler, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::userlists) struct PodSight {
     pub(in crate::userlists) name: String,
+    pub(in crate::userlists) uid: String,
     pub(in crate::userlists) address: Option<IpAddr>,
     /// Whether its containers run and are ready.
     pub(in crate::userlists) is_ready: bool,
     pub(in crate::userlists) annotations: BTreeMap<String, String>,
 }
 
+/// The list that poolers are to use.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::userlists) struct Newest<'a> {
+    /// The uid of the `UserList`.
+    pub(in crate::userlists) list: &'a str,
+    pub(in crate::userlists) digest: &'a str,
+}
+
+/// What is known of the list that a pod uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::userlists) enum Known {
+    /// Nobody has told it anything: it uses what it started with.
+    #[default]
+    Untold,
+    /// The list of this digest, and no session of a removed user is left.
+    Uses(String),
+    /// It was told to RELOAD, and uses what it found then.
+    Unsure,
+}
+
 /// By what a pod is told, and what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::userlists) enum Way {
-    /// It started with the list.
-    Started,
+    /// It uses the list.
+    Done,
     /// Its agent is asked which list is live.
     Ask(SocketAddr),
     /// It is told to RELOAD at this address.
@@ -42,9 +71,82 @@ pub(in crate::userlists) struct Means {
     pub(in crate::userlists) has_admin: bool,
 }
 
-/// How a pod gets to use the list of this digest.
-pub(in crate::userlists) fn way(pod: &PodSight, means: Means, digest: &str) -> Way {
-    let started = pod.annotations.get(DIGEST_ANNOTATION).is_some_and(|started| started == digest);
+/// Why a pod doesn't use the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::userlists) enum Lag {
+    /// It can't be asked, or what it says is about something else. That is no reason to restart anybody.
+    Unknown,
+    /// It answers, and has answered for so long, that it uses another list.
+    Other(Duration),
+    /// It uses the list, and sessions of removed users go on that nobody can end.
+    Sessions,
+    /// A restart is the way.
+    Start,
+}
+
+/// For which list a workload's pods were last restarted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::userlists) struct LastRestart {
+    /// The uid of its `UserList`.
+    pub(in crate::userlists) list: Option<String>,
+    pub(in crate::userlists) digest: Option<String>,
+    pub(in crate::userlists) at: Option<Timestamp>,
+}
+
+/// Whether a workload that needs a restart gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::userlists) enum Turn {
+    Now,
+    /// It is being restarted for this very list.
+    GoesOn,
+    /// It was restarted a moment ago: not before this time.
+    Later(Timestamp),
+    /// Another list that is there, of this uid, restarts it.
+    Taken(String),
+}
+
+impl Means {
+    /// Whether pods without an agent are told to RELOAD.
+    fn reload(self) -> bool {
+        self.policy == ReloadPolicy::Reload || self.policy == ReloadPolicy::Auto && self.has_admin
+    }
+}
+
+impl PodSight {
+    /// Whether its template was made for this list.
+    pub(in crate::userlists) fn is_started_for(&self, newest: Newest<'_>) -> bool {
+        let says = |key: &str, value: &str| self.annotations.get(key).is_some_and(|found| found == value);
+        says(DIGEST_ANNOTATION, newest.digest) && says(LIST_ANNOTATION, newest.list)
+    }
+}
+
+impl LastRestart {
+    /// As the annotations of a pod template have it.
+    pub(in crate::userlists) fn read(annotation: impl Fn(&str) -> Option<String>) -> Self {
+        let at = annotation(RESTARTED_ANNOTATION).and_then(|text| text.parse().ok());
+        Self { list: annotation(LIST_ANNOTATION), digest: annotation(DIGEST_ANNOTATION), at }
+    }
+
+    /// Whether it is time for a restart. `again` if a pod needs one that has started with this list already.
+    pub(in crate::userlists) fn turn(&self, newest: Newest<'_>, again: bool, now: Timestamp, is_rival: impl FnOnce(&str) -> bool) -> Turn {
+        let is_ours = self.list.as_deref() == Some(newest.list);
+        if let Some(other) = self.list.as_deref().filter(|other| !is_ours && is_rival(other)) {
+            return Turn::Taken(other.to_owned());
+        }
+        if is_ours && self.digest.as_deref() == Some(newest.digest) && !again {
+            return Turn::GoesOn;
+        }
+        // A time to come is none that our clock has given.
+        let earliest = self.at.filter(|at| *at <= now).and_then(|at| at.checked_add(RESTART_PAUSE).ok());
+        earliest.filter(|earliest| *earliest > now).map_or(Turn::Now, Turn::Later)
+    }
+}
+
+/// How a pod gets to use a list.
+///
+/// What it started with is what it uses as long as it was told nothing: a RELOAD may have given it another list, even one that nobody has
+/// confirmed. Where no RELOADs are sent, none can have.
+pub(in crate::userlists) fn way(pod: &PodSight, means: Means, newest: Newest<'_>, known: &Known) -> Way {
     let Some(address) = pod.address.filter(|_| pod.is_ready) else {
         return Way::Wait(format!("pod {} isn't ready", pod.name));
     };
@@ -54,26 +156,48 @@ pub(in crate::userlists) fn way(pod: &PodSight, means: Means, digest: &str) -> W
             _ => Way::Wait(format!("pod {}: annotation {AGENT_ANNOTATION} must be a port, and is {port:?}", pod.name)),
         };
     }
+    let uses = match known {
+        Known::Uses(digest) => digest == newest.digest,
+        Known::Untold => pod.is_started_for(newest),
+        Known::Unsure => pod.is_started_for(newest) && !means.reload(),
+    };
     match means.policy {
         ReloadPolicy::None => Way::Leave,
-        _ if started => Way::Started,
-        ReloadPolicy::Reload => Way::Reload(address),
-        ReloadPolicy::Auto if means.has_admin => Way::Reload(address),
-        ReloadPolicy::Auto | ReloadPolicy::Restart => Way::Restart,
+        _ if uses => Way::Done,
+        _ if means.reload() => Way::Reload(address),
+        _ => Way::Restart,
     }
+}
+
+/// Whether a pod that lags behind needs a restart that the list's author allows.
+pub(in crate::userlists) fn needs_restart(lag: Lag, policy: ReloadPolicy) -> bool {
+    let is_allowed = matches!(policy, ReloadPolicy::Auto | ReloadPolicy::Restart);
+    is_allowed
+        && match lag {
+            Lag::Unknown => false,
+            Lag::Other(since) => since > RELOAD_PATIENCE,
+            Lag::Sessions | Lag::Start => true,
+        }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NEWEST: Newest<'static> = Newest { list: "ours", digest: "d" };
+
     fn pod(annotations: &[(&str, &str)]) -> PodSight {
         PodSight {
             name: "pooler-1".to_owned(),
+            uid: "1".to_owned(),
             address: Some(IpAddr::from([10, 0, 0, 1])),
             is_ready: true,
             annotations: annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         }
+    }
+
+    fn started() -> PodSight {
+        pod(&[(DIGEST_ANNOTATION, "d"), (LIST_ANNOTATION, "ours")])
     }
 
     #[test]
@@ -86,22 +210,81 @@ mod tests {
             (ReloadPolicy::Restart, true, Way::Restart),
             (ReloadPolicy::None, true, Way::Leave),
         ] {
-            assert_eq!(way(&pod(&[]), Means { policy, has_admin }, "d"), expected, "{policy:?} {has_admin}");
-            let started = way(&pod(&[(DIGEST_ANNOTATION, "d")]), Means { policy, has_admin }, "d");
-            assert_eq!(started == Way::Started, policy != ReloadPolicy::None, "{policy:?}");
-            let agent = way(&pod(&[(AGENT_ANNOTATION, "8080"), (DIGEST_ANNOTATION, "d")]), Means { policy, has_admin }, "d");
-            assert_eq!(agent, Way::Ask(SocketAddr::new(here, 8080)), "who has an agent is only asked");
+            let means = Means { policy, has_admin };
+            assert_eq!(way(&pod(&[]), means, NEWEST, &Known::Untold), expected, "{policy:?} {has_admin}");
+            let after_start = way(&started(), means, NEWEST, &Known::Untold);
+            assert_eq!(after_start == Way::Done, policy != ReloadPolicy::None, "{policy:?}");
+            let agent = pod(&[(AGENT_ANNOTATION, "8080"), (DIGEST_ANNOTATION, "d"), (LIST_ANNOTATION, "ours")]);
+            assert_eq!(way(&agent, means, NEWEST, &Known::Untold), Way::Ask(SocketAddr::new(here, 8080)), "who has an agent is only asked");
         }
+    }
+
+    #[test]
+    fn a_list_that_returns_is_told_anew_to_pods_that_started_with_it_and_were_told_another_since() {
+        let here = IpAddr::from([10, 0, 0, 1]);
+        let auto = Means { policy: ReloadPolicy::Auto, has_admin: true };
+        for since in [Known::Uses("other".to_owned()), Known::Unsure] {
+            assert_eq!(way(&started(), auto, NEWEST, &since), Way::Reload(here), "{since:?}");
+        }
+        assert_eq!(way(&started(), auto, NEWEST, &Known::Uses("d".to_owned())), Way::Done);
+        let restart = Means { policy: ReloadPolicy::Restart, has_admin: true };
+        assert_eq!(way(&started(), restart, NEWEST, &Known::Uses("other".to_owned())), Way::Restart);
+        assert_eq!(way(&started(), restart, NEWEST, &Known::Unsure), Way::Done, "nobody sends it RELOADs");
+        let of_another = pod(&[(DIGEST_ANNOTATION, "d"), (LIST_ANNOTATION, "theirs")]);
+        assert_eq!(way(&of_another, restart, NEWEST, &Known::Untold), Way::Restart, "digests of two lists say nothing to each other");
     }
 
     #[test]
     fn who_can_not_be_told_yet_is_named() {
         let means = Means { policy: ReloadPolicy::Auto, has_admin: true };
         let unready = PodSight { is_ready: false, ..pod(&[]) };
-        assert_eq!(way(&unready, means, "d"), Way::Wait("pod pooler-1 isn't ready".to_owned()));
+        assert_eq!(way(&unready, means, NEWEST, &Known::Untold), Way::Wait("pod pooler-1 isn't ready".to_owned()));
         for port in ["", "0", "70000", "http"] {
-            let Way::Wait(reason) = way(&pod(&[(AGENT_ANNOTATION, port)]), means, "d") else { panic!("{port}") };
+            let Way::Wait(reason) = way(&pod(&[(AGENT_ANNOTATION, port)]), means, NEWEST, &Known::Untold) else { panic!("{port}") };
             assert!(reason.contains("pooler-1") && reason.contains("must be a port"), "{reason}");
         }
+    }
+
+    #[test]
+    fn nobody_is_restarted_for_what_says_nothing_of_the_list_or_sooner_than_a_kubelet_may_take() {
+        let (soon, late) = (Lag::Other(RELOAD_PATIENCE), Lag::Other(RELOAD_PATIENCE + Duration::from_secs(1)));
+        for (lag, expected) in [(Lag::Unknown, false), (soon, false), (late, true), (Lag::Sessions, true), (Lag::Start, true)] {
+            assert_eq!(needs_restart(lag, ReloadPolicy::Auto), expected, "{lag:?}");
+            for policy in [ReloadPolicy::Reload, ReloadPolicy::None] {
+                assert!(!needs_restart(lag, policy), "{lag:?} {policy:?}");
+            }
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + second).unwrap()
+    }
+
+    fn last(list: &str, digest: &str, second: i64) -> LastRestart {
+        let annotations = BTreeMap::from([
+            (LIST_ANNOTATION, list.to_owned()),
+            (DIGEST_ANNOTATION, digest.to_owned()),
+            (RESTARTED_ANNOTATION, at(second).to_string()),
+        ]);
+        LastRestart::read(|key| annotations.get(key).cloned())
+    }
+
+    #[test]
+    fn a_workload_is_restarted_once_for_a_list_and_no_more_often_than_every_five_minutes() {
+        let turn = |last: LastRestart, again, second| last.turn(NEWEST, again, at(second), |_| true);
+        assert_eq!(turn(LastRestart::default(), false, 0), Turn::Now);
+        assert_eq!(turn(last("ours", "d", 0), false, 1000), Turn::GoesOn);
+        assert_eq!(turn(last("ours", "d", 0), true, 10), Turn::Later(at(300)));
+        assert_eq!(turn(last("ours", "older", 0), false, 299), Turn::Later(at(300)));
+        assert_eq!(turn(last("ours", "older", 0), false, 300), Turn::Now);
+        assert_eq!(turn(last("ours", "older", 500), false, 0), Turn::Now, "a clock that was wrong holds nobody up");
+    }
+
+    #[test]
+    fn of_two_lists_that_would_restart_a_workload_one_does() {
+        let other = last("theirs", "e", 0);
+        assert_eq!(other.turn(NEWEST, false, at(1000), |uid| uid == "theirs"), Turn::Taken("theirs".to_owned()));
+        assert_eq!(other.turn(NEWEST, false, at(1000), |_| false), Turn::Now, "the other list is gone, or lets it be");
+        assert_eq!(other.turn(NEWEST, false, at(10), |_| false), Turn::Later(at(300)));
     }
 }

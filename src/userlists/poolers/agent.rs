@@ -25,16 +25,24 @@ pub(in crate::userlists) enum AgentError {
     Status(StatusCode),
     #[error("its agent answers with something that is no digest")]
     Answer,
+    #[error("its agent does not say whether sessions of removed users are over: it needs a newer image")]
+    Sessions,
 }
 
-#[derive(Deserialize)]
-struct Applied {
-    digest: String,
+/// What an agent says.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Applied {
+    /// The digest of the list that the pod uses.
+    pub(super) digest: String,
+    /// How many sessions of its removed users `PgBouncer` could not end.
+    #[serde(default)]
+    pub(super) remaining_sessions: Option<usize>,
 }
 
 impl AgentClient {
-    /// The digest of the list that the pod uses.
-    pub(super) async fn applied(&self, agent: SocketAddr) -> Result<String, AgentError> {
+    /// Which list the pod uses.
+    pub(super) async fn applied(&self, agent: SocketAddr) -> Result<Applied, AgentError> {
         let mut response = self.client()?.get(format!("http://{agent}/applied")).send().await?;
         match response.status() {
             StatusCode::OK => {}
@@ -50,7 +58,7 @@ impl AgentClient {
         }
         let applied: Applied = serde_json::from_slice(&body).map_err(|_| AgentError::Answer)?;
         let is_digest = applied.digest.len() == 64 && applied.digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_digest { Ok(applied.digest) } else { Err(AgentError::Answer) }
+        if is_digest { Ok(applied) } else { Err(AgentError::Answer) }
     }
 
     fn client(&self) -> Result<&Client, AgentError> {

@@ -1,70 +1,44 @@
 //! Gets poolers to use the newest list, each by the way that the plan names, and says how far each is.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use kube::Client;
-use secrecy::SecretString;
-use tokio::time::Instant;
 
 use crate::{
-    api::user_list::{AGENT_ANNOTATION, Pooler, PoolerStatus, ReloadPolicy, UserListSpec, UserListStatus, WorkloadKind},
-    postgres::{
-        pgbouncer::{self, CONSOLE, Console, ConsoleError},
-        session::Target,
-        tls::Tls,
+    api::{
+        selector::LabelSelector,
+        user_list::{AGENT_ANNOTATION, Pooler, PoolerStatus, ReloadPolicy, UserListSpec},
     },
     runtime::{complaint::with_causes, lease::Claim},
 };
 
 use super::{
-    grammar::{Password, UserName},
+    list::{ListId, Lists},
     metrics::Metrics,
-    plan::pooler::{Means, PodSight, Way, way},
+    plan::pooler::{Known, Lag, Means, Newest, Turn, Way, needs_restart, way},
     status,
 };
 
 pub(super) mod agent;
+mod confirmed;
+mod console;
 mod workload;
 
-use agent::AgentClient;
+pub(super) use confirmed::Confirmed;
+pub(super) use console::Live;
+
+use agent::{AgentClient, AgentError, Applied};
+use console::{Pending, PodConsole};
 use workload::{Workload, WorkloadError, workloads};
 
-/// How long a pod has for all that is done at its console.
-const CONSOLE_LIMIT: Duration = Duration::from_secs(5);
-/// How long the probe has. Where PgBouncer hands all names of databases on, it makes us wait for its server, which refuses the probe's role,
-/// and it asks that one no sooner than 15 s after it last did (`server_login_retry`).
-const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// How many pods of a workload are told at once.
 const AT_ONCE: usize = 8;
-/// The kubelet renews the files of a Secret within its sync period of a minute and the age of what it has cached (Kubernetes, "Using Secrets
-/// as files"). A RELOAD after that reads the list that was written before.
-const KUBELET_DELAY: Duration = Duration::from_secs(120);
-/// Whoever does not use the list by RELOAD in this time never will, as where a Secret is mounted by subPath.
-const RELOAD_PATIENCE: Duration = Duration::from_secs(180);
-
-/// What is known of pods from before.
-#[derive(Debug, Default)]
-pub(super) struct Confirmed {
-    /// The list that a pod is known to use, by its name. A pod that is made anew under its name has read the list at its start.
-    digests: HashMap<String, String>,
-    /// The list that poolers are to use, and since when they could.
-    newest: Option<(String, Instant)>,
-}
-
-/// A list that is written, and what it gives to tell poolers with.
-pub(super) struct Live<'a> {
-    pub(super) digest: &'a str,
-    pub(super) probe: Option<&'a Password>,
-    /// The password of the console's user, and the one before.
-    pub(super) admin: &'a [SecretString],
-    /// Whose sessions are to end.
-    pub(super) removed: &'a BTreeSet<UserName>,
-}
 
 /// Who tells poolers, and about which list.
 pub(super) struct Herald<'a> {
@@ -72,39 +46,48 @@ pub(super) struct Herald<'a> {
     pub(super) agents: &'a AgentClient,
     pub(super) claim: &'a Claim,
     pub(super) metrics: &'a Metrics,
-    pub(super) namespace: &'a str,
+    /// All lists: one of the others may restart the same workload.
+    pub(super) lists: &'a Lists,
+    pub(super) id: &'a ListId,
     pub(super) spec: &'a UserListSpec,
     pub(super) live: Live<'a>,
 }
 
 /// How far a pod is.
 struct Told {
-    pod: String,
-    digest: Option<String>,
+    /// What became known of it; none if nothing did.
+    known: Option<Known>,
     trouble: Option<String>,
-    needs_restart: bool,
+    lag: Option<PodLag>,
 }
 
-impl Confirmed {
-    /// What was written of pods before this process began.
-    pub(super) fn from_status(status: &UserListStatus) -> Self {
-        let pods = status.poolers.iter().flat_map(|pooler| &pooler.digests);
-        Self { digests: pods.filter_map(|pod| Some((pod.pod.clone(), pod.digest.clone()?))).collect(), newest: None }
+/// Why a pod lags behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PodLag {
+    Unknown,
+    Other,
+    Sessions,
+    Start,
+}
+
+impl Told {
+    fn done(digest: &str) -> Self {
+        Self { known: Some(Known::Uses(digest.to_owned())), trouble: None, lag: None }
     }
 
-    /// For how long poolers could have used this list.
-    fn age(&mut self, digest: &str) -> Duration {
-        match &self.newest {
-            Some((newest, since)) if newest == digest => since.elapsed(),
-            _ => {
-                self.newest = Some((digest.to_owned(), Instant::now()));
-                Duration::ZERO
-            }
-        }
+    fn behind(trouble: impl Into<String>, lag: PodLag) -> Self {
+        Self { known: None, trouble: Some(trouble.into()), lag: Some(lag) }
     }
+}
 
-    fn uses(&self, pod: &str, digest: &str) -> bool {
-        self.digests.get(pod).is_some_and(|known| known == digest)
+impl From<Pending> for Told {
+    fn from(pending: Pending) -> Self {
+        let lag = match &pending {
+            Pending::Console(_) | Pending::NoAdmin | Pending::Kubelet => PodLag::Unknown,
+            Pending::AnotherAdmin(_) | Pending::AnotherList => PodLag::Other,
+            Pending::Sessions(_) => PodLag::Sessions,
+        };
+        Self::behind(pending.to_string(), lag)
     }
 }
 
@@ -112,18 +95,26 @@ impl Herald<'_> {
     /// Tells all poolers that don't use the list yet, and says how far each is.
     pub(super) async fn tell(&self, confirmed: &mut Confirmed) -> Vec<PoolerStatus> {
         let age = confirmed.age(self.live.digest);
-        let (mut statuses, mut seen, mut alive) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut statuses, mut seen, mut alive, mut is_complete) = (Vec::new(), BTreeSet::new(), BTreeSet::new(), true);
+        let mut unknown = |kind, name: &str, error: &WorkloadError| {
+            is_complete &= matches!(error, WorkloadError::Absent(_));
+            status::pooler(kind, name, 0, Some(&with_causes(error)), Vec::new())
+        };
         for pooler in &self.spec.poolers {
-            match workloads(self.client, self.namespace, pooler).await {
+            match workloads(self.client, &self.id.namespace, pooler).await {
                 Ok(found) => {
                     for workload in found.iter().filter(|workload| seen.insert((workload.kind as u8, workload.name.clone()))) {
-                        statuses.push(self.tell_workload(workload, age, confirmed, &mut alive).await);
+                        let told = self.tell_workload(workload, age, confirmed, &mut alive).await;
+                        statuses.push(told.unwrap_or_else(|error| unknown(workload.kind, &workload.name, &error)));
                     }
                 }
                 Err(error) => statuses.push(unknown(pooler.kind, &name_of(pooler), &error)),
             }
         }
-        confirmed.digests.retain(|pod, _| alive.contains(pod));
+        // Who may only be unseen is not forgotten.
+        if is_complete {
+            confirmed.keep(&alive);
+        }
         statuses
     }
 
@@ -133,176 +124,127 @@ impl Herald<'_> {
         age: Duration,
         confirmed: &mut Confirmed,
         alive: &mut BTreeSet<String>,
-    ) -> PoolerStatus {
-        let pods = match workload.pods(self.client, self.namespace).await {
-            Ok(pods) => pods,
-            Err(error) => return unknown(workload.kind, &workload.name, &error),
-        };
-        let known = &*confirmed;
-        let telling: Vec<_> = pods.iter().map(|pod| self.tell_pod(pod, age, known)).collect();
+    ) -> Result<PoolerStatus, WorkloadError> {
+        let pods = workload.pods(self.client, &self.id.namespace).await?;
+        let mut ways = Vec::with_capacity(pods.len());
+        for pod in &pods {
+            alive.insert(pod.uid.clone());
+            let way = way(pod, self.means(), self.newest(), confirmed.of(pod, self.live.digest));
+            // We may be interrupted before we learn what it read.
+            if matches!(way, Way::Reload(_)) {
+                confirmed.learn(&pod.uid, Known::Unsure);
+            }
+            ways.push(way);
+        }
+        let telling: Vec<_> = ways.into_iter().map(|way| self.tell_pod(way, age)).collect();
         let told: Vec<Told> = stream::iter(telling).buffered(AT_ONCE).collect().await;
-        for pod in &told {
-            alive.insert(pod.pod.clone());
-            match &pod.digest {
-                Some(digest) => confirmed.digests.insert(pod.pod.clone(), digest.clone()),
-                None => confirmed.digests.remove(&pod.pod),
-            };
+        let (mut trouble, mut restart, mut again, mut digests) = (None, false, false, Vec::with_capacity(pods.len()));
+        for (pod, told) in pods.iter().zip(told) {
+            if let Some(known) = told.known {
+                confirmed.learn(&pod.uid, known);
+            }
+            if let Some(lag) = told.lag
+                && needs_restart(lag.measured(|| confirmed.behind(&pod.uid)), self.spec.reload_policy)
+            {
+                restart = true;
+                again |= pod.is_started_for(self.newest());
+            }
+            trouble = trouble.or(told.trouble.map(|trouble| format!("pod {}: {trouble}", pod.name)));
+            let digest = if let Known::Uses(digest) = confirmed.of(pod, self.live.digest) { Some(digest.clone()) } else { None };
+            digests.push((pod.name.clone(), digest));
         }
-        let mut trouble = told.iter().find_map(|pod| pod.trouble.clone());
-        if told.iter().any(|pod| pod.needs_restart) {
-            trouble = Some(self.restart(workload).await);
+        if restart {
+            trouble = Some(self.restart(workload, again).await);
         }
-        let is_applied = |pod: &&Told| pod.digest.as_deref() == Some(self.live.digest);
-        let applied = told.iter().filter(is_applied).count();
-        status::pooler(
-            workload.kind,
-            &workload.name,
-            applied,
-            trouble.as_deref(),
-            told.into_iter().map(|pod| (pod.pod, pod.digest)).collect(),
-        )
+        let applied = digests.iter().filter(|(_, digest)| digest.as_deref() == Some(self.live.digest)).count();
+        Ok(status::pooler(workload.kind, &workload.name, applied, trouble.as_deref(), digests))
     }
 
-    /// Restarts a workload for this list, once. What is to be said of it.
-    async fn restart(&self, workload: &Workload) -> String {
-        if workload.restarted_for.as_deref() == Some(self.live.digest) {
-            return "a rolling restart goes on".to_owned();
+    /// Restarts a workload for this list, once, and not too often. What is to be said of it.
+    async fn restart(&self, workload: &Workload, again: bool) -> String {
+        let now = Timestamp::now();
+        match workload.last_restart.turn(self.newest(), again, now, |uid| self.rival(uid, workload).is_some()) {
+            Turn::Now => {}
+            Turn::GoesOn => return "a rolling restart goes on".to_owned(),
+            Turn::Later(earliest) => {
+                return format!("it needs a rolling restart, and had one a moment ago: the next begins after {earliest:.0}");
+            }
+            Turn::Taken(uid) => {
+                let name = self.rival(&uid, workload).unwrap_or_default();
+                return format!("UserList {name} restarts it already: name it in one list alone, or set reloadPolicy: Reload in the other");
+            }
         }
         if !self.claim.is_current() {
             return "the lease is lost".to_owned();
         }
-        match workload.restart(self.client, self.namespace, self.live.digest).await {
+        match workload.restart(self.client, &self.id.namespace, self.newest(), now).await {
             Ok(()) => {
                 self.metrics.restarts.inc();
-                tracing::info!(namespace = self.namespace, workload = workload.name, "a pooler is restarted for its list of users");
+                let ListId { namespace, name, .. } = self.id;
+                tracing::info!(namespace, name, workload = workload.name, "a pooler is restarted for its list of users");
                 "a rolling restart has begun".to_owned()
             }
             Err(error) => with_causes(&error),
         }
     }
 
-    async fn tell_pod(&self, pod: &PodSight, age: Duration, confirmed: &Confirmed) -> Told {
-        let means = Means { policy: self.spec.reload_policy, has_admin: !self.live.admin.is_empty() };
-        let digest = self.live.digest;
-        let told = |digest: Option<&str>, trouble: Option<String>, needs_restart| Told {
-            pod: pod.name.clone(),
-            digest: digest.map(ToOwned::to_owned),
-            trouble: trouble.map(|trouble| format!("pod {}: {trouble}", pod.name)),
-            needs_restart,
-        };
-        let before = confirmed.digests.get(&pod.name).map(String::as_str);
-        match way(pod, means, digest) {
-            Way::Started => told(Some(digest), None, false),
-            Way::Leave => told(before, Some("nobody tells it, as reloadPolicy says".to_owned()), false),
-            Way::Wait(reason) => Told { pod: pod.name.clone(), digest: None, trouble: Some(reason), needs_restart: false },
-            Way::Restart => told(before.filter(|before| *before != digest), None, true),
-            Way::Ask(agent) => match self.agents.applied(agent).await {
-                Ok(applied) if applied == digest => match self.end_sessions(pod, agent.ip(), confirmed).await {
-                    Ok(()) => told(Some(digest), None, false),
-                    Err(trouble) => told(Some(digest), Some(trouble), false),
-                },
-                Ok(older) => told(Some(&older), Some("its agent has not applied the newest list yet".to_owned()), false),
-                Err(error) => told(None, Some(with_causes(&error)), false),
-            },
-            Way::Reload(_) if confirmed.uses(&pod.name, digest) => told(Some(digest), None, false),
-            Way::Reload(address) => {
-                let reloaded = self.reload(address, age).await;
-                self.metrics.count_reload(if reloaded.is_ok() { "applied" } else { "pending" });
-                match reloaded {
-                    Ok(()) => told(Some(digest), None, false),
-                    Err(Pending { trouble, needs_restart }) => {
-                        let may_restart = self.spec.reload_policy == ReloadPolicy::Auto;
-                        told(before, Some(trouble), may_restart && (needs_restart || age > RELOAD_PATIENCE))
-                    }
-                }
+    /// The name of the list of this uid, if it may restart the workload, too.
+    fn rival(&self, uid: &str, workload: &Workload) -> Option<String> {
+        let rival = self.lists.iter().find(|(id, _)| id.uid == uid && id.namespace == self.id.namespace);
+        let may_restart = |policy| matches!(policy, ReloadPolicy::Auto | ReloadPolicy::Restart);
+        let rival = rival.filter(|(_, list)| {
+            may_restart(list.spec.reload_policy) && list.spec.poolers.iter().any(|pooler| workload.is_meant_by(pooler))
+        });
+        rival.map(|(id, _)| id.name.clone())
+    }
+
+    async fn tell_pod(&self, way: Way, age: Duration) -> Told {
+        match way {
+            Way::Done => Told::done(self.live.digest),
+            Way::Leave => Told::behind("nobody tells it, as reloadPolicy says", PodLag::Unknown),
+            Way::Wait(reason) => Told::behind(reason, PodLag::Unknown),
+            Way::Restart => Told::behind("it needs a restart", PodLag::Start),
+            Way::Ask(agent) => self.ask(agent).await,
+            Way::Reload(address) => self.reload(address, age).await,
+        }
+    }
+
+    async fn ask(&self, agent: SocketAddr) -> Told {
+        let unsure = |trouble: String, lag| Told { known: Some(Known::Unsure), ..Told::behind(trouble, lag) };
+        match self.agents.applied(agent).await {
+            Ok(Applied { digest, .. }) if digest != self.live.digest => {
+                Told { known: Some(Known::Uses(digest)), ..Told::behind("its agent has not applied the newest list yet", PodLag::Unknown) }
             }
+            Ok(Applied { remaining_sessions: Some(0), .. }) => Told::done(self.live.digest),
+            Ok(Applied { remaining_sessions: Some(left), .. }) => unsure(remaining(left), PodLag::Sessions),
+            Ok(Applied { remaining_sessions: None, .. }) if self.live.removed.is_empty() => Told::done(self.live.digest),
+            Ok(Applied { remaining_sessions: None, .. }) => unsure(with_causes(&AgentError::Sessions), PodLag::Unknown),
+            Err(error) => unsure(with_causes(&error), PodLag::Unknown),
         }
     }
 
-    /// Ends the sessions of removed users where an agent has applied the list, once.
-    async fn end_sessions(&self, pod: &PodSight, address: IpAddr, confirmed: &Confirmed) -> Result<(), String> {
-        if confirmed.uses(&pod.name, self.live.digest) || self.live.removed.is_empty() || self.live.admin.is_empty() {
-            return Ok(());
-        }
-        let target = self.admin(address).await?;
-        let ended = async { self.kill_clients(&mut Console::open(&target).await?).await };
-        let left = pgbouncer::within(&target, CONSOLE_LIMIT, ended).await.map_err(|error| with_causes(&error))?;
-        if left > 0 { Err(remaining(left)) } else { Ok(()) }
+    async fn reload(&self, address: IpAddr, age: Duration) -> Told {
+        let reloaded = PodConsole { address, spec: self.spec, live: self.live }.reload(age).await;
+        self.metrics.count_reload(if reloaded.is_ok() { "applied" } else { "pending" });
+        reloaded.map_or_else(Told::from, |()| Told::done(self.live.digest))
     }
 
-    /// Lets a pod read its list anew, and sees to it that it has.
-    async fn reload(&self, address: IpAddr, age: Duration) -> Result<(), Pending> {
-        let target = self.admin(address).await?;
-        let told = async {
-            let mut console = Console::open(&target).await?;
-            console.reload().await?;
-            Ok(console)
-        };
-        let mut console = pgbouncer::within(&target, CONSOLE_LIMIT, told).await?;
-        match (self.probe(address), age) {
-            (Some(probe), _) if !pgbouncer::takes_password(&probe, PROBE_LIMIT).await? => {
-                return Err(
-                    "it was told to RELOAD and does not use the newest list yet: its kubelet renews files within two minutes".into()
-                );
-            }
-            (None, age) if age < KUBELET_DELAY => {
-                return Err("it was told to RELOAD, and will be again until its kubelet must have renewed its files, which takes two \
-                            minutes; with a probeUser it is known sooner"
-                    .into());
-            }
-            _ => {}
-        }
-        let left = pgbouncer::within(&target, CONSOLE_LIMIT, self.kill_clients(&mut console)).await?;
-        if left > 0 { Err(Pending { trouble: remaining(left), needs_restart: true }) } else { Ok(()) }
+    fn means(&self) -> Means {
+        Means { policy: self.spec.reload_policy, has_admin: !self.live.admin.is_empty() }
     }
 
-    /// Ends the sessions of removed users. How many this version can't end.
-    async fn kill_clients(&self, console: &mut Console) -> Result<usize, ConsoleError> {
-        if self.live.removed.is_empty() {
-            return Ok(0);
-        }
-        let is_removed = |user: &str| UserName::new(user).is_ok_and(|name| self.live.removed.contains(&name));
-        let mut left = 0;
-        for client in console.clients().await?.into_iter().filter(|client| is_removed(&client.user)) {
-            match client.id {
-                Some(id) => console.kill_client(id).await?,
-                None => left += 1,
-            }
-        }
-        Ok(left)
+    fn newest(&self) -> Newest<'_> {
+        Newest { list: &self.id.uid, digest: self.live.digest }
     }
+}
 
-    /// The console, with the password that it takes: a pooler that has not read the list yet knows the one before.
-    async fn admin(&self, address: IpAddr) -> Result<Target, String> {
-        let Some(admin) = &self.spec.admin else { return Err("admin isn't given".to_owned()) };
-        let mut refused = format!("the console takes no password of {}", admin.user);
-        for password in self.live.admin {
-            let target = self.target(address, &admin.user, password.clone());
-            match pgbouncer::takes_password(&target, CONSOLE_LIMIT).await {
-                Ok(true) => return Ok(target),
-                Ok(false) => {}
-                Err(error) => refused = with_causes(&error),
-            }
-        }
-        Err(refused)
-    }
-
-    fn probe(&self, address: IpAddr) -> Option<Target> {
-        let user = self.spec.probe_user.as_deref()?;
-        // Of the console it would say that this is none of its users before it asks for the password.
-        Some(Target { database: user.to_owned(), ..self.target(address, user, self.live.probe?.secret()) })
-    }
-
-    fn target(&self, address: IpAddr, user: &str, password: SecretString) -> Target {
-        let port = self.spec.admin.as_ref().map_or(0, |admin| admin.port);
-        Target {
-            host: address.to_string(),
-            port,
-            database: CONSOLE.to_owned(),
-            user: user.to_owned(),
-            password: Some(password),
-            tls: Tls::default(),
-            options: None,
+impl PodLag {
+    fn measured(self, behind: impl FnOnce() -> Duration) -> Lag {
+        match self {
+            Self::Unknown => Lag::Unknown,
+            Self::Other => Lag::Other(behind()),
+            Self::Sessions => Lag::Sessions,
+            Self::Start => Lag::Start,
         }
     }
 }
@@ -321,38 +263,32 @@ pub(super) async fn have_agents(client: &Client, namespace: &str, poolers: &[Poo
     false
 }
 
-/// Why a pod does not use the list yet.
-struct Pending {
-    trouble: String,
-    needs_restart: bool,
-}
-
-impl From<String> for Pending {
-    fn from(trouble: String) -> Self {
-        Self { trouble, needs_restart: false }
-    }
-}
-
-impl From<&str> for Pending {
-    fn from(trouble: &str) -> Self {
-        trouble.to_owned().into()
-    }
-}
-
-impl From<ConsoleError> for Pending {
-    fn from(error: ConsoleError) -> Self {
-        with_causes(&error).into()
-    }
-}
-
 fn remaining(left: usize) -> String {
     format!("{left} sessions of removed users are left, which PgBouncer can end from 1.24: restart it")
 }
 
 fn name_of(pooler: &Pooler) -> String {
-    pooler.name.clone().unwrap_or_else(|| pooler.selector.as_ref().map(crate::api::selector::LabelSelector::to_query).unwrap_or_default())
+    pooler.name.clone().unwrap_or_else(|| pooler.selector.as_ref().map(LabelSelector::to_query).unwrap_or_default())
 }
 
-fn unknown(kind: WorkloadKind, name: &str, error: &WorkloadError) -> PoolerStatus {
-    status::pooler(kind, name, 0, Some(&with_causes(error)), Vec::new())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::pgbouncer::ConsoleError;
+
+    #[test]
+    fn only_what_is_said_of_the_list_itself_counts_against_a_pod() {
+        let silent = ConsoleError::Silent { console: "pgbouncer".to_owned(), limit: Duration::from_secs(5) };
+        for (pending, expected) in [
+            (Pending::Console(silent), PodLag::Unknown),
+            (Pending::Kubelet, PodLag::Unknown),
+            (Pending::NoAdmin, PodLag::Unknown),
+            (Pending::AnotherList, PodLag::Other),
+            (Pending::AnotherAdmin("admin".to_owned()), PodLag::Other),
+            (Pending::Sessions(1), PodLag::Sessions),
+        ] {
+            let told = Told::from(pending);
+            assert!(told.lag == Some(expected) && told.known.is_none(), "{:?}", told.trouble);
+        }
+    }
 }

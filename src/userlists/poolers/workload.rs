@@ -1,7 +1,8 @@
 //! The workloads that run poolers, and their pods.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
     core::v1::Pod,
@@ -17,13 +18,13 @@ use serde_json::json;
 use crate::{
     api::{
         selector::LabelSelector,
-        user_list::{DIGEST_ANNOTATION, Pooler, WorkloadKind},
+        user_list::{DIGEST_ANNOTATION, LIST_ANNOTATION, Pooler, RESTARTED_ANNOTATION, WorkloadKind},
     },
     runtime::{
         lease::WRITE_DEADLINE,
         request::{self, RequestError},
     },
-    userlists::plan::pooler::PodSight,
+    userlists::plan::pooler::{LastRestart, Newest, PodSight},
 };
 
 /// How long the API server may take to list.
@@ -40,8 +41,10 @@ pub(super) struct Workload {
     pub(super) name: String,
     /// Its pods, as a list request takes them.
     pods: String,
-    /// The digest that its pods' template was given.
-    pub(super) restarted_for: Option<String>,
+    version: String,
+    labels: BTreeMap<String, String>,
+    /// As its pods' template was given it.
+    pub(super) last_restart: LastRestart,
 }
 
 /// Why a pooler can't be looked at.
@@ -87,8 +90,15 @@ impl Workload {
         let selector: LabelSelector = serde_json::from_value(object.data.pointer("/spec/selector")?.clone()).ok()?;
         let pods = Some(selector.to_query()).filter(|query| !query.is_empty())?;
         let annotations = object.data.pointer("/spec/template/metadata/annotations");
-        let restarted_for = annotations.and_then(|annotations| annotations.get(DIGEST_ANNOTATION)?.as_str());
-        Some(Self { kind, name: object.name_any(), pods, restarted_for: restarted_for.map(ToOwned::to_owned) })
+        let last_restart = LastRestart::read(|key| annotations?.get(key)?.as_str().map(ToOwned::to_owned));
+        let (name, version) = (object.name_any(), object.resource_version().unwrap_or_default());
+        Some(Self { kind, name, pods, version, labels: object.labels().clone(), last_restart })
+    }
+
+    /// Whether a spec's pooler means it.
+    pub(super) fn is_meant_by(&self, pooler: &Pooler) -> bool {
+        let is_chosen = || pooler.selector.as_ref().is_some_and(|selector| selector.chooses(&self.labels));
+        pooler.kind == self.kind && pooler.name.as_ref().map_or_else(is_chosen, |name| *name == self.name)
     }
 
     /// Its pods, without those that have ended or are about to.
@@ -102,10 +112,15 @@ impl Workload {
         Ok(pods)
     }
 
-    /// Replaces its pods by its own strategy, as `kubectl rollout restart` does.
-    pub(super) async fn restart(&self, client: &Client, namespace: &str, digest: &str) -> Result<(), WorkloadError> {
+    /// Replaces its pods by its own strategy, as `kubectl rollout restart` does, unless somebody has changed it since it was seen.
+    pub(super) async fn restart(&self, client: &Client, namespace: &str, newest: Newest<'_>, now: Timestamp) -> Result<(), WorkloadError> {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(self.kind));
-        let template = json!({"spec": {"template": {"metadata": {"annotations": {DIGEST_ANNOTATION: digest}}}}});
+        let annotations =
+            json!({DIGEST_ANNOTATION: newest.digest, LIST_ANNOTATION: newest.list, RESTARTED_ANNOTATION: format!("{now:.0}")});
+        let template = json!({
+            "metadata": {"resourceVersion": self.version},
+            "spec": {"template": {"metadata": {"annotations": annotations}}},
+        });
         let patched = request::within(WRITE_DEADLINE, api.patch_metadata(&self.name, &request::patching(), &Patch::Merge(template))).await;
         patched.map(drop).map_err(|source| WorkloadError::Request { what: format!("{:?} {}", self.kind, self.name), source })
     }
@@ -121,6 +136,7 @@ fn sight(pod: &Pod) -> PodSight {
     let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
     PodSight {
         name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
         address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
         is_ready: conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True"),
         annotations: pod.annotations().clone(),

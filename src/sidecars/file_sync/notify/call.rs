@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn batch() -> Batch {
-        Batch { files: vec!["a\"b".to_owned(), "<c>".to_owned()], count: 3, folder: "/srv".to_owned() }
+        Batch { files: vec!["a\"b".to_owned(), "<c>".to_owned()], count: 3, folder: "/srv".to_owned(), ..Batch::default() }
     }
 
     #[test]

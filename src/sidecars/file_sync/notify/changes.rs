@@ -50,22 +50,38 @@ struct State {
     is_released: bool,
     /// Whether there is something to tell that is no change of a file: an earlier run left it, or an object says something else of itself.
     is_left: bool,
-    applied: Applied,
+    telling: Telling,
 }
 
-/// The annotation of an object, if it has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Said(Option<String>);
+/// What the object that matters says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Its annotation, if it has it.
+    pub(crate) digest: Option<String>,
+    /// Users of `PgBouncer` whose sessions are to end.
+    pub(crate) removed_users: BTreeSet<String>,
+}
 
-/// What the object that matters says of itself, in an annotation.
+/// What everybody was told of last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// The object's annotation, if it had it.
+    pub(crate) digest: Option<String>,
+    /// How many sessions of removed users `PgBouncer` could not end.
+    pub(crate) remaining: usize,
+}
+
+/// How far the telling is.
 #[derive(Debug, Default)]
-struct Applied {
+struct Telling {
     /// As readers see its files now. None before all of them are there.
     present: Option<Said>,
     /// As they were when the telling began.
     being_told: Option<Said>,
     /// As they were when everybody had last been told.
     told: Option<Said>,
+    /// How many sessions of removed users go on.
+    remaining: usize,
     /// Why the last telling failed.
     failure: Option<String>,
 }
@@ -105,7 +121,7 @@ impl Changes {
             is_marked: is_left,
             is_released: false,
             is_left,
-            applied: Applied::default(),
+            telling: Telling::default(),
         };
         metrics.pending(is_left);
         Self { shared: Arc::new(Shared { state: Mutex::new(state), news: Notify::new(), metrics, path, folder: folder.to_owned() }) }
@@ -140,12 +156,12 @@ impl Changes {
     }
 
     /// All files are as the object wants them that says this of itself.
-    pub(crate) fn carry(&self, said: Option<String>) {
-        let (mut state, said) = (self.lock(), Said(said));
-        if state.applied.present.as_ref() == Some(&said) {
+    pub(crate) fn carry(&self, said: Said) {
+        let mut state = self.lock();
+        if state.telling.present.as_ref() == Some(&said) {
             return;
         }
-        state.applied.present = Some(said);
+        state.telling.present = Some(said);
         state.is_left = true;
         state.generation += 1;
         self.shared.metrics.pending(true);
@@ -158,9 +174,10 @@ impl Changes {
     ///
     /// # Errors
     /// Nobody was told yet, for this reason.
-    pub(crate) fn applied(&self) -> Result<Option<String>, String> {
-        let Applied { present, told, failure, .. } = &self.lock().applied;
-        told.clone().map(|Said(digest)| digest).ok_or_else(|| match (failure, present) {
+    pub(crate) fn applied(&self) -> Result<Applied, String> {
+        let Telling { present, told, remaining, failure, .. } = &self.lock().telling;
+        let told = told.as_ref().map(|said| Applied { digest: said.digest.clone(), remaining: *remaining });
+        told.ok_or_else(|| match (failure, present) {
             (Some(failure), _) => failure.clone(),
             (None, Some(_)) => "the files are there, and are being told of".to_owned(),
             (None, None) => "the files are not there yet: /readyz says why".to_owned(),
@@ -169,15 +186,27 @@ impl Changes {
 
     /// What is being told could not be.
     pub(crate) fn failed(&self, why: String) {
-        self.lock().applied.failure = Some(why);
+        self.lock().telling.failure = Some(why);
+    }
+
+    /// So many sessions of removed users can't be ended.
+    pub(crate) fn remain(&self, sessions: usize) {
+        self.lock().telling.remaining = sessions;
+    }
+
+    /// The users of whom sessions remained.
+    #[must_use]
+    pub(crate) fn remaining_users(&self) -> Option<BTreeSet<String>> {
+        let Telling { told, remaining, .. } = &self.lock().telling;
+        told.as_ref().filter(|_| *remaining > 0).map(|said| said.removed_users.clone())
     }
 
     /// Everybody was told what [`Self::batch`] returned last.
     pub(crate) fn heard(&self) {
-        let applied = &mut self.lock().applied;
-        applied.failure = None;
-        if let Some(said) = applied.being_told.take() {
-            applied.told = Some(said);
+        let telling = &mut self.lock().telling;
+        telling.failure = None;
+        if let Some(said) = telling.being_told.take() {
+            telling.told = Some(said);
         }
     }
 
@@ -229,10 +258,11 @@ impl Changes {
     #[must_use]
     pub(crate) fn batch(&self) -> (Batch, u64) {
         let mut state = self.lock();
-        let present = state.applied.present.clone();
-        state.applied.being_told = present;
+        let present = state.telling.present.clone();
+        let removed_users = present.as_ref().map(|said| said.removed_users.clone()).unwrap_or_default();
+        state.telling.being_told = present;
         let files = state.files.iter().cloned().collect();
-        (Batch { files, count: state.files.len() + state.unnamed, folder: self.shared.folder.clone() }, state.generation)
+        (Batch { files, count: state.files.len() + state.unnamed, folder: self.shared.folder.clone(), removed_users }, state.generation)
     }
 
     /// All was told up to this change.
@@ -344,29 +374,36 @@ mod tests {
     fn what_an_object_says_of_itself_counts_once_everybody_was_told_of_its_files() {
         let folder = tempfile::tempdir().unwrap();
         let changes = changes(folder.path());
+        let said = |digest: &str| Said { digest: Some(digest.to_owned()), removed_users: BTreeSet::from([format!("not-in-{digest}")]) };
+        let applied = |digest: &str, remaining| Ok(Applied { digest: Some(digest.to_owned()), remaining });
         assert!(changes.applied().unwrap_err().contains("not there yet"));
         changes.release(true);
-        changes.carry(Some("one".to_owned()));
+        changes.carry(said("one"));
         assert!(changes.are_waiting(), "also if no file has changed: an earlier run may have told nobody");
         let (_, generation) = changes.batch();
         changes.failed("the door is closed".to_owned());
         assert_eq!(changes.applied(), Err("the door is closed".to_owned()));
-        changes.carry(Some("two".to_owned()));
+        changes.carry(said("two"));
         changes.heard();
         changes.delivered(generation);
-        assert_eq!(changes.applied(), Ok(Some("one".to_owned())), "what was told is what was there when it began");
+        assert_eq!(changes.applied(), applied("one", 0), "what was told is what was there when it began");
         assert!(changes.are_waiting(), "two was not told");
 
-        let (_, generation) = changes.batch();
+        let (batch, generation) = changes.batch();
+        assert_eq!(batch.removed_users, said("two").removed_users);
+        changes.remain(1);
+        assert_eq!(changes.remaining_users(), Some(said("one").removed_users), "those of the list that is in use");
         changes.heard();
         changes.delivered(generation);
-        assert_eq!(changes.applied(), Ok(Some("two".to_owned())));
-        changes.carry(Some("two".to_owned()));
+        assert_eq!((changes.applied(), changes.remaining_users()), (applied("two", 1), Some(said("two").removed_users)));
+        changes.remain(0);
+        assert_eq!((changes.applied(), changes.remaining_users()), (applied("two", 0), None));
+        changes.carry(said("two"));
         assert!(!changes.are_waiting(), "nothing is new");
-        changes.carry(None);
+        changes.carry(Said::default());
         let (_, _) = changes.batch();
         changes.failed("the door is closed".to_owned());
-        assert_eq!(changes.applied(), Ok(Some("two".to_owned())), "what was told last");
+        assert_eq!(changes.applied(), applied("two", 0), "what was told last");
     }
 
     #[test]

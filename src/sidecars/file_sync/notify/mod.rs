@@ -7,11 +7,11 @@ mod mail;
 mod reload;
 mod script;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub(super) use changes::Changes;
+pub(super) use changes::{Applied, Changes, Said};
 pub use script::ScriptError;
 
 use mail::MailError;
@@ -32,6 +32,8 @@ use crate::{
 
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How often it is looked whether sessions that can't be ended have ended by themselves.
+const REMAINING_PAUSE: Duration = Duration::from_secs(15);
 
 /// Why the app was not told.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,8 @@ pub(super) struct Batch {
     pub count: usize,
     /// Where they are.
     pub folder: String,
+    /// Users of `PgBouncer` whose sessions are to end.
+    pub removed_users: BTreeSet<String>,
 }
 
 impl Batch {
@@ -106,7 +110,7 @@ pub(super) fn check(notify: &Notify) -> Result<(), ScriptError> {
 #[derive(Debug)]
 enum Channel {
     Script(Script, Orphans),
-    PgBouncer(PgBouncer, Duration),
+    PgBouncer(PgBouncer, Duration, Changes),
     Call(call::Caller),
     Mail(Mail, Duration),
 }
@@ -115,7 +119,10 @@ impl Channel {
     async fn tell(&mut self, batch: &Batch) -> Result<(), NotifyError> {
         match self {
             Self::Script(script, orphans) => Ok(script::run(script, batch, orphans).await?),
-            Self::PgBouncer(pgbouncer, timeout) => reload::reload(pgbouncer, *timeout).await,
+            Self::PgBouncer(pgbouncer, timeout, changes) => {
+                changes.remain(reload::reload(pgbouncer, *timeout, &batch.removed_users).await?);
+                Ok(())
+            }
             Self::Call(caller) => caller.call(batch).await,
             Self::Mail(mail, timeout) => mail::send(mail, *timeout, batch).await,
         }
@@ -146,7 +153,7 @@ impl Notifier {
     pub(super) fn new(notify: Notify, web: &Web, changes: Changes, orphans: &Orphans, metrics: Metrics) -> Self {
         let script = notify.script.clone().map(|script| Channel::Script(script, orphans.clone()));
         // Whoever is called then may sign in as a new user.
-        let pgbouncer = notify.pgbouncer.clone().map(|pgbouncer| Channel::PgBouncer(pgbouncer, web.timeout));
+        let pgbouncer = notify.pgbouncer.clone().map(|pgbouncer| Channel::PgBouncer(pgbouncer, web.timeout, changes.clone()));
         let call = notify.call.clone().map(|call| Channel::Call(call::Caller::new(call, web.clone())));
         let mail = notify.mail.clone().map(|mail| Channel::Mail(mail, web.timeout));
         Self { notify, changes, metrics, channels: [script, pgbouncer, call, mail].into_iter().flatten().collect() }
@@ -155,7 +162,23 @@ impl Notifier {
     /// Tells of each batch. Never ends.
     pub(super) async fn run(mut self) {
         loop {
-            self.tell_next().await;
+            let remaining = self.changes.remaining_users();
+            tokio::select! {
+                biased;
+                () = self.changes.wait() => self.tell_next().await,
+                () = sleep(REMAINING_PAUSE), if remaining.is_some() => self.look_again(&remaining.unwrap_or_default()).await,
+            }
+        }
+    }
+
+    /// Whether sessions that could not be ended have ended by themselves.
+    async fn look_again(&self, users: &BTreeSet<String>) {
+        for channel in &self.channels {
+            let Channel::PgBouncer(pgbouncer, timeout, changes) = channel else { continue };
+            match reload::end_sessions(pgbouncer, *timeout, users).await {
+                Ok(remaining) => changes.remain(remaining),
+                Err(error) => tracing::debug!(error = with_causes(&error), "the sessions of removed users can't be seen; looking again"),
+            }
         }
     }
 

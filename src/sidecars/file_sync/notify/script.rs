@@ -168,7 +168,8 @@ mod tests {
     #[tokio::test]
     async fn it_learns_what_changed_and_its_failure_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let batch = Batch { files: vec!["a".to_owned(), "b".to_owned()], count: 2, folder: folder.path().display().to_string() };
+        let folder_name = folder.path().display().to_string();
+        let batch = Batch { files: vec!["a".to_owned(), "b".to_owned()], count: 2, folder: folder_name, ..Batch::default() };
         let script = program(folder.path(), 0o755, "#!/bin/sh\necho \"$CHANGED_COUNT $CHANGED_FILES\" > \"$FOLDER/told\"\n");
         run(&script, &batch, &Orphans::default()).await.unwrap();
         assert_eq!(fs::read_to_string(folder.path().join("told")).unwrap(), "2 a\nb\n");

@@ -150,7 +150,7 @@ table! {
     PGBOUNCER_AUTH_FILE: "a path",
         "Mirrored file, below FOLDER, that is PgBouncer's auth_file. The app waits until it is there. Contents that PgBouncer can't read as a whole, or that name nobody, are not written, and what was there stays; it stays when its object goes, too.";
     APPLIED_ANNOTATION: "an annotation",
-        "Annotation of the first object of RESOURCE_NAME whose value /applied answers, once those who are to be told were told of that object's files.";
+        "Annotation of the first object of RESOURCE_NAME whose value /applied answers, once those who are to be told were told of that object's files. If it is a Secret whose key outrigger.removed-users names users, one on each line, their sessions at PgBouncer are ended after each RELOAD.";
 
     HEALTH_HOST: "an IP address" = "::",
         "Address of the health port.";
