@@ -322,3 +322,22 @@ async fn the_agent_says_how_many_sessions_of_removed_users_an_older_pooler_can_n
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_whose_key_is_gone_from_its_secret_stays_the_one_that_is_in_use() {
+    let (cluster, server) = (ControlPlane::shared().await, Postgres::shared().await);
+    let site = Site::new(cluster, "pooler-moved").await;
+    put_digested(&site, ADMIN, "one").await;
+    let (status, log) = site.once(&[("RESOURCE", "secret")]).await;
+    assert!(status.success(), "{log}");
+    let pooler = PgBouncer::start(server, &site.path().join(LIST)).await;
+    let agent = agent(&site, &pooler.socket_folder().display().to_string(), &pooler.port().to_string());
+    until_applied(&agent, "one").await;
+
+    put_keys(&site, &[("moved.txt", ADMIN)], "two").await;
+    agent.until_log("no object has this list of users any more").await;
+    agent.until_told().await;
+    until_applied(&agent, "one").await;
+    put_digested(&site, ADMIN, "three").await;
+    until_applied(&agent, "three").await;
+}

@@ -1,7 +1,11 @@
 //! `PgBouncer`'s list of users among the mirrored files. A list that locks people out is worse than an old one: what `PgBouncer` can't read
 //! as a whole is never written, and the last list stays when its object goes.
 
-use super::{folder::Folder, plan::Target};
+use super::{
+    applied::Tracked,
+    folder::Folder,
+    plan::{Claims, Target},
+};
 use crate::{
     postgres::auth_file::{AuthFileError, count_users},
     runtime::complaint::with_causes,
@@ -26,6 +30,11 @@ impl AuthFile {
     /// Whether a file is the list.
     pub(super) fn is(&self, target: &Target) -> bool {
         self.0.as_ref() == Some(target)
+    }
+
+    /// Whether an object holds the list, so that what it says of itself is said of the list. One without the list leaves an older one in use.
+    pub(super) fn is_from(&self, tracked: &Tracked, claims: &Claims) -> bool {
+        self.0.as_ref().is_none_or(|target| claims.winner(target).is_some_and(|(claim, _)| tracked.is(&claim.id)))
     }
 
     /// The list, if it is not there yet.

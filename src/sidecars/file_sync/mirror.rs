@@ -464,7 +464,7 @@ impl Mirror {
         self.metrics.holds(self.folder.count(), self.claims.object_count(), self.claims.conflict_count(), self.unwritten());
         self.metrics.forbidden(self.streams.forbidden_count());
         let is_all_there = self.phase == Phase::Complete && self.unwritten() == 0 && !self.folder.has_unpublished();
-        if let Some(tracked) = self.tracked.as_ref().filter(|_| is_all_there) {
+        if let Some(tracked) = self.tracked.as_ref().filter(|tracked| is_all_there && self.auth_file.is_from(tracked, &self.claims)) {
             self.changes.carry(tracked.said());
         }
         // A new mode is nothing to tell, and has no name.
