@@ -100,6 +100,11 @@ pub struct UserListSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::role_name")]
     pub probe_user: Option<String>,
+    /// Users whom only Secrets of this namespace may give, as is so for the console's user: those who may read PgBouncer's statistics,
+    /// for instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 127)), extend("x-kubernetes-list-type" = "set"))]
+    pub reserved_users: Vec<String>,
 }
 
 fn default_minimum_users() -> u32 {

@@ -306,7 +306,8 @@ impl<'a> Reconciler<'a> {
 
     fn plan(&self, observed: &Observed, forms: &Forms<'_>, memory: &Memory) -> Plan {
         let spec = &self.list.spec;
-        let reserved = Reserved { admin: spec.admin.as_ref().map(|admin| admin.user.as_str()), probe: spec.probe_user.as_deref() };
+        let admin = spec.admin.as_ref().map(|admin| admin.user.as_str());
+        let reserved = Reserved { admin, probe: spec.probe_user.as_deref(), own: &spec.reserved_users };
         plan::plan(&observed.found, reserved, forms, &memory.past)
     }
 

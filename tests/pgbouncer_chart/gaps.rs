@@ -161,11 +161,19 @@ fn readme_the_test_sees_limits_rotation_and_latency() {
     for expected in ["Pod/pgbouncer-pharia-test-logins", "Pod/pgbouncer-pharia-test-rotation", "Pod/pgbouncer-temporal-test-rotation"] {
         assert!(pods.iter().any(|pod| pod == expected), "{expected} in {pods:?}");
     }
-    assert!(ini(&objects, "pgbouncer-pharia").contains(&"outrigger-probe = max_user_client_connections='3'".to_owned()));
+    assert!(ini(&objects, "pgbouncer-pharia").contains(&"outrigger-probe-pgbouncer-pharia = max_user_client_connections='3'".to_owned()));
     let own = objects.iter().filter(|object| title(object) == "Secret/pgbouncer-pharia-test-rotation").collect::<Vec<_>>();
     assert_eq!(own.len(), 2, "before and after the change");
     assert_ne!(own[0]["stringData"]["password"], own[1]["stringData"]["password"]);
     assert_eq!(own[0]["metadata"]["labels"]["qs-postgresql-cluster/name"], "cluster-pharia", "the UserList selects it");
+    let names =
+        objects.iter().filter(|object| title(object).ends_with("-test-rotation")).filter_map(|object| object["stringData"]["username"].as_str());
+    let names: std::collections::BTreeSet<&str> = names.collect();
+    assert_eq!(names.len(), 2, "instances whose users have the same labels don't get in each other's way: {names:?}");
+    for name in names {
+        let list = format!("UserList/{}", name.strip_prefix("outrigger-probe-").unwrap());
+        assert_eq!(find(&objects, &list)["spec"]["reservedUsers"], json!([name]), "no other namespace can give who may read statistics");
+    }
     for hook in objects.iter().filter(|object| is_hook(object)) {
         let name = hook["metadata"]["name"].as_str().unwrap();
         assert!(pods.contains(&format!("Pod/{name}")), "helm test --logs asks for the log of a pod {name}");

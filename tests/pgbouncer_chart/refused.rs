@@ -22,7 +22,10 @@ fn bad_values_are_refused_by_name() {
             &["instances.one.podLabels.app\\.kubernetes\\.io/name=a"],
             "instances.one.podLabels has app.kubernetes.io/name, which is the chart's own",
         ),
-        (&["tests.user=pgbouncer"], "tests.user is pgbouncer, which is the administrator of instances.one"),
+        (
+            &["instances.one.adminUser=outrigger-probe-pooler-one"],
+            "instances.one.adminUser is outrigger-probe-pooler-one, which is the user of its tests",
+        ),
         (&["instances.one.existingAdminSecret=users"], "instances.one.existingAdminSecret is the Secret of the list, too"),
         (&["instances.one.serverConnections=1"], "instances.one.serverConnections is 1, and there can be 2 pods: each needs one or more"),
         (

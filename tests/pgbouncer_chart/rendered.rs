@@ -42,7 +42,7 @@ dex = host='cluster-pharia-rw' pool_mode='session' pool_size='20' port='5432'
 pharia-os = host='cluster-pharia-rw' pool_mode='session' pool_size='20' port='5432'
 
 [users]
-outrigger-probe = max_user_client_connections='3'
+outrigger-probe-pgbouncer-pharia = max_user_client_connections='3'
 
 [pgbouncer]
 listen_addr = *
@@ -51,7 +51,7 @@ unix_socket_dir = /run/pgbouncer
 auth_type = scram-sha-256
 auth_file = /run/userlist/namespace_db.secret_pgbouncer-pharia-userlist.userlist.txt
 admin_users = pgbouncer
-stats_users = outrigger-probe
+stats_users = outrigger-probe-pgbouncer-pharia
 client_tls_sslmode = disable
 server_tls_sslmode = require
 default_pool_size = 20

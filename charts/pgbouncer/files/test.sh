@@ -63,7 +63,8 @@ sign_in() {
       SCRAM-SHA-256\$* | md5????????????????????????????????) unknown=$((unknown + 1)); continue ;;
     esac
     case $user in
-      "$PROBE") continue ;;
+      # Its own user, and those of other instances with the same labels.
+      "$PROBES"-*) continue ;;
       "$ADMIN") database=pgbouncer command='SHOW VERSION;' ;;
       *) database=$(database_of "$user") command='SELECT current_user;' ;;
     esac

@@ -67,6 +67,8 @@ spec:
     secret:
       name: {{ .adminSecret }}
     {{- end }}
+  # Who may read statistics about everybody.
+  reservedUsers: [{{ include "pgbouncer.testUser" . | quote }}]
   minimumUsers: {{ .values.userList.minimumUsers }}
   authType: {{ .values.authType }}
   storedForm: {{ .values.userList.storedForm }}

@@ -98,8 +98,8 @@
 {{- fail (printf "%s.podLabels has %s, which is the chart's own: choose another name" $at $label) -}}
 {{- end -}}
 {{- end -}}
-{{- if eq $values.adminUser .root.Values.tests.user -}}
-{{- fail (printf "tests.user is %s, which is the administrator of %s: choose another" $values.adminUser $at) -}}
+{{- if eq $values.adminUser (include "pgbouncer.testUser" .) -}}
+{{- fail (printf "%s.adminUser is %s, which is the user of its tests: choose another" $at $values.adminUser) -}}
 {{- end -}}
 {{- end }}
 

@@ -9,8 +9,9 @@
 
 [users]
 {{- $users := deepCopy $values.users -}}
-{{- if and (eq (include "pgbouncer.isAtLeast" (dict "instance" . "version" "1.24")) "true") (not (hasKey $users .root.Values.tests.user)) -}}
-{{- $_ := set $users .root.Values.tests.user (dict "max_user_client_connections" .root.Values.tests.clients) -}}
+{{- $testUser := include "pgbouncer.testUser" . -}}
+{{- if and (eq (include "pgbouncer.isAtLeast" (dict "instance" . "version" "1.24")) "true") (not (hasKey $users $testUser)) -}}
+{{- $_ := set $users $testUser (dict "max_user_client_connections" .root.Values.tests.clients) -}}
 {{- end -}}
 {{- range $name, $options := $users }}
 {{ $name }} ={{ include "pgbouncer.options" $options }}
@@ -23,7 +24,7 @@ unix_socket_dir = /run/pgbouncer
 auth_type = {{ $values.authType }}
 auth_file = {{ $files }}/{{ include "pgbouncer.file" (dict "instance" . "secret" .userlistSecret "key" $values.userlistKey) }}
 admin_users = {{ $values.adminUser }}
-stats_users = {{ .root.Values.tests.user }}
+stats_users = {{ $testUser }}
 {{- $client := $values.tls.client }}
 client_tls_sslmode = {{ $client.mode }}
 {{- if $client.secretName }}

@@ -67,6 +67,11 @@ labels:
   {{- include "pgbouncer.labels" . | nindent 2 }}
 {{- end }}
 
+{{/* The user of `helm test`: one for each instance, since instances may gather their users by the same labels. */}}
+{{- define "pgbouncer.testUser" -}}
+{{ .root.Values.tests.user }}-{{ .fullname }}
+{{- end }}
+
 {{/* PgBouncer's image. */}}
 {{- define "pgbouncer.image" -}}
 {{- $image := .root.Values.image -}}

@@ -41,6 +41,8 @@ pub(super) struct Reserved<'a> {
     pub(super) admin: Option<&'a str>,
     /// The user of the probe: no Secret may give it.
     pub(super) probe: Option<&'a str>,
+    /// More users whom only Secrets of the list's own namespace may give.
+    pub(super) own: &'a [String],
 }
 
 /// The users that a list is to have.
@@ -290,8 +292,13 @@ impl Reserved<'_> {
         if self.probe == Some(name.as_str()) {
             return Some(format!("the user {name} is the list's probeUser: choose another name there"));
         }
-        let is_foreign_admin = self.admin == Some(name.as_str()) && secret.namespace != namespace;
-        is_foreign_admin.then(|| format!("{name} is the user of the console, which only a Secret in namespace {namespace} may give"))
+        let what = match () {
+            () if secret.namespace == namespace => return None,
+            () if self.admin == Some(name.as_str()) => "the user of the console",
+            () if self.own.iter().any(|own| own == name.as_str()) => "one of the list's reservedUsers",
+            () => return None,
+        };
+        Some(format!("{name} is {what}, which only a Secret in namespace {namespace} may give"))
     }
 }
 

@@ -103,11 +103,22 @@ fn secrets_elsewhere_are_used_only_where_they_say_so_and_are_not_spoken_of_other
 #[test]
 fn the_console_s_user_comes_from_this_namespace_alone_and_the_probe_s_from_none() {
     let secrets = vec![elsewhere(secret("theirs", 1, "admin", "1"), &[HERE]), secret("probe", 1, "probe", "1")];
-    let reserved = Reserved { admin: Some("admin"), probe: Some("probe") };
+    let reserved = Reserved { admin: Some("admin"), probe: Some("probe"), own: &[] };
     let plan = plan(&found(secrets), reserved, &Forms::default(), &Past::default());
     assert!(plan.users.is_empty());
     let reasons: Vec<&str> = plan.skipped.iter().map(|skipped| skipped.reason.as_str()).collect();
     assert!(reasons[0].contains("probeUser") && reasons[1].contains("user of the console"), "{reasons:?}");
+}
+
+#[test]
+fn a_reserved_user_comes_from_this_namespace_alone() {
+    let own = ["statistics".to_owned()];
+    let reserved = Reserved { own: &own, ..Reserved::default() };
+    let theirs = elsewhere(secret("theirs", 1, "statistics", "1"), &[HERE]);
+    let plan_of = |secrets| plan(&found(secrets), reserved, &Forms::default(), &Past::default());
+    let refused = plan_of(vec![theirs.clone()]);
+    assert!(refused.users.is_empty() && refused.skipped[0].reason.contains("reservedUsers"), "{:?}", refused.skipped);
+    assert_eq!(list(&plan_of(vec![theirs, secret("ours", 9, "statistics", "2")])), ["statistics=2"]);
 }
 
 #[test]
@@ -148,7 +159,7 @@ fn the_plan_of_an_applied_plan_changes_nothing() {
 
 #[test]
 fn the_probe_is_no_user_who_could_be_removed_or_kept() {
-    let reserved = Reserved { admin: None, probe: Some("probe") };
+    let reserved = Reserved { admin: None, probe: Some("probe"), own: &[] };
     let mut found = found(vec![secret("a", 1, "a", "1")]);
     for is_complete in [true, false] {
         found.is_complete = is_complete;

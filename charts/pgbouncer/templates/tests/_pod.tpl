@@ -51,7 +51,8 @@ spec:
         - {name: PGSSLMODE, value: {{ ternary "prefer" "require" (has $values.tls.client.mode (list "disable" "allow" "prefer")) }}}
         - {name: USERLIST_KEY, value: {{ $values.userlistKey | quote }}}
         - {name: ADMIN, value: {{ $values.adminUser | quote }}}
-        - {name: PROBE, value: {{ $tests.user | quote }}}
+        - {name: PROBES, value: {{ $tests.user | quote }}}
+        - {name: PROBE, value: {{ include "pgbouncer.testUser" $instance | quote }}}
         - {name: CLIENTS, value: {{ $tests.clients | quote }}}
         - {name: PODS, value: {{ $instance.pods | quote }}}
         - {name: LIMITED, value: {{ include "pgbouncer.isAtLeast" (dict "instance" $instance "version" "1.24") | quote }}}
@@ -101,6 +102,6 @@ metadata:
     helm.sh/hook-weight: {{ .weight | quote }}
     helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 stringData:
-  {{ first .instance.values.userList.usernameKeys }}: {{ .instance.root.Values.tests.user | quote }}
+  {{ first .instance.values.userList.usernameKeys }}: {{ include "pgbouncer.testUser" .instance | quote }}
   {{ first .instance.values.userList.passwordKeys }}: {{ .password | quote }}
 {{- end }}
