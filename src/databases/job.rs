@@ -156,16 +156,22 @@ impl Job<'_> {
             self.release("the annotation says so; the database stays as it is").await?;
             return Ok(None);
         }
-        let name = &self.object.spec.name;
-        if !within(READ_DEADLINE, ledger::try_lock(sql, name)).await? {
+        let (name, is_kept) = (&self.object.spec.name, !is_going && self.object.spec.ensure == Ensure::Present);
+        // In one round trip: the server looks once it has given the lock, or refused it.
+        let first = async { if is_kept { self.look(sql).await } else { Ok(Seen::default()) } };
+        let (is_locked, first) = futures::join!(within(READ_DEADLINE, ledger::try_lock(sql, name)), first);
+        if !is_locked? {
             return Err(JobError::Locked);
         }
         let done = if is_going {
             self.leave(sql).await
-        } else if self.object.spec.ensure == Ensure::Absent {
-            self.absent(sql).await.map(Some)
+        } else if is_kept {
+            match first {
+                Ok(first) => self.present(sql, first).await.map(Some),
+                Err(error) => Err(error),
+            }
         } else {
-            self.present(sql).await.map(Some)
+            self.absent(sql).await.map(Some)
         };
         if !matches!(&done, Err(error) if error.ends_connection()) {
             within(READ_DEADLINE, ledger::unlock(sql, name)).await?;
@@ -173,7 +179,11 @@ impl Job<'_> {
         done
     }
 
-    async fn present(&self, sql: &Sql) -> Result<Report, JobError> {
+    async fn look(&self, sql: &Sql) -> Result<Seen, JobError> {
+        within(READ_DEADLINE, look::one(sql, self.object, |holder| self.reign.is_gone(holder))).await
+    }
+
+    async fn present(&self, sql: &Sql, mut seen: Seen) -> Result<Report, JobError> {
         let consent = Consent::from(self.server);
         let asked = claim::Claim::from(self.object);
         let entries = match claim::consent(&asked, &consent) {
@@ -187,7 +197,7 @@ impl Job<'_> {
         wish.is_inside_done = wish.spec.allow_connections != Some(false);
         let (mut verifier, mut taken, mut inside) = (None, Vec::new(), None);
         for _ in 0..ROUNDS {
-            let mut seen = within(READ_DEADLINE, look::one(sql, self.object, |holder| self.reign.is_gone(holder))).await?;
+            wish.new_oid = random_oid()?;
             if seen.is_holder_gone {
                 seen.is_holder_gone = self.is_surely_gone(seen.record.as_ref().map(|record| &record.holder)).await?;
             }
@@ -217,7 +227,7 @@ impl Job<'_> {
             for step in plan.steps {
                 log(&wish, &step);
                 // A database that is new here gets all that is asked for, whatever was applied to another one before.
-                if matches!(step.action, Action::Create | Action::Adopt(_)) {
+                if matches!(step.action, Action::Create(_) | Action::Adopt(_)) {
                     wish.applied_to = None;
                 }
                 match self.perform(sql, &step.action, &wish, &seen, verifier.as_ref()).await {
@@ -231,6 +241,7 @@ impl Job<'_> {
                 }
                 taken.push(step);
             }
+            seen = self.look(sql).await?;
         }
         Err(JobError::Restless)
     }
@@ -329,12 +340,9 @@ impl Job<'_> {
                 let (owner, user) = (Identifier::new(owner)?, Identifier::new(&seen.server.user)?);
                 self.execute(sql, &format!("GRANT {owner} TO {user}{options}"), STATEMENT_LIMIT).await
             }
-            Action::Intend => within(STATEMENT_LIMIT, ledger::intend(sql, us, name, random_oid()?)).await.map(drop),
-            Action::Create => self.create(sql, &wish.spec, seen).await,
-            Action::Hold => match &seen.record {
-                Some(record) => within(STATEMENT_LIMIT, ledger::hold(sql, record.oid)).await,
-                None => Ok(()),
-            },
+            Action::Intend(oid) => within(STATEMENT_LIMIT, ledger::intend(sql, us, name, *oid)).await,
+            Action::Create(oid) => self.create(sql, &wish.spec, *oid).await,
+            Action::Hold(oid) => within(STATEMENT_LIMIT, ledger::hold(sql, *oid)).await,
             Action::AdoptOwner => match &seen.owner_record {
                 Some(made) => within(STATEMENT_LIMIT, ledger::hand_over(sql, owner, &made.holder, us)).await,
                 None => Ok(()),
@@ -358,18 +366,9 @@ impl Job<'_> {
         }
     }
 
-    async fn create(&self, sql: &Sql, spec: &PgDatabaseSpec, seen: &Seen) -> Result<(), JobError> {
-        let Some(record) = &seen.record else { return Ok(()) };
+    async fn create(&self, sql: &Sql, spec: &PgDatabaseSpec, oid: u32) -> Result<(), JobError> {
         let begun = Instant::now();
-        let created = self.execute(sql, &plan::creation(spec, record.oid)?, LONG_STATEMENT_LIMIT).await;
-        if let Err(JobError::Failed(failure)) = &created
-            && failure.code() == Some("22023")
-            && record.found_as.is_some()
-        {
-            // Somebody's database has the number that was drawn.
-            return within(STATEMENT_LIMIT, ledger::forget(sql, record.oid)).await;
-        }
-        created?;
+        self.execute(sql, &plan::creation(spec, oid)?, LONG_STATEMENT_LIMIT).await?;
         self.reign.metrics.created(begun.elapsed().as_secs_f64());
         Ok(())
     }
@@ -448,6 +447,7 @@ pub(super) fn wish(object: &PgDatabase, server: &PgServer, us: Holder) -> Wish {
         is_inside_done: true,
         consent: Vec::new(),
         digest: None,
+        new_oid: 0,
         spec,
     }
 }

@@ -133,6 +133,9 @@ pub(super) async fn claims_of(client: &Client, holder: &Holder) -> Result<Vec<Re
 
 /// What is known of roles of these names.
 pub(super) async fn roles(client: &Client, roles: &[&str]) -> Result<Vec<(String, RoleRecord)>, Failure> {
+    if roles.is_empty() {
+        return Ok(Vec::new());
+    }
     let sql = "SELECT role, cluster, uid, namespace, name, digest, salt, oid FROM outrigger.roles WHERE role = ANY ($1)";
     let rows = client.query_typed(sql, &[(&roles, Type::TEXT_ARRAY)]).await?;
     let read = |row: &Row| {
@@ -167,11 +170,17 @@ pub(super) async fn retired(client: &Client, cluster: &str) -> Result<Vec<Retire
     rows.iter().map(read).collect()
 }
 
-/// Writes down that a database is about to be created. Tells whether nobody was quicker.
-pub(super) async fn intend(client: &Client, holder: &Holder, database: &str, oid: u32) -> Result<bool, Failure> {
-    let sql = "INSERT INTO outrigger.claims (oid, database, cluster, uid, namespace, name, stage) \
-        VALUES ($1, $2, $3, $4, $5, $6, 'intended') ON CONFLICT DO NOTHING";
-    Ok(client.execute_typed(sql, &parameters(&oid, &database, holder)).await? == 1)
+/// The end of a statement that doesn't wait for the disk. `CREATE DATABASE` does, and what was written before it is on the disk with
+/// it; what is written after it and lost follows from what is found.
+const LAZILY: &str = "FROM set_config('synchronous_commit', 'off', true)";
+
+/// Writes down that a database is about to be created. If somebody was quicker, it is a unique index that says so.
+pub(super) async fn intend(client: &Client, holder: &Holder, database: &str, oid: u32) -> Result<(), Failure> {
+    let sql = format!(
+        "INSERT INTO outrigger.claims (oid, database, cluster, uid, namespace, name, stage) SELECT $1, $2, $3, $4, $5, $6, 'intended' {LAZILY}"
+    );
+    client.execute_typed(&sql, &parameters(&oid, &database, holder)).await?;
+    Ok(())
 }
 
 /// Writes down that a database exists and is the holder's, whoever's it was.
@@ -199,7 +208,8 @@ fn parameters<'a>(oid: &'a u32, database: &'a &'a str, holder: &'a Holder) -> [P
 
 /// Writes down that the database with this OID is there.
 pub(super) async fn hold(client: &Client, oid: u32) -> Result<(), Failure> {
-    client.execute_typed("UPDATE outrigger.claims SET stage = 'held' WHERE oid = $1", &[(&oid, Type::OID)]).await?;
+    let sql = format!("UPDATE outrigger.claims SET stage = 'held' {LAZILY} WHERE oid = $1");
+    client.execute_typed(&sql, &[(&oid, Type::OID)]).await?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, types::Type};
 use crate::{
     api::pg_database::{PgDatabase, PgDatabaseSpec},
     postgres::{
-        catalogue::{self, Parameter},
+        catalogue::{self, Parameter, Server},
         failure::Failure,
     },
 };
@@ -22,11 +22,15 @@ const BLOCKERS: i64 = 16;
 
 /// What is there of one database that is asked for.
 pub(super) async fn one(client: &Client, object: &PgDatabase, is_gone: impl Fn(&Holder) -> bool) -> Result<Seen, Failure> {
-    Ok(many(client, &[object], is_gone).await?.pop().unwrap_or_default())
+    Ok(many(client, &[object], is_gone).await?.1.pop().unwrap_or_default())
 }
 
-/// What is there of all these, in their order, in one round trip.
-pub(super) async fn many(client: &Client, objects: &[&PgDatabase], is_gone: impl Fn(&Holder) -> bool) -> Result<Vec<Seen>, Failure> {
+/// The server, and what is there of all these, in their order, in one round trip.
+pub(super) async fn many(
+    client: &Client,
+    objects: &[&PgDatabase],
+    is_gone: impl Fn(&Holder) -> bool,
+) -> Result<(Server, Vec<Seen>), Failure> {
     let specs: Vec<&PgDatabaseSpec> = objects.iter().map(|object| &object.spec).collect();
     let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     let owners = distinct(specs.iter().filter_map(|spec| spec.owner.as_ref()).map(|owner| owner.name.as_str()));
@@ -56,7 +60,8 @@ pub(super) async fn many(client: &Client, objects: &[&PgDatabase], is_gone: impl
             contexts: contexts.clone(),
         }
     });
-    Ok(seen.collect())
+    let seen = seen.collect();
+    Ok((catalogue.server, seen))
 }
 
 /// The parameters that are asked for, or were before.

@@ -9,6 +9,7 @@ mod connect;
 pub mod controller;
 mod end;
 mod job;
+mod lanes;
 mod ledger;
 mod look;
 pub mod metrics;

@@ -23,6 +23,8 @@ pub(super) struct Mark {
     pub(super) generation: Option<i64>,
     pub(super) is_going: bool,
     pub(super) is_given_up: bool,
+    /// Whether there is more of it than the shared catalogue shows.
+    pub(super) has_more: bool,
 }
 
 /// How a job has ended.
@@ -101,6 +103,14 @@ impl Queue {
         entry.due = entry.due.or(retry);
     }
 
+    /// Puts an object back whose job could not begin.
+    pub(super) fn put_back(&mut self, key: &Key, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.is_running = false;
+            entry.due.get_or_insert(now);
+        }
+    }
+
     /// Makes an object due, unless it is to be tried again anyway.
     pub(super) fn wake(&mut self, key: &Key, now: Instant) {
         if let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.is_running) {
@@ -108,9 +118,10 @@ impl Queue {
         }
     }
 
-    /// The settled objects that were looked at longest ago, so many and no younger than this.
+    /// The settled objects of which there is more than the shared catalogue shows, and that were looked at longest ago: so many, and no
+    /// younger than this.
     pub(super) fn oldest(&self, most: usize, age: Duration, now: Instant) -> Vec<Key> {
-        let settled = self.entries.iter().filter(|(_, entry)| entry.due.is_none() && !entry.is_running);
+        let settled = self.entries.iter().filter(|(_, entry)| entry.mark.has_more && entry.due.is_none() && !entry.is_running);
         let mut old: Vec<(Instant, &Key)> =
             settled.filter_map(|(key, entry)| Some((entry.looked.filter(|looked| *looked + age <= now)?, key))).collect();
         old.sort_unstable();
@@ -140,7 +151,7 @@ mod tests {
     }
 
     fn mark(generation: i64) -> Mark {
-        Mark { uid: "u".to_owned(), generation: Some(generation), is_going: false, is_given_up: false }
+        Mark { uid: "u".to_owned(), generation: Some(generation), is_going: false, is_given_up: false, has_more: true }
     }
 
     fn queue(names: &[&str], now: Instant) -> Queue {
@@ -188,6 +199,25 @@ mod tests {
         queue.done(&running, Outcome::Waits, now);
         queue.refresh(std::iter::empty(), now);
         assert!(queue.entries.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_begin_is_given_again_at_once() {
+        let now = Instant::now();
+        let mut queue = queue(&["a"], now);
+        queue.take(now).unwrap();
+        queue.put_back(&key("a"), now);
+        assert_eq!(queue.take(now), Some(key("a")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_shared_catalogue_shows_is_not_looked_at_as_a_whole() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        queue.refresh([(key("a"), Mark { has_more: false, ..mark(1) })].into_iter(), now);
+        queue.take(now).unwrap();
+        queue.done(&key("a"), Outcome::Settled, now);
+        assert!(queue.oldest(9, Duration::ZERO, now).is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -34,7 +34,8 @@ use super::{
     connect::{self, CredentialsError},
     end::drop_roles,
     job::{self, Job, JobError, LONG_STATEMENT_LIMIT, within},
-    ledger::{self, Maintenance},
+    lanes::{self, Lane, Lanes},
+    ledger::{self, Maintenance, Retired},
     look,
     plan::{Refusal, plan},
     queue::{Key, Mark, Outcome, Queue},
@@ -44,8 +45,6 @@ use super::{
 
 /// For an answer that takes no work.
 pub(super) const READ_DEADLINE: Duration = Duration::from_secs(15);
-/// Jobs at a time on one server, each over a connection of its own: more only wait for the same disk.
-const LANES: usize = 4;
 /// Objects that are looked at as a whole in one interval, inside their database and in their Secret, though nothing of them has changed.
 const WHOLE_LOOKS: usize = 50;
 /// Databases that are dropped in one look, which waits for them; what else is due is due in the next.
@@ -105,8 +104,8 @@ struct Looked {
 enum Done {
     Looked(Option<Session>, Result<Looked, JobError>),
     Worked(Key, Outcome, Option<Session>),
-    /// No connection could be had for the job.
-    Stranded(ConnectError),
+    /// No connection could be had, for a job or for a look.
+    Stranded(Option<Key>, ConnectError),
 }
 
 impl Worker<'_> {
@@ -212,48 +211,64 @@ impl Worker<'_> {
     async fn work(&self, server: &PgServer, target: &Target) -> Result<(), ServerError> {
         let databases = self.reign.databases;
         let (mut objects_changed, mut servers_changed) = (databases.objects.changes(), databases.servers.changes());
-        let (mut queue, mut idle) = (Queue::default(), Vec::<Session>::new());
+        let (mut queue, mut lanes, mut complaint) = (Queue::default(), Lanes::new(), Complaint::default());
         let mut running: FuturesUnordered<BoxFuture<'_, Done>> = FuturesUnordered::new();
         let (mut next_look, mut is_looking) = (Instant::now(), false);
-        queue.refresh(self.marks(), Instant::now());
+        self.refresh(&mut queue);
         loop {
             let now = Instant::now();
-            if next_look <= now && !is_looking {
+            if next_look <= now
+                && !is_looking
+                && let Some(lane) = lanes.take(now)
+            {
                 is_looking = true;
                 // Until it is done, nobody waits for the next one.
                 next_look = now + databases.interval;
-                let (session, whole) = (idle.pop(), queue.oldest(WHOLE_LOOKS, databases.interval, now));
-                running.push(self.look(server, target, session, whole).boxed());
+                running.push(self.look(server, target, lane, queue.oldest(WHOLE_LOOKS, databases.interval, now)).boxed());
             }
-            while running.len() < LANES
+            while lanes.is_free(now)
                 && let Some(key) = queue.take(now)
+                && let Some(lane) = lanes.take(now)
             {
-                match self.object(&key) {
-                    Some(object) => running.push(self.job(server, target, key, object, idle.pop()).boxed()),
-                    None => queue.done(&key, Outcome::Settled, now),
-                }
+                running.push(self.job(server, target, key, lane).boxed());
             }
-            let wake = if running.len() < LANES { queue.next().unwrap_or(next_look).min(next_look) } else { next_look };
+            let wake = queue.next().unwrap_or(next_look).min(next_look);
             tokio::select! {
                 done = running.next(), if !running.is_empty() => match done {
                     Some(Done::Worked(key, outcome, session)) => {
                         queue.done(&key, outcome, Instant::now());
-                        idle.extend(session);
+                        lanes.give_back(session);
                     }
                     Some(Done::Looked(session, looked)) => {
                         is_looking = false;
-                        idle.extend(session);
-                        let looked = looked?;
-                        self.tell_reachable(server, &looked.server, looked.roles).await;
-                        for key in &looked.differing {
-                            queue.wake(key, Instant::now());
+                        lanes.give_back(session);
+                        match looked {
+                            Ok(looked) => {
+                                complaint.settle();
+                                self.tell_reachable(server, &looked.server, looked.roles).await;
+                                looked.differing.iter().for_each(|key| queue.wake(key, Instant::now()));
+                                next_look = Instant::now() + jittered(databases.interval);
+                            }
+                            // What ended one connection need not have ended the others.
+                            Err(error) if error.ends_connection() && lanes.is_any_open() => next_look = Instant::now() + lanes::PAUSE,
+                            Err(error) => return Err(error.into()),
                         }
-                        next_look = Instant::now() + jittered(databases.interval);
                     }
-                    Some(Done::Stranded(error)) => return Err(error.into()),
+                    Some(Done::Stranded(key, error)) => {
+                        if !lanes.refused(Instant::now()) {
+                            return Err(error.into());
+                        }
+                        if complaint.is_new(&error) {
+                            tracing::warn!(server = self.name, error = with_causes(&error), "going on with fewer connections");
+                        }
+                        match key {
+                            Some(key) => queue.put_back(&key, Instant::now()),
+                            None => (is_looking, next_look) = (false, Instant::now() + lanes::PAUSE),
+                        }
+                    }
                     None => {}
                 },
-                () = objects_changed.next() => queue.refresh(self.marks(), Instant::now()),
+                () = objects_changed.next() => self.refresh(&mut queue),
                 () = servers_changed.next() => {
                     if self.server().is_none_or(|now| now.spec != server.spec) {
                         return Ok(());
@@ -264,26 +279,19 @@ impl Worker<'_> {
         }
     }
 
-    fn marks(&self) -> impl Iterator<Item = (Key, Mark)> {
-        self.objects().into_iter().map(|(key, object)| {
-            let mark = Mark {
-                uid: object.uid().unwrap_or_default(),
-                generation: object.metadata.generation,
-                is_going: object.metadata.deletion_timestamp.is_some(),
-                is_given_up: object.annotations().contains_key(reign::GIVE_UP),
-            };
-            (key, mark)
-        })
+    fn refresh(&self, queue: &mut Queue) {
+        let known = self.reign.databases.objects.load();
+        let ours = known.iter().flatten().filter(|(_, object)| object.spec.server == self.name);
+        queue.refresh(ours.map(|(key, object)| (key.clone(), mark(object))), Instant::now());
     }
 
-    async fn job(&self, server: &PgServer, target: &Target, key: Key, object: Arc<PgDatabase>, session: Option<Session>) -> Done {
-        let mut session = match session {
-            Some(session) => session,
-            None => match Session::open(target).await {
-                Ok(session) => session,
-                Err(error) => return Done::Stranded(error),
-            },
+    async fn job(&self, server: &PgServer, target: &Target, key: Key, lane: Lane<Session>) -> Done {
+        let mut session = match opened(lane, target).await {
+            Ok(session) => session,
+            Err(error) => return Done::Stranded(Some(key), error),
         };
+        // It may have gone meanwhile.
+        let Some(object) = self.object(&key) else { return Done::Worked(key, Outcome::Settled, Some(session)) };
         let job = Job { reign: self.reign, server, target, object: &object };
         let (outcome, is_usable) = job.run(&mut session).await;
         self.reign.metrics.worked(match outcome {
@@ -296,23 +304,25 @@ impl Worker<'_> {
 
     /// One look at the shared catalogue for all objects that wait for nothing: which of them differ from what is asked for, or have
     /// not been looked at as a whole for long.
-    async fn look(&self, server: &PgServer, target: &Target, session: Option<Session>, whole: Vec<Key>) -> Done {
-        let mut session = match session {
-            Some(session) => session,
-            None => match Session::open(target).await {
-                Ok(session) => session,
-                Err(error) => return Done::Stranded(error),
-            },
+    async fn look(&self, server: &PgServer, target: &Target, lane: Lane<Session>, whole: Vec<Key>) -> Done {
+        let mut session = match opened(lane, target).await {
+            Ok(session) => session,
+            Err(error) => return Done::Stranded(None, error),
         };
         self.reign.metrics.looked();
         let objects: Vec<(Key, Arc<PgDatabase>)> = self.objects().into_iter().collect();
         let looked = session
             .run(async |sql: &Sql| {
                 let asked: Vec<&PgDatabase> = objects.iter().map(|(_, object)| &**object).collect();
-                let all = within(READ_DEADLINE, look::many(sql, &asked, |holder| self.reign.is_gone(holder))).await?;
-                let roles = within(READ_DEADLINE, catalogue::role_names(sql, MOST_ROLES)).await?;
-                let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[], &[])).await?.server;
-                self.sweep(sql, &seen).await?;
+                let ((seen, all), roles, retired) = within(READ_DEADLINE, async {
+                    futures::try_join!(
+                        look::many(sql, &asked, |holder| self.reign.is_gone(holder)),
+                        catalogue::role_names(sql, MOST_ROLES),
+                        ledger::retired(sql, &self.reign.cluster),
+                    )
+                })
+                .await?;
+                self.sweep(sql, &seen, retired).await?;
                 let differing = objects.iter().zip(all).filter(|((_, object), seen)| self.differs(server, object, seen));
                 let differing = differing.map(|((key, _), _)| key.clone()).chain(whole).collect();
                 Ok(Looked { differing, server: seen, roles })
@@ -340,12 +350,12 @@ impl Worker<'_> {
     }
 
     /// Drops what has waited long enough, and forgets what somebody has dropped or brought back.
-    async fn sweep(&self, sql: &Sql, seen: &Server) -> Result<(), JobError> {
+    async fn sweep(&self, sql: &Sql, seen: &Server, retired: Vec<Retired>) -> Result<(), JobError> {
         if seen.in_recovery || seen.is_read_only {
             return Ok(());
         }
         let mut drops = 0;
-        for retired in within(READ_DEADLINE, ledger::retired(sql, &self.reign.cluster)).await? {
+        for retired in retired {
             if !self.reign.claim.is_current() {
                 return Err(JobError::LeaseLost);
             }
@@ -369,7 +379,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    async fn drop_retired(&self, sql: &Sql, retired: &ledger::Retired) -> Result<(), JobError> {
+    async fn drop_retired(&self, sql: &Sql, retired: &Retired) -> Result<(), JobError> {
         let statement = format!("DROP DATABASE {} WITH (FORCE)", Identifier::new(&retired.name)?);
         match within(LONG_STATEMENT_LIMIT, async { Ok(sql.batch_execute(&statement).await?) }).await {
             // Somebody else was quicker.
@@ -457,5 +467,24 @@ impl Worker<'_> {
         {
             tracing::debug!(server = self.name, error = with_causes(&error), "the status of the server can't be written");
         }
+    }
+}
+
+/// What of an object makes it worth another look when it changes.
+fn mark(object: &PgDatabase) -> Mark {
+    let spec = &object.spec;
+    Mark {
+        uid: object.uid().unwrap_or_default(),
+        generation: object.metadata.generation,
+        is_going: object.metadata.deletion_timestamp.is_some(),
+        is_given_up: object.annotations().contains_key(reign::GIVE_UP),
+        has_more: spec.connection_secret.is_some() || !(spec.schemas.is_empty() && spec.extensions.is_empty()),
+    }
+}
+
+async fn opened(lane: Lane<Session>, target: &Target) -> Result<Session, ConnectError> {
+    match lane {
+        Lane::Open(session) => Ok(session),
+        Lane::Closed => Session::open(target).await,
     }
 }

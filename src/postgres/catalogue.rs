@@ -90,7 +90,7 @@ pub struct Catalogue {
 }
 
 const SERVER: &str = "SELECT current_setting('server_version_num')::int4, current_setting('server_version'), pg_is_in_recovery(), \
-    (SELECT setting = 'on' FROM pg_settings WHERE name = 'transaction_read_only'), \
+    current_setting('transaction_read_only')::bool, \
     current_user::text, r.rolsuper, r.rolcreatedb, r.rolcreaterole FROM pg_roles r WHERE r.rolname = current_user";
 
 // An owner may set what they like, of any length: only what is asked for comes back, and no more of it than can be asked for.
@@ -119,10 +119,14 @@ pub fn setting(database: &str, parameter: &str) -> String {
 pub async fn read(client: &Client, databases: &[&str], settings: &[String], roles: &[&str]) -> Result<Catalogue, Failure> {
     let (in_databases, in_roles): ([Parameter<'_>; 2], [Parameter<'_>; 1]) =
         ([(&databases, Type::TEXT_ARRAY), (&settings, Type::TEXT_ARRAY)], [(&roles, Type::TEXT_ARRAY)]);
+    // Nobody is asked about nothing.
+    let rows = async |sql: &str, names: &[&str], parameters: &[Parameter<'_>]| {
+        if names.is_empty() { Ok(Vec::new()) } else { client.query_typed(sql, parameters).await }
+    };
     let (server, databases, roles) = futures::try_join!(
         client.query_typed_one(SERVER, &[]),
-        client.query_typed(DATABASES, &in_databases),
-        client.query_typed(ROLES, &in_roles),
+        rows(DATABASES, databases, &in_databases),
+        rows(ROLES, roles, &in_roles),
     )?;
     Ok(Catalogue {
         server: read_server(&server)?,

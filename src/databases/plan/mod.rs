@@ -129,6 +129,8 @@ pub struct Wish {
     pub consent: Vec<Allowance>,
     /// The digest of the verifier that the owner is to have, if its password is known.
     pub digest: Option<String>,
+    /// The OID that the database gets if it has to be created: a random number.
+    pub new_oid: u32,
 }
 
 impl Wish {
@@ -179,12 +181,12 @@ pub enum Action {
     SetPassword,
     /// Makes us a member of the owner, so that we may give it something.
     JoinOwner,
-    /// Writes down that the database is about to be created.
-    Intend,
+    /// Writes down that the database is about to be created with this OID.
+    Intend(u32),
     /// Creates the database with the OID that was written down.
-    Create,
-    /// Writes down that the database is ours.
-    Hold,
+    Create(u32),
+    /// Writes down that the database with this OID is ours.
+    Hold(u32),
     /// Writes down that a database that exists is ours, and its owner, if both were somebody's.
     Adopt(u32),
     /// Lets connections in again that were kept out for a drop which didn't come.
@@ -213,9 +215,9 @@ impl fmt::Display for Action {
             Self::AdoptOwner => "taking over the owner",
             Self::SetPassword => "setting the owner's password",
             Self::JoinOwner => "becoming a member of the owner",
-            Self::Intend => "about to create the database",
-            Self::Create => "creating the database",
-            Self::Hold => "the database was created",
+            Self::Intend(_) => "about to create the database",
+            Self::Create(_) => "creating the database",
+            Self::Hold(_) => "the database was created",
             Self::Adopt(_) => "taking over the database",
             Self::Reopen => "letting connections in again",
             Self::Forget(_) => "forgetting a claim",
@@ -289,9 +291,12 @@ pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
         return Plan::stuck(pending_or_ours(wish, seen), refusal);
     }
     match standing(wish, seen) {
-        Ok(Standing::Absent) => prepared(wish, seen, vec![step(Action::Intend, "there is no such database")]),
-        Ok(Standing::Intended) => prepared(wish, seen, vec![step(Action::Create, "there is no such database")]),
-        Ok(Standing::Created) => Plan::of(Claimed::Pending, vec![step(Action::Hold, "the database was created for this object")]),
+        Ok(Standing::Absent) => {
+            let intend = step(Action::Intend(wish.new_oid), "there is no such database");
+            prepared(wish, seen, [vec![intend], creation_steps(wish.new_oid)].concat())
+        }
+        Ok(Standing::Intended(oid)) => prepared(wish, seen, creation_steps(oid)),
+        Ok(Standing::Created(oid)) => Plan::of(Claimed::Pending, vec![hold(oid)]),
         Ok(Standing::Adoptable(oid)) => {
             Plan::of(Claimed::Pending, vec![step(Action::Adopt(oid), "the database exists, and the policy is to take it over")])
         }
@@ -301,11 +306,20 @@ pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
     }
 }
 
+/// Creates a database that was written down. Whoever is cut off in between finds the database by its OID.
+fn creation_steps(oid: u32) -> Vec<Step> {
+    vec![step(Action::Create(oid), "there is no such database"), hold(oid)]
+}
+
+fn hold(oid: u32) -> Step {
+    step(Action::Hold(oid), "the database was created for this object")
+}
+
 /// Where the database stands, seen from the object that asks.
 enum Standing<'a> {
     Absent,
-    Intended,
-    Created,
+    Intended(u32),
+    Created(u32),
     Adoptable(u32),
     Stale(u32),
     Ours(&'a Database),
@@ -337,14 +351,15 @@ fn standing<'a>(wish: &Wish, seen: &'a Seen) -> Result<Standing<'a>, Refusal> {
     }
     match (&seen.database, record.stage) {
         (Some(database), Stage::Held) if database.oid == record.oid => Ok(Standing::Ours(database)),
-        (Some(database), Stage::Intended) if database.oid == record.oid => Ok(Standing::Created),
+        (Some(database), Stage::Intended) if database.oid == record.oid => Ok(Standing::Created(record.oid)),
         (Some(database), _) => adoptable(
             wish,
             database,
             AdoptionPolicy::IfUnclaimed,
             &format!("somebody else has created the database {name:?} since it was claimed for this object"),
         ),
-        (None, Stage::Intended) => Ok(Standing::Intended),
+        // Unless somebody's database has the number that was drawn.
+        (None, Stage::Intended) if record.found_as.is_none() => Ok(Standing::Intended(record.oid)),
         (None, _) => Ok(Standing::Stale(record.oid)),
     }
 }

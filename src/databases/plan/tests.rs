@@ -31,6 +31,7 @@ fn wish(spec: serde_json::Value) -> Wish {
         is_inside_done: true,
         consent: Vec::new(),
         digest: spec.connection_secret.as_ref().map(|_| "digest".to_owned()),
+        new_oid: 7,
         spec,
     }
 }
@@ -76,14 +77,17 @@ fn apply(wish: &Wish, seen: &mut Seen, action: &Action) {
         }
         Action::SetPassword => seen.owner_record.as_mut().unwrap().digest.clone_from(&wish.digest),
         Action::JoinOwner => seen.roles.get_mut(&owner).unwrap().is_ours_to_set = true,
-        Action::Intend => seen.record = Some(record("us", 7, Stage::Intended)),
-        Action::Create => {
-            let oid = seen.record.as_ref().unwrap().oid;
+        Action::Intend(oid) => seen.record = Some(record("us", *oid, Stage::Intended)),
+        Action::Create(oid) => {
+            assert_eq!(seen.record.as_ref().map(|record| (record.oid, record.stage)), Some((*oid, Stage::Intended)), "written down first");
             let limit = wish.spec.connection_limit.unwrap_or(-1);
             let owner = if owner.is_empty() { "admin".to_owned() } else { owner };
-            seen.database = Some(Database { owner, connection_limit: limit, ..database(oid) });
+            seen.database = Some(Database { owner, connection_limit: limit, ..database(*oid) });
         }
-        Action::Hold => seen.record.as_mut().unwrap().stage = Stage::Held,
+        Action::Hold(oid) => {
+            assert_eq!(seen.database.as_ref().map(|database| database.oid), Some(*oid), "created first");
+            seen.record.as_mut().unwrap().stage = Stage::Held;
+        }
         Action::Adopt(oid) => {
             let before = seen.record.replace(record("us", *oid, Stage::Held));
             if let (Some(made), Some(before)) = (&mut seen.owner_record, before)
@@ -141,22 +145,32 @@ fn actions(plan: &Plan) -> Vec<&Action> {
 
 #[test]
 fn a_new_database_is_intended_created_and_held() {
-    let (wish, mut seen) = (wish(json!({})), server());
-    for expected in [Action::Intend, Action::Create, Action::Hold] {
-        let plan = plan(&wish, &seen);
-        assert_eq!(actions(&plan), [&expected]);
-        apply(&wish, &mut seen, &expected);
+    let (wish, all) = (wish(json!({})), [Action::Intend(7), Action::Create(7), Action::Hold(7)]);
+    // Whoever is cut off between two of them goes on where it was.
+    let mut seen = server();
+    for done in 0..all.len() {
+        assert_eq!(actions(&plan(&wish, &seen)), all[done..].iter().collect::<Vec<_>>());
+        apply(&wish, &mut seen, &all[done]);
     }
     let plan = plan(&wish, &seen);
     assert_eq!((plan.steps.len(), plan.claimed), (0, Claimed::Ours));
 }
 
 #[test]
+fn a_number_that_another_database_has_is_given_back() {
+    let taken = Record { found_as: Some("other".into()), ..record("us", 7, Stage::Intended) };
+    let seen = Seen { record: Some(taken), ..server() };
+    assert_eq!(actions(&plan(&wish(json!({})), &seen)), [&Action::Forget(7)]);
+}
+
+#[test]
 fn the_owner_comes_first_and_we_become_its_member() {
     let (wish, mut seen) = (wish(json!({"owner": {"name": "o", "create": true}, "connectionSecret": {"name": "s"}})), server());
-    for expected in [Action::CreateOwner, Action::JoinOwner, Action::Intend, Action::Create, Action::Hold] {
-        assert_eq!(actions(&plan(&wish, &seen)), [&expected]);
-        apply(&wish, &mut seen, &expected);
+    let expected =
+        [vec![Action::CreateOwner], vec![Action::JoinOwner], vec![Action::Intend(7), Action::Create(7), Action::Hold(7)]];
+    for expected in expected {
+        assert_eq!(actions(&plan(&wish, &seen)), expected.iter().collect::<Vec<_>>());
+        expected.iter().for_each(|action| apply(&wish, &mut seen, action));
     }
     seen.owner_record.as_mut().unwrap().digest = Some("an older one".into());
     assert_eq!(actions(&plan(&wish, &seen)), [&Action::SetPassword]);
@@ -436,7 +450,7 @@ fn parameters_that_not_everybody_may_set_need_consent() {
     let mut wish = wish(json!({"parameters": {"log_statement": "none"}}));
     assert_eq!(plan(&wish, &server()).refusal.unwrap().reason, "NotAllowed");
     wish.consent = vec![Allowance { parameters: vec!["log_*".into()], ..Allowance::default() }];
-    assert_eq!(actions(&plan(&wish, &server())), [&Action::Intend]);
+    assert_eq!(actions(&plan(&wish, &server())).first(), Some(&&Action::Intend(7)));
     wish.spec.parameters = [("ROLE".to_owned(), "x".to_owned())].into();
     wish.consent = vec![Allowance { parameters: vec!["*".into()], ..Allowance::default() }];
     assert_eq!(plan(&wish, &server()).refusal.unwrap().reason, "NotAllowed", "whoever allows all didn't mean that");
