@@ -29,10 +29,14 @@ pub(crate) use rules::RULES;
     status = "PgDatabaseStatus",
     derive = "PartialEq",
     doc = "One database on a PgServer, with its owner, its extensions and schemas, and the Secret its users connect with.",
+    validation = rules::NAME_IS_KEPT,
+    validation = rules::NAME_FITS,
+    validation = rules::NAME_IS_NOT_RESERVED,
+    validation = rules::TEMPLATE_IS_ANOTHER,
     selectable = ".spec.server",
     selectable = ".spec.name",
     printcolumn(name = "Server", type_ = "string", json_path = ".spec.server"),
-    printcolumn(name = "Database", type_ = "string", json_path = ".spec.name"),
+    printcolumn(name = "Database", type_ = "string", json_path = ".status.database"),
     printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner.name", priority = 1),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
@@ -45,10 +49,11 @@ pub struct PgDatabaseSpec {
     /// The name of the PgServer. It never changes.
     #[schemars(schema_with = "schema::object_name")]
     pub server: String,
-    /// The database's name in PostgreSQL, exactly as written: upper case, dashes and spaces are kept. At most 63 bytes. It
-    /// never changes.
+    /// The database's name in PostgreSQL, exactly as written: upper case, dashes and spaces are kept. At most 63 bytes. Left out:
+    /// metadata.name. It never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::database_name")]
-    pub name: String,
+    pub name: Option<String>,
     /// Present: the database is made and kept as written here. Absent: it is dropped, if it is ours.
     #[serde(default)]
     pub ensure: Ensure,
@@ -115,6 +120,19 @@ pub struct PgDatabaseSpec {
     /// A Secret in this namespace that is written with all it takes to connect as the owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_secret: Option<ConnectionSecret>,
+}
+
+impl PgDatabase {
+    /// The database's name in PostgreSQL: `spec.name`, or else `metadata.name`.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        database_name(self.spec.name.as_deref(), self.metadata.name.as_deref().unwrap_or_default())
+    }
+}
+
+/// The name of the database of an object whose spec and metadata have these names.
+fn database_name<'a>(in_spec: Option<&'a str>, in_metadata: &'a str) -> &'a str {
+    in_spec.unwrap_or(in_metadata)
 }
 
 /// Whether something is to be there.
@@ -386,6 +404,10 @@ pub struct PgDatabaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Phase")]
     pub phase: Option<Phase>,
+    /// The database's name in PostgreSQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub database: Option<String>,
     /// The database's OID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oid: Option<i64>,

@@ -12,7 +12,7 @@ use tokio_postgres::Client as Sql;
 
 use crate::{
     api::{
-        pg_database::{Ensure, PgDatabase, PgDatabaseSpec, ReclaimPolicy, claim},
+        pg_database::{Ensure, PgDatabase, ReclaimPolicy, claim},
         pg_server::{PgServer, Server as Consent},
     },
     postgres::{
@@ -156,7 +156,7 @@ impl Job<'_> {
             self.release("the annotation says so; the database stays as it is").await?;
             return Ok(None);
         }
-        let (name, is_kept) = (&self.object.spec.name, !is_going && self.object.spec.ensure == Ensure::Present);
+        let (name, is_kept) = (self.object.database(), !is_going && self.object.spec.ensure == Ensure::Present);
         // In one round trip: the server looks once it has given the lock, or refused it.
         let first = async { if is_kept { self.look(sql).await } else { Ok(Seen::default()) } };
         let (is_locked, first) = futures::join!(within(READ_DEADLINE, ledger::try_lock(sql, name)), first);
@@ -249,7 +249,7 @@ impl Job<'_> {
     /// Somebody is connected to the database that is to be copied or moved.
     async fn in_use(&self, sql: &Sql, step: &Step, wish: &Wish) -> Result<Report, JobError> {
         let template = wish.spec.creation.as_ref().and_then(|creation| creation.template.as_deref()).unwrap_or("template0");
-        let used = if step.action == Action::Create { template } else { wish.spec.name.as_str() };
+        let used = if matches!(step.action, Action::Create(_)) { template } else { wish.database.as_str() };
         let blockers = within(READ_DEADLINE, look::blockers(sql, used)).await?;
         let message = format!("{} waits until nobody uses the database {used:?}; end what status.blockers names", step.action);
         let refused = Report::refused(Refusal { reason: "InUse", message }, self.object);
@@ -295,7 +295,7 @@ impl Job<'_> {
     /// Makes schemas and extensions, over a connection to the database itself.
     async fn inner(&self, wish: &Wish, seen: &Seen) -> Result<Result<Vec<Difference>, Refusal>, JobError> {
         let Some(database) = &seen.database else { return Ok(Ok(Vec::new())) };
-        let mut session = Session::open(&connect::within(self.target, &wish.spec.name)).await?;
+        let mut session = Session::open(&connect::within(self.target, &wish.database)).await?;
         session
             .run(async |sql: &Sql| {
                 let mut taken = Vec::new();
@@ -326,7 +326,7 @@ impl Job<'_> {
     async fn perform(&self, sql: &Sql, action: &Action, wish: &Wish, seen: &Seen, verifier: Option<&Verifier>) -> Result<(), JobError> {
         self.may_write()?;
         self.reign.metrics.changed_the_server();
-        let (us, name) = (&wish.us, wish.spec.name.as_str());
+        let (us, name) = (&wish.us, wish.database.as_str());
         let owner = wish.spec.owner.as_ref().map(|owner| owner.name.as_str()).unwrap_or_default();
         match action {
             Action::CreateOwner => within(STATEMENT_LIMIT, ledger::create_role(sql, Identifier::new(owner)?, owner, us, verifier)).await,
@@ -341,7 +341,7 @@ impl Job<'_> {
                 self.execute(sql, &format!("GRANT {owner} TO {user}{options}"), STATEMENT_LIMIT).await
             }
             Action::Intend(oid) => within(STATEMENT_LIMIT, ledger::intend(sql, us, name, *oid)).await,
-            Action::Create(oid) => self.create(sql, &wish.spec, *oid).await,
+            Action::Create(oid) => self.create(sql, wish, *oid).await,
             Action::Hold(oid) => within(STATEMENT_LIMIT, ledger::hold(sql, *oid)).await,
             Action::AdoptOwner => match &seen.owner_record {
                 Some(made) => within(STATEMENT_LIMIT, ledger::hand_over(sql, owner, &made.holder, us)).await,
@@ -366,9 +366,9 @@ impl Job<'_> {
         }
     }
 
-    async fn create(&self, sql: &Sql, spec: &PgDatabaseSpec, oid: u32) -> Result<(), JobError> {
+    async fn create(&self, sql: &Sql, wish: &Wish, oid: u32) -> Result<(), JobError> {
         let begun = Instant::now();
-        self.execute(sql, &plan::creation(spec, oid)?, LONG_STATEMENT_LIMIT).await?;
+        self.execute(sql, &plan::creation(&wish.database, &wish.spec, oid)?, LONG_STATEMENT_LIMIT).await?;
         self.reign.metrics.created(begun.elapsed().as_secs_f64());
         Ok(())
     }
@@ -439,6 +439,7 @@ pub(super) fn wish(object: &PgDatabase, server: &PgServer, us: Holder) -> Wish {
     let spec = object.spec.clone();
     Wish {
         us,
+        database: object.database().to_owned(),
         reclaim: spec.reclaim_policy.unwrap_or(defaults.reclaim_policy),
         adoption: spec.adoption_policy.unwrap_or(defaults.adoption_policy),
         drift: spec.drift_policy.unwrap_or(defaults.drift_policy),
@@ -454,7 +455,7 @@ pub(super) fn wish(object: &PgDatabase, server: &PgServer, us: Holder) -> Wish {
 
 /// Says what is done, and why, before it is.
 fn log(wish: &Wish, step: &Step) {
-    let (Holder { namespace, name: object, .. }, database) = (&wish.us, &wish.spec.name);
+    let (Holder { namespace, name: object, .. }, database) = (&wish.us, &wish.database);
     tracing::info!(namespace, object, database, why = step.why, "{}", step.action);
 }
 

@@ -31,10 +31,10 @@ pub(super) async fn many(
     objects: &[&PgDatabase],
     is_gone: impl Fn(&Holder) -> bool,
 ) -> Result<(Server, Vec<Seen>), Failure> {
-    let specs: Vec<&PgDatabaseSpec> = objects.iter().map(|object| &object.spec).collect();
-    let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-    let owners = distinct(specs.iter().filter_map(|spec| spec.owner.as_ref()).map(|owner| owner.name.as_str()));
-    let parameters: Vec<String> = specs.iter().flat_map(|spec| spec.parameters.keys()).map(|name| name.to_ascii_lowercase()).collect();
+    let names: Vec<&str> = objects.iter().map(|object| object.database()).collect();
+    let specs = || objects.iter().map(|object| &object.spec);
+    let owners = distinct(specs().filter_map(|spec| spec.owner.as_ref()).map(|owner| owner.name.as_str()));
+    let parameters: Vec<String> = specs().flat_map(|spec| spec.parameters.keys()).map(|name| name.to_ascii_lowercase()).collect();
     let parameters = distinct(parameters.iter().map(String::as_str));
     let settings: Vec<String> = objects.iter().flat_map(|object| settings(object)).collect();
     let (catalogue, claims, roles, contexts) = futures::try_join!(
@@ -43,15 +43,15 @@ pub(super) async fn many(
         ledger::roles(client, &owners),
         contexts(client, &parameters),
     )?;
-    let mut claims: BTreeMap<String, _> = claims.into_iter().map(|claim| (claim.database.clone(), claim)).collect();
+    let claims: BTreeMap<String, _> = claims.into_iter().map(|claim| (claim.database.clone(), claim)).collect();
     let roles: BTreeMap<String, _> = roles.into_iter().collect();
-    let mut databases = catalogue.databases;
-    let seen = specs.iter().map(|spec| {
-        let record = claims.remove(&spec.name);
-        let owner = spec.owner.as_ref().map(|owner| &owner.name);
+    let databases = catalogue.databases;
+    let seen = objects.iter().map(|object| {
+        let record = claims.get(object.database()).cloned();
+        let owner = object.spec.owner.as_ref().map(|owner| &owner.name);
         Seen {
             server: catalogue.server.clone(),
-            database: databases.remove(&spec.name),
+            database: databases.get(object.database()).cloned(),
             is_holder_gone: record.as_ref().is_some_and(|record| is_gone(&record.holder)),
             record,
             is_owner_holder_gone: owner.and_then(|owner| roles.get(owner)).is_some_and(|made| is_gone(&made.holder)),

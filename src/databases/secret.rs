@@ -130,9 +130,9 @@ fn secret(
 ) -> Secret {
     let host = wanted.host.as_ref().unwrap_or(&server.spec.host);
     let port = wanted.port.unwrap_or(server.spec.port);
-    let (database, password) = (&object.spec.name, password.expose_secret());
+    let (database, password) = (object.database(), password.expose_secret());
     let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let [in_user, in_password, in_database] = [user, password, database.as_str()].map(percent_encoded);
+    let [in_user, in_password, in_database] = [user, password, database].map(percent_encoded);
     let [for_host, for_database, for_user, for_password] =
         [host.as_str(), database, user, password].map(|text| text.replace('\\', "\\\\").replace(':', "\\:"));
     let data = [
@@ -141,7 +141,7 @@ fn secret(
         ("password", password.to_owned()),
         ("host", host.clone()),
         ("port", port.to_string()),
-        ("dbname", database.clone()),
+        ("dbname", database.to_owned()),
         ("uri", format!("postgresql://{in_user}:{in_password}@{place}/{in_database}")),
         ("jdbc-uri", format!("jdbc:postgresql://{place}/{in_database}?password={in_password}&user={in_user}")),
         ("pgpass", format!("{for_host}:{port}:{for_database}:{for_user}:{for_password}\n")),

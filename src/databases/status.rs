@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::api::{
     condition::{self, Observation},
     pg_database::{PgDatabase, PgDatabaseStatus, Phase},
+    postgres_name,
 };
 
 use super::plan::{Claimed, Difference, Refusal};
@@ -86,6 +87,7 @@ pub(super) fn status(object: &PgDatabase, report: &Report, now: &Time) -> PgData
     });
     let known_oid = status.oid;
     status.blockers = bounded(report.blockers.iter().cloned());
+    status.database = Some(shortened(object.database(), postgres_name::MAX_BYTES));
     status.oid = report.oid.map(i64::from);
     status.drop_after.clone_from(&report.drop_after);
     if matches!(report.ready, Ok("AsAsked")) {

@@ -214,10 +214,37 @@ async fn kopf_k8_what_is_missing_or_no_name_is_refused_by_the_api_server() {
         output.stderr
     };
     assert!(refusal(json!({"name": "x"})).await.contains("spec.server"));
-    assert!(refusal(json!({"server": "main"})).await.contains("spec.name"));
     assert!(refusal(json!({"server": "main", "name": "x\n"})).await.contains("control character"));
     assert!(refusal(json!({"server": "main", "name": "ü".repeat(32)})).await.contains("63 bytes"));
     assert!(refusal(json!({"server": "main", "name": "outrigger"})).await.contains("outrigger to Outrigger"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_has_the_name_of_its_object_unless_it_has_one_of_its_own() {
+    let world = World::new("db-named").await;
+    let name = format!("{}.shop-orders", world.name());
+    let spec = json!({"name": null, "reclaimPolicy": "Delete", "owner": {"name": name, "create": true}, "connectionSecret": {"name": "named"}});
+    world.apply_object(&name, "", spec).await;
+    let object = world.until_ready(&name).await;
+    assert_eq!(object["status"]["database"], json!(name));
+    assert!(world.exists(&name) && world.claims(&name).ends_with(" held"));
+    assert_eq!(world.secret_value("named", "dbname").await.unwrap(), name);
+    let uri = world.secret_value("named", "uri").await.unwrap();
+    assert_eq!(super::world::login(&uri, "SELECT current_database()::text").await.unwrap(), name);
+
+    // Whoever names the same database asks for what belongs to somebody.
+    world.apply_object("rival", &name, json!({"reclaimPolicy": "Delete"})).await;
+    world.until("rival", "Claimed", "ClaimedByAnother").await;
+    world.delete("pgdatabase", "rival").await;
+    world.until_gone("pgdatabase", "rival").await;
+    assert!(world.exists(&name));
+    // To write the name that it has changes nothing.
+    let same = json!({"spec": {"name": name}}).to_string();
+    world.installation.kubectl(&["patch", "pgdatabase", &name, "--type=merge", "-p", &same]).await;
+    assert_eq!(world.until_ready(&name).await["status"]["oid"], object["status"]["oid"]);
+    world.delete("pgdatabase", &name).await;
+    world.until_gone("pgdatabase", &name).await;
+    assert!(!world.exists(&name));
 }
 
 #[tokio::test(flavor = "multi_thread")]

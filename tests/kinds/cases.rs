@@ -41,6 +41,13 @@ pub(crate) fn database(changes: Value) -> Value {
     object("PgDatabase", json!({ "server": "main", "name": "shop" }), changes)
 }
 
+/// One whose database has the name of the object.
+fn named(name: &str, changes: Value) -> Value {
+    let mut object = object("PgDatabase", json!({ "server": "main" }), changes);
+    object["metadata"]["name"] = name.into();
+    object
+}
+
 pub(crate) fn user_list(changes: Value) -> Value {
     let selector = json!({ "matchLabels": { "app.kubernetes.io/name": "postgres" } });
     object("UserList", json!({ "selector": selector, "output": { "name": "pgbouncer-userlist" } }), changes)
@@ -119,7 +126,19 @@ fn databases() -> Vec<Case> {
         bad("cnpg: 64 bytes in 32 letters", database(json!({ "name": umlauts })), "spec.name", "longer than 63 bytes"),
         bad("kopf_k1: a trailing newline", database(json!({ "name": "a\n" })), "spec.name", "has a control character"),
         bad("database: NUL", database(json!({ "name": "a\u{0}b" })), "spec.name", "has a control character"),
-        malformed("kopf_k8: no name", database(json!({ "name": null })), "spec.name"),
+        good("database: the object's own name", named("shop-orders.v2", json!({}))),
+        good("database: the object's own name, of 63 bytes", named(&"x".repeat(63), json!({}))),
+        bad("database: the object's own name, of 64 bytes", named(&"x".repeat(64), json!({})), "spec.name", "would cut it"),
+        good("database: an object's long name, and a shorter one", named(&"x".repeat(64), json!({ "name": "x" }))),
+        bad("database: the object's own name is template1", named("template1", json!({})), "spec.name", "belongs to the server"),
+        bad("database: the object's own name is outrigger", named("outrigger", json!({})), "spec.name", "write another name"),
+        good("database: an object called postgres", named("postgres", json!({ "name": "shop" }))),
+        bad(
+            "database: a copy of itself by the object's own name",
+            named("golden", json!({ "creation": { "template": "golden" } })),
+            "spec.creation.template",
+            "copied from itself",
+        ),
         malformed("kopf_k8: no server", database(json!({ "server": null })), "spec.server"),
         bad("database: a server that can't exist", database(json!({ "server": "Main" })), "spec.server", "is not a name"),
         bad("database: postgres", database(json!({ "name": "postgres" })), "spec.name", "choose another name"),

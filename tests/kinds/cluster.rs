@@ -192,6 +192,25 @@ async fn what_never_changes_cannot_be_added_changed_or_removed() {
 }
 
 #[tokio::test]
+async fn a_database_keeps_the_name_that_it_has_from_its_object() {
+    let namespace = cluster().await.namespace("renamed").await;
+    let stored = create(&namespace, &database(json!({ "name": null }))).await;
+    let status = try_replace(&namespace, &stored, &json!({ "server": "main", "name": "other" })).await.expect_err("another name");
+    assert!(blames(&status, "spec.name", "a database isn't renamed"), "{status:?}");
+    // To write the name that it has says nothing new, and neither does to take it away.
+    let stored = try_replace(&namespace, &stored, &json!({ "server": "main", "name": "example" })).await.expect("the same name");
+    try_replace(&namespace, &stored, &json!({ "server": "main" })).await.expect("the same name");
+    let other = create(&namespace, &{
+        let mut other = database(json!({}));
+        other["metadata"]["name"] = "other".into();
+        other
+    })
+    .await;
+    let status = try_replace(&namespace, &other, &json!({ "server": "main" })).await.expect_err("the object's own name is another");
+    assert!(blames(&status, "spec.name", "a database isn't renamed"), "{status:?}");
+}
+
+#[tokio::test]
 async fn a_session_keeps_its_owner_and_its_template() {
     let namespace = cluster().await.namespace("owner").await;
     let stored = create(&namespace, &cases::session(json!({}))).await;

@@ -23,7 +23,7 @@ pub struct Claim {
     pub name: String,
     /// `spec.server`.
     pub server: String,
-    /// `spec.name`.
+    /// The name of the database: `spec.name`, or else `metadata.name`.
     pub database: String,
     /// `spec.ensure`.
     pub ensure: Ensure,
@@ -52,10 +52,10 @@ impl Claim {
         let Stored { metadata, spec, status } = stored;
         Ok(Self {
             deleting: metadata.is_deleting(),
+            database: super::database_name(spec.name.as_deref(), &metadata.name).to_owned(),
             namespace: metadata.namespace,
             name: metadata.name,
             server: spec.server,
-            database: spec.name,
             ensure: spec.ensure,
             owner: spec.owner,
             creation: spec.creation,
@@ -90,15 +90,14 @@ impl Claim {
 
 impl From<&PgDatabase> for Claim {
     fn from(object: &PgDatabase) -> Self {
-        let PgDatabaseSpec {
-            server, name, ensure, owner, creation, tablespace, privileges, schemas, adoption_policy, reclaim_policy, ..
-        } = object.spec.clone();
+        let PgDatabaseSpec { server, ensure, owner, creation, tablespace, privileges, schemas, adoption_policy, reclaim_policy, .. } =
+            object.spec.clone();
         let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
         Self {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             server,
-            database: name,
+            database: object.database().to_owned(),
             ensure,
             owner,
             creation,
@@ -124,7 +123,7 @@ struct Stored {
 #[serde(rename_all = "camelCase")]
 struct StoredSpec {
     server: String,
-    name: String,
+    name: Option<String>,
     #[serde(default)]
     ensure: Ensure,
     owner: Option<Owner>,

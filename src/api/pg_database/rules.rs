@@ -1,6 +1,7 @@
 //! Single-object rules of `PgDatabase`.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
 
 use crate::api::{
     postgres_name,
@@ -9,29 +10,73 @@ use crate::api::{
 };
 
 /// All rules of this kind's objects.
-pub(crate) const RULES: &[&[Rule]] = &[&SPEC, &CREATION, &ENCODING, &LOCALE, &EXTENSION, &PARAMETERS, &SCHEMA_NAME];
+pub(crate) const RULES: &[&[Rule]] = &[
+    &[NAME_IS_KEPT, NAME_FITS, NAME_IS_NOT_RESERVED, TEMPLATE_IS_ANOTHER],
+    &SPEC, 
+    &CREATION,
+    &ENCODING,
+    &LOCALE,
+    &EXTENSION,
+    &PARAMETERS,
+    &SCHEMA_NAME,
+];
+
+/// Of the whole object, since the name of the database may be the object's own. That one never changes, so neither does the other.
+pub(super) const NAME_IS_KEPT: Rule = Rule::on_update(
+    "(has(self.spec.name) ? self.spec.name : self.metadata.name) == (has(oldSelf.spec.name) ? oldSelf.spec.name : oldSelf.metadata.name)",
+    "a database isn't renamed; make a new PgDatabase with the new name, and delete this one",
+)
+.at(".spec.name");
+
+/// Names of objects are longer than those of databases may be.
+pub(super) const NAME_FITS: Rule = Rule::new(
+    "has(self.spec.name) || size(self.metadata.name) <= 63",
+    "metadata.name is longer than 63 bytes, and PostgreSQL would cut it; write a shorter name for the database here",
+    |object| has_own_name(object) || postgres_name::fits(metadata_name(object)),
+)
+.at(".spec.name");
+
+pub(super) const NAME_IS_NOT_RESERVED: Rule = Rule::new(
+    "has(self.spec.name) || !(self.metadata.name in ['postgres', 'template0', 'template1', 'outrigger'])",
+    "metadata.name is that of a database which belongs to the server or to Outrigger; write another name for the database here",
+    |object| has_own_name(object) || !postgres_name::is_reserved_database(metadata_name(object)),
+)
+.at(".spec.name");
+
+pub(super) const TEMPLATE_IS_ANOTHER: Rule = Rule::new(
+    "!has(self.spec.creation) || !has(self.spec.creation.template) || \
+     self.spec.creation.template != (has(self.spec.name) ? self.spec.name : self.metadata.name)",
+    "a database can't be copied from itself; name another template",
+    |object| {
+        let in_spec = object.get("spec").and_then(|spec| text(spec, "name"));
+        let name = super::database_name(in_spec, metadata_name(object));
+        object.pointer("/spec/creation/template").and_then(Value::as_str).is_none_or(|template| template != name)
+    },
+)
+.at(".spec.creation.template");
+
+fn has_own_name(object: &Value) -> bool {
+    object.get("spec").is_some_and(|spec| has(spec, "name"))
+}
+
+/// Empty while the API server still has to make one up, which then is no reserved one, and no longer than others.
+fn metadata_name(object: &Value) -> &str {
+    object.get("metadata").and_then(|metadata| text(metadata, "name")).unwrap_or_default()
+}
 
 /// Rules that look at several fields of the spec. A change of `creation` is judged here, one level up, so that adding it later or
 /// taking it away is a change as well.
-pub(super) const SPEC: [Rule; 7] = [
+pub(super) const SPEC: [Rule; 5] = [
     Rule::on_update(
         "self.server == oldSelf.server",
         "a database can't move to another server; make a new PgDatabase there, and delete this one",
     )
     .at(".server"),
-    Rule::on_update("self.name == oldSelf.name", "a database isn't renamed; make a new PgDatabase with the new name, and delete this one")
-        .at(".name"),
     Rule::on_update(
         "has(self.creation) == has(oldSelf.creation) && (!has(self.creation) || self.creation == oldSelf.creation)",
         "only CREATE DATABASE can decide this, so nothing of it can be added, changed or removed later; make a new PgDatabase",
     )
     .at(".creation"),
-    Rule::new(
-        "!has(self.creation) || !has(self.creation.template) || self.creation.template != self.name",
-        "a database can't be copied from itself; name another template",
-        |spec| spec.get("creation").and_then(|creation| text(creation, "template")).is_none_or(|it| text(spec, "name") != Some(it)),
-    )
-    .at(".creation.template"),
     Rule::new(
         "!has(self.connectionSecret) || (has(self.owner) && self.owner.create)",
         "only the password of a role that is created here is known; set owner.name and owner.create: true, or take this away",

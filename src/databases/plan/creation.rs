@@ -14,14 +14,14 @@ use crate::{
 ///
 /// # Errors
 /// A name or value that PostgreSQL can't hold.
-pub fn creation(spec: &PgDatabaseSpec, oid: u32) -> Result<String, QuotingError> {
+pub fn creation(database: &str, spec: &PgDatabaseSpec, oid: u32) -> Result<String, QuotingError> {
     let creation = spec.creation.clone().unwrap_or_default();
     let strategy = match creation.strategy {
         Some(Strategy::FileCopy) => "FILE_COPY",
         Some(Strategy::WalLog) | None => "WAL_LOG",
     };
     let template = creation.template.as_deref().unwrap_or("template0");
-    let mut sql = format!("CREATE DATABASE {} OID {oid} STRATEGY {strategy}", Identifier::new(&spec.name)?);
+    let mut sql = format!("CREATE DATABASE {} OID {oid} STRATEGY {strategy}", Identifier::new(database)?);
     let mut name = |option: &str, value: Option<&str>| {
         value.map(|value| Ok(write!(sql, " {option} {}", Identifier::new(value)?))).transpose().map(drop)
     };
@@ -59,14 +59,14 @@ mod tests {
 
     use super::*;
 
-    fn sql(spec: serde_json::Value) -> String {
-        creation(&serde_json::from_value(spec).unwrap(), 20_000).unwrap()
+    fn sql(database: &str, spec: serde_json::Value) -> String {
+        creation(database, &serde_json::from_value(spec).unwrap(), 20_000).unwrap()
     }
 
     #[test]
     fn sqlx_1283_template0_is_copied_unless_another_is_named() {
         assert_eq!(
-            sql(json!({"server": "s", "name": "Shop"})),
+            sql("Shop", json!({"server": "s"})),
             r#"CREATE DATABASE "Shop" OID 20000 STRATEGY WAL_LOG TEMPLATE "template0""#
         );
     }
@@ -74,11 +74,11 @@ mod tests {
     #[test]
     fn all_options_are_written() {
         let spec = json!({
-            "server": "s", "name": "shop", "owner": {"name": "o"}, "tablespace": "fast", "connectionLimit": 7,
+            "server": "s", "owner": {"name": "o"}, "tablespace": "fast", "connectionLimit": 7,
             "creation": {"template": "golden", "strategy": "FILE_COPY", "encoding": "UTF8", "localeProvider": "icu", "icuLocale": "de"},
         });
         assert_eq!(
-            sql(spec),
+            sql("shop", spec),
             "CREATE DATABASE \"shop\" OID 20000 STRATEGY FILE_COPY TEMPLATE \"golden\" OWNER \"o\" TABLESPACE \"fast\" \
              ENCODING 'UTF8' ICU_LOCALE 'de' LOCALE_PROVIDER icu CONNECTION LIMIT 7"
         );

@@ -111,6 +111,8 @@ pub struct RoleRecord {
 pub struct Wish {
     /// Who asks.
     pub us: Holder,
+    /// The name of the database.
+    pub database: String,
     /// What for.
     pub spec: PgDatabaseSpec,
     /// The policies that hold, of the object or of its server.
@@ -326,7 +328,7 @@ enum Standing<'a> {
 }
 
 fn standing<'a>(wish: &Wish, seen: &'a Seen) -> Result<Standing<'a>, Refusal> {
-    let name = &wish.spec.name;
+    let name = &wish.database;
     let Some(record) = &seen.record else {
         return match &seen.database {
             None => Ok(Standing::Absent),

@@ -18,11 +18,12 @@ fn holder(uid: &str) -> Holder {
 
 #[allow(clippy::needless_pass_by_value, reason = "a test reads better without a & before each spec")]
 fn wish(spec: serde_json::Value) -> Wish {
-    let mut whole = json!({"server": "main", "name": "shop"});
+    let mut whole = json!({"server": "main"});
     json_patch::merge(&mut whole, &spec);
     let spec: PgDatabaseSpec = serde_json::from_value(whole).unwrap();
     Wish {
         us: holder("us"),
+        database: "shop".into(),
         reclaim: spec.reclaim_policy.unwrap_or_default(),
         adoption: spec.adoption_policy.unwrap_or_default(),
         drift: spec.drift_policy.unwrap_or_default(),
