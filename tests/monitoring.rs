@@ -118,6 +118,35 @@ const CASES: &[Case] = &[
         &[(9, &[]), (15, &["a"]), (30, &[]), (38, &["b"])],
     ),
     Case(
+        "OutriggerDatabaseServerNotLookedAt",
+        "outrigger_databases_look_due_seconds{namespace='a', pod='1', server='main'} 600x20 1800x20
+         outrigger_databases_look_due_seconds{namespace='b', pod='1', server='main'} 600x5 stale
+         outrigger_databases_look_due_seconds{namespace='b', pod='2', server='main'} _x5 6000x40",
+        &[(9, &[]), (11, &["a"]), (25, &[])],
+    ),
+    Case(
+        "OutriggerDatabasesNotReady",
+        "outrigger_databases_objects{namespace='a', pod='1', reason='AsAsked'} 9x20
+         outrigger_databases_objects{namespace='a', pod='1', reason='Absent'} 1x20
+         outrigger_databases_objects{namespace='b', pod='1', reason='AsAsked'} 9x20
+         outrigger_databases_objects{namespace='b', pod='1', reason='Refused'} _x5 2x9 stale
+         outrigger_databases_objects{namespace='b', pod='2', reason='Refused'} _x5 2x9 stale",
+        &[(4, &[]), (8, &["b"]), (18, &[])],
+    ),
+    Case(
+        "OutriggerUserListsNotWritten",
+        "outrigger_userlists_lists{namespace='a', pod='1', reason='Written'} 3x20
+         outrigger_userlists_lists{namespace='b', pod='1', reason='Written'} 3x20
+         outrigger_userlists_lists{namespace='b', pod='1', reason='TooFewUsers'} 0x5 1x5 0x5",
+        &[(5, &[]), (8, &["b"]), (13, &[])],
+    ),
+    Case(
+        "OutriggerPoolersBehind",
+        "outrigger_userlists_pooler_pods_behind{namespace='a', pod='1'} 0x5 2x5 0x5
+         outrigger_userlists_pooler_pods_behind{namespace='a', pod='2'} 0x5 2x5 0x5",
+        &[(5, &[]), (8, &["a"]), (13, &[])],
+    ),
+    Case(
         "OutriggerPodsMissingSidecars",
         "outrigger_pods_missing_sidecars{namespace='a', pod='1'} 0x5 3x5
          outrigger_pods_missing_sidecars{namespace='a', pod='2'} 0x11",
@@ -171,10 +200,18 @@ async fn each_series_that_is_looked_at_is_there() {
         "--repair-minimum-age=0s",
         &format!("--repair-namespaces={}", namespace.name()),
         "--tls-interval=100ms",
+        "--databases",
         &format!("--namespace={}", namespace.name()),
         &flag("tls-cert", &certificate.certificate),
         &flag("tls-key", &certificate.key),
     ];
+    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/outrigger/crds");
+    drop(cluster.kubectl(&["apply", "--server-side", "-f", crds]).await.success());
+    // A server that is expected to be looked at is enough.
+    let spec = json!({"host": "127.0.0.1", "port": 1, "credentials": {"name": "none"}});
+    let database_server =
+        json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "PgServer", "metadata": {"name": "monitored"}, "spec": spec});
+    drop(cluster.kubectl_with_input(&["create", "-f", "-"], &database_server.to_string()).await.success());
     // Nobody listens there; that spans could be dropped is enough.
     let collector = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")];
     let server = Server::start_with(cluster.kubeconfig_path(), &arguments, &collector);
@@ -191,9 +228,13 @@ async fn each_series_that_is_looked_at_is_there() {
     fs::write(&certificate.certificate, "no certificate").unwrap();
     let create = ["--namespace", namespace.name(), "create", "-f", "-"];
     drop(cluster.kubectl_with_input(&create, &without_sidecars().to_string()).await.success());
-    let metrics = wait_for("a certificate is refused, and a pod is evicted", async || {
+    let metrics = wait_for("a certificate is refused, a pod is evicted, and a server is to be looked at", async || {
         let (_, metrics) = server.status("/metrics").await.ok()?;
-        let counted = ["certificate_reloads_total{result=\"failed\"}", "repair_evictions_total{outcome=\"evicted\"}"];
+        let counted = [
+            "certificate_reloads_total{result=\"failed\"}",
+            "repair_evictions_total{outcome=\"evicted\"}",
+            "databases_look_due_seconds{server=\"monitored\"}",
+        ];
         counted.iter().all(|counter| metrics.contains(counter)).then_some(metrics)
     })
     .await;

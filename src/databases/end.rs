@@ -140,7 +140,7 @@ impl Job<'_> {
         manner: Manner,
         grace: Duration,
     ) -> Result<(), JobError> {
-        self.may_write()?;
+        self.reign.may_write()?;
         self.reign.metrics.changed_the_server();
         let change = |change: Change| change.sql(found_as);
         match step {
@@ -176,7 +176,7 @@ impl Job<'_> {
 
     /// Lets the object go.
     pub(super) async fn release(&self, why: &str) -> Result<(), JobError> {
-        self.may_write()?;
+        self.reign.may_write()?;
         set_finalizer(&self.reign.client, self.object, false).await?;
         tracing::info!(namespace = self.object.namespace(), object = self.object.name_any(), why, "the object is let go");
         self.reign.tell(self.object, Reason::DatabaseReleased, why);

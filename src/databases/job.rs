@@ -92,6 +92,7 @@ impl JobError {
 
     fn refusal(&self) -> Refusal {
         let reason = match self {
+            error if error.is_in_use() => "InUse",
             Self::Failed(failure) if failure.code() == Some("42501") => "PermissionDenied",
             Self::Failed(failure) => match failure.recovery() {
                 Recovery::OtherData | Recovery::Operator => "Refused",
@@ -198,11 +199,11 @@ impl Job<'_> {
         let (mut verifier, mut taken, mut inside) = (None, Vec::new(), None);
         for _ in 0..ROUNDS {
             wish.new_oid = random_oid()?;
-            if seen.is_holder_gone {
-                seen.is_holder_gone = self.is_surely_gone(seen.record.as_ref().map(|record| &record.holder)).await?;
+            if let Some(record) = seen.record.as_ref().filter(|_| seen.is_holder_gone) {
+                seen.is_holder_gone = self.reign.is_surely_gone(&record.holder).await?;
             }
-            if seen.is_owner_holder_gone {
-                seen.is_owner_holder_gone = self.is_surely_gone(seen.owner_record.as_ref().map(|made| &made.holder)).await?;
+            if let Some(made) = seen.owner_record.as_ref().filter(|_| seen.is_owner_holder_gone) {
+                seen.is_owner_holder_gone = self.reign.is_surely_gone(&made.holder).await?;
             }
             // The Secret is looked at once it is sure that its password will be of use.
             if verifier.is_none() && may_have_password(&wish, &seen) {
@@ -254,14 +255,6 @@ impl Job<'_> {
         let message = format!("{} waits until nobody uses the database {used:?}; end what status.blockers names", step.action);
         let refused = Report::refused(Refusal { reason: "InUse", message }, self.object);
         Ok(Report { blockers: blockers.iter().map(|blocker| blocker.text().to_owned()).collect(), ..refused })
-    }
-
-    /// Whether the API server says so, too: a watch may be behind.
-    async fn is_surely_gone(&self, holder: Option<&Holder>) -> Result<bool, JobError> {
-        let Some(holder) = holder else { return Ok(false) };
-        let api: Api<PgDatabase> = Api::namespaced(self.reign.client.clone(), &holder.namespace);
-        let found = request::within(READ_DEADLINE, api.get_metadata_opt(&holder.name)).await?;
-        Ok(found.is_none_or(|found| found.metadata.uid.as_deref() != Some(&holder.uid)))
     }
 
     /// What is left: the inside of the database, where that was not looked at before.
@@ -324,7 +317,7 @@ impl Job<'_> {
     }
 
     async fn perform(&self, sql: &Sql, action: &Action, wish: &Wish, seen: &Seen, verifier: Option<&Verifier>) -> Result<(), JobError> {
-        self.may_write()?;
+        self.reign.may_write()?;
         self.reign.metrics.changed_the_server();
         let (us, name) = (&wish.us, wish.database.as_str());
         let owner = wish.spec.owner.as_ref().map(|owner| owner.name.as_str()).unwrap_or_default();
@@ -393,7 +386,7 @@ impl Job<'_> {
                 Err(Refusal { reason: "SecretNotOurs", message })
             }
             Decision::Write(secret, verifier) => {
-                self.may_write()?;
+                self.reign.may_write()?;
                 let written = if found.is_some() {
                     let patch = json!({"metadata": {"labels": secret.metadata.labels, "annotations": secret.metadata.annotations}, "data": secret.data});
                     request::within(WRITE_DEADLINE, api.patch(&wanted.name, &request::patching(), &Patch::Merge(patch))).await.map(drop)
@@ -415,10 +408,6 @@ impl Job<'_> {
         self.reign.holder(self.object)
     }
 
-    pub(super) fn may_write(&self) -> Result<(), JobError> {
-        if self.reign.claim.is_current() { Ok(()) } else { Err(JobError::LeaseLost) }
-    }
-
     fn has_finalizer(&self) -> bool {
         self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
     }
@@ -428,7 +417,7 @@ impl Job<'_> {
         if is_needed == self.has_finalizer() {
             return Ok(());
         }
-        self.may_write()?;
+        self.reign.may_write()?;
         Ok(set_finalizer(&self.reign.client, self.object, is_needed).await?)
     }
 }

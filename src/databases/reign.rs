@@ -25,6 +25,7 @@ use super::{
     metrics::Metrics,
     plan::Holder,
     status::{self, Report},
+    worker::READ_DEADLINE,
 };
 
 /// Kept by objects whose database is to be dropped.
@@ -57,6 +58,18 @@ impl Reign<'_> {
         holder.cluster == self.cluster && object.is_none_or(|object| object.uid().as_deref() != Some(&holder.uid))
     }
 
+    /// Whether the API server says so, too: a watch may be behind.
+    pub(super) async fn is_surely_gone(&self, holder: &Holder) -> Result<bool, JobError> {
+        let api: Api<PgDatabase> = Api::namespaced(self.client.clone(), &holder.namespace);
+        let found = request::within(READ_DEADLINE, api.get_metadata_opt(&holder.name)).await?;
+        Ok(found.is_none_or(|found| found.metadata.uid.as_deref() != Some(&holder.uid)))
+    }
+
+    /// Passes only who holds the lease. Comes before each write, of whatever and to wherever.
+    pub(super) fn may_write(&self) -> Result<(), JobError> {
+        if self.claim.is_current() { Ok(()) } else { Err(JobError::LeaseLost) }
+    }
+
     /// Whether an object has been going for longer than anybody should wait.
     pub(super) fn is_overdue(&self, object: &PgDatabase, now: SystemTime) -> bool {
         let Some(Time(since)) = &object.metadata.deletion_timestamp else { return false };
@@ -70,7 +83,7 @@ impl Reign<'_> {
         if object.metadata.deletion_timestamp.is_none()
             || !has_finalizer
             || !(is_given_up || self.is_overdue(object, SystemTime::now()))
-            || !self.claim.is_current()
+            || self.may_write().is_err()
         {
             return false;
         }
@@ -85,9 +98,7 @@ impl Reign<'_> {
     pub(super) async fn write_status(&self, object: &PgDatabase, report: &Report) -> Result<(), JobError> {
         let wanted = status::status(object, report, &Time(Timestamp::now()));
         let Some(patch) = status::patch(object.status.as_ref(), &wanted) else { return Ok(()) };
-        if !self.claim.is_current() {
-            return Err(JobError::LeaseLost);
-        }
+        self.may_write()?;
         let (namespace, name) = status::key(object);
         let api: Api<PgDatabase> = Api::namespaced(self.client.clone(), &namespace);
         let (parameters, patch) = (request::patching(), Patch::Merge(patch));
@@ -130,5 +141,108 @@ pub(super) async fn set_finalizer(client: &Client, object: &PgDatabase, is_neede
         // It is gone, and its finalizers with it.
         Err(RequestError::Refused(kube::Error::Api(refusal))) if refusal.code == 404 && !is_needed => Ok(()),
         patched => patched.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::{
+        cluster::snapshot::snapshot,
+        databases::plan::Refusal,
+        runtime::fake_api::{FakeApi, Fate},
+    };
+
+    const PATH: &str = "/apis/outrigger.dev/v1alpha1/namespaces/team/pgdatabases/shop";
+
+    fn object(change: serde_json::Value) -> PgDatabase {
+        let mut object = json!({
+            "apiVersion": "outrigger.dev/v1alpha1", "kind": "PgDatabase", "metadata": {"name": "shop", "namespace": "team", "uid": "u"},
+            "spec": {"server": "main"},
+        });
+        json_patch::merge(&mut object, &change);
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn databases(client: &Client) -> Databases {
+        // A watch that knows of nothing, as one that is behind.
+        let ((_, objects), (_, servers)) = (snapshot(Some(std::collections::HashMap::new())), snapshot(None));
+        let metrics = Metrics::new(&mut Registry::default(), objects.clone());
+        let (interval, patience) = (Duration::from_secs(60), Duration::ZERO);
+        let (client, namespace, only) = (client.clone(), "outrigger".to_owned(), Vec::new());
+        Databases {
+            client,
+            namespace,
+            objects,
+            servers,
+            only,
+            interval,
+            patience,
+            events: crate::events::recorder::Metrics::default(),
+            metrics,
+        }
+    }
+
+    async fn reigning<T>(api: &FakeApi, fate: Fate, age: Duration, work: impl AsyncFnOnce(&Reign<'_>) -> T) -> T {
+        let client = api.client(move |_| fate.clone());
+        let (databases, claim, notes) = (databases(&client), Claim::for_test(age), Notes::nowhere());
+        let metrics = &databases.metrics;
+        work(&Reign { databases: &databases, client, claim: &claim, notes: &notes, metrics, cluster: "here".to_owned() }).await
+    }
+
+    fn holder(uid: &str) -> Holder {
+        Holder { cluster: "here".to_owned(), uid: uid.to_owned(), namespace: "team".to_owned(), name: "shop".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn who_has_lost_the_lease_writes_nothing() {
+        let api = FakeApi::default();
+        api.put(PATH, json!({"metadata": {"name": "shop"}}));
+        let report = |object: &PgDatabase| Report::refused(Refusal { reason: "InUse", message: String::new() }, object);
+        let version = &api.object(PATH).unwrap()["metadata"]["resourceVersion"];
+        let going = json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [FINALIZER], "resourceVersion": version});
+        let going = object(json!({"metadata": going}));
+        reigning(&api, Fate::DONE, Duration::from_secs(60), async |reign: &Reign<'_>| {
+            assert!(matches!(reign.may_write(), Err(JobError::LeaseLost)));
+            assert!(matches!(reign.write_status(&going, &report(&going)).await, Err(JobError::LeaseLost)));
+            assert!(!reign.let_go(&going, "why").await);
+        })
+        .await;
+        assert!(api.writes().is_empty(), "{:?}", api.writes());
+        reigning(&api, Fate::DONE, Duration::ZERO, async |reign: &Reign<'_>| {
+            assert!(reign.may_write().is_ok());
+            assert!(reign.let_go(&going, "why").await);
+        })
+        .await;
+        assert_eq!(api.writes().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_holder_that_the_watch_does_not_know_is_asked_for() {
+        let api = FakeApi::default();
+        let ask = async |fate: Fate, uid: &str| {
+            reigning(&api, fate, Duration::ZERO, async |reign: &Reign<'_>| {
+                assert!(reign.is_gone(&holder(uid)), "as far as the watch knows");
+                reign.is_surely_gone(&holder(uid)).await
+            })
+            .await
+        };
+        assert!(ask(Fate::DONE, "u").await.unwrap(), "there is no such object");
+        api.put(PATH, serde_json::to_value(object(json!({}))).unwrap());
+        assert!(!ask(Fate::DONE, "u").await.unwrap(), "it is there");
+        assert!(ask(Fate::DONE, "another").await.unwrap(), "this one only has its name");
+        assert!(ask(Fate::refused(500), "u").await.is_err(), "nobody knows");
+    }
+
+    #[tokio::test]
+    async fn objects_of_other_clusters_are_never_known_to_be_gone() {
+        // Only their own cluster knows.
+        let theirs = Holder { cluster: "there".to_owned(), ..holder("u") };
+        let is_gone = reigning(&FakeApi::default(), Fate::DONE, Duration::ZERO, async |reign: &Reign<'_>| reign.is_gone(&theirs)).await;
+        assert!(!is_gone);
     }
 }

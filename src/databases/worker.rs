@@ -37,6 +37,7 @@ use super::{
     lanes::{self, Lane, Lanes},
     ledger::{self, Maintenance, Retired},
     look,
+    metrics::Expected,
     plan::{Refusal, plan},
     queue::{Key, Mark, Outcome, Queue},
     reign::{self, Reign},
@@ -112,13 +113,14 @@ impl Worker<'_> {
     /// Works until the `PgServer` is gone.
     pub(super) async fn run(&self) {
         let (mut backoff, mut complaint) = (Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), Complaint::default());
+        let expected = self.reign.metrics.expect_looks(&self.name, self.reign.databases.interval);
         while let Some(server) = self.server() {
             let mut changes = self.reign.databases.servers.changes();
             let error = match self.enter(&server).await {
                 Ok(target) => {
                     complaint.settle();
                     backoff.reset();
-                    match self.work(&server, &target).await {
+                    match self.work(&server, &target, &expected).await {
                         // The PgServer has changed or is gone.
                         Ok(()) => continue,
                         Err(error) => error,
@@ -177,9 +179,7 @@ impl Worker<'_> {
                 if !(seen.server.can_create_databases || seen.server.is_superuser) {
                     return Err(ServerError::NoCreateDb);
                 }
-                if !self.reign.claim.is_current() {
-                    return Err(JobError::LeaseLost.into());
-                }
+                self.reign.may_write()?;
                 match within(Duration::from_secs(120), async { Ok(sql.batch_execute(&ledger::creation()).await?) }).await {
                     // Another operator was quicker.
                     Err(JobError::Failed(failure)) if failure.is_race() => Ok(()),
@@ -188,27 +188,24 @@ impl Worker<'_> {
             })
             .await?;
         let mut session = Session::open(&maintenance).await?;
-        let claim = self.reign.claim;
         session
             .run(async |sql: &Sql| {
                 let seen = within(READ_DEADLINE, catalogue::read(sql, &[], &[], &[])).await?;
                 if let Some(stranger) = within(READ_DEADLINE, ledger::stranger(sql)).await? {
                     return Err(ServerError::Stranger(stranger));
                 }
-                if !claim.is_current() {
-                    return Err(ServerError::from(JobError::LeaseLost));
-                }
+                self.reign.may_write()?;
                 if !seen.server.in_recovery {
                     within(READ_DEADLINE, ledger::lay_out(sql)).await?;
                 }
-                Ok(())
+                Ok::<_, ServerError>(())
             })
             .await?;
         Ok(maintenance)
     }
 
     /// Works until the `PgServer` changes or the server is away.
-    async fn work(&self, server: &PgServer, target: &Target) -> Result<(), ServerError> {
+    async fn work(&self, server: &PgServer, target: &Target, expected: &Expected) -> Result<(), ServerError> {
         let databases = self.reign.databases;
         let (mut objects_changed, mut servers_changed) = (databases.objects.changes(), databases.servers.changes());
         let (mut queue, mut lanes, mut complaint) = (Queue::default(), Lanes::new(), Complaint::default());
@@ -245,6 +242,7 @@ impl Worker<'_> {
                         match looked {
                             Ok(looked) => {
                                 complaint.settle();
+                                expected.looked();
                                 self.tell_reachable(server, &looked.server, looked.roles).await;
                                 looked.differing.iter().for_each(|key| queue.wake(key, Instant::now()));
                                 next_look = Instant::now() + jittered(databases.interval);
@@ -356,9 +354,7 @@ impl Worker<'_> {
         }
         let mut drops = 0;
         for retired in retired {
-            if !self.reign.claim.is_current() {
-                return Err(JobError::LeaseLost);
-            }
+            self.reign.may_write()?;
             let is_as_retired = retired.found_as.as_ref() == Some(&retired.name);
             let swept = if !is_as_retired {
                 // Gone, or brought back under another name: no longer ours to drop.
@@ -461,7 +457,7 @@ impl Worker<'_> {
             let message = message.chars().take(1024).collect();
             condition::set(&mut wanted.conditions, Observation { type_, holds: Some(holds), reason, message, generation }, &now);
         }
-        let Some(patch) = status::patch(current.status.as_ref(), &wanted).filter(|_| self.reign.claim.is_current()) else { return };
+        let Some(patch) = status::patch(current.status.as_ref(), &wanted).filter(|_| self.reign.may_write().is_ok()) else { return };
         let api: Api<PgServer> = Api::all(self.reign.client.clone());
         if let Err(error) = request::within(WRITE_DEADLINE, api.patch_status(&self.name, &request::patching(), &Patch::Merge(patch))).await
         {

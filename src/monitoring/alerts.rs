@@ -194,6 +194,57 @@ pub const ALERTS: &[Alert] = &[
         ],
     },
     Alert {
+        name: "OutriggerDatabaseServerNotLookedAt",
+        expression: "time() > max by (namespace, server) (outrigger_databases_look_due_seconds)",
+        lasts: "1m",
+        severity: Severity::Warning,
+        summary: "Nobody has looked at PgServer {{ $labels.server }} for three intervals and five minutes.",
+        meaning: "The server is away, refuses the credentials, or takes too long to answer. What it has goes on as it is; PgDatabases there \
+                  are neither made nor changed, passwords not rotated, and those that are deleted wait.",
+        steps: &[
+            "`kubectl describe pgserver` of that name says in the conditions Reachable and Ready what is in the way.",
+            "`NoCredentials`, `LoginRefused`: look at the Secret of `spec.credentials` in the namespace of the installation.",
+            "`Unreachable`: look at the server itself, its Service and the network policies in between.",
+            "A server that is gone for good: `kubectl annotate pgdatabase NAME outrigger.dev/abandon-database=true` lets deleted objects go.",
+        ],
+    },
+    Alert {
+        name: "OutriggerDatabasesNotReady",
+        expression: "max by (namespace, reason) (outrigger_databases_objects{reason!~\"AsAsked|Absent\"}) > 0",
+        lasts: "30m",
+        severity: Severity::Warning,
+        summary: "{{ $value }} PgDatabases are not as asked for: {{ $labels.reason }}.",
+        meaning: "Databases were not made, not changed or not dropped as their authors want. A database that was ready before can be used as it was.",
+        steps: &[
+            "`kubectl get pgdatabases --all-namespaces` shows which, and `kubectl describe` of one says what to do.",
+            "The table of reasons is at the end of `docs/databases.md`.",
+        ],
+    },
+    Alert {
+        name: "OutriggerUserListsNotWritten",
+        expression: "max by (namespace, reason) (outrigger_userlists_lists{reason!=\"Written\"}) > 0",
+        lasts: "15m",
+        severity: Severity::Warning,
+        summary: "{{ $value }} UserLists are not written: {{ $labels.reason }}.",
+        meaning: "PgBouncer goes on with the users it has. New users can't log in, changed passwords are not taken, and removed users still are.",
+        steps: &[
+            "`kubectl get userlists --all-namespaces` shows which, and `kubectl describe` of one says what is in the way.",
+            "The reasons are explained in `docs/userlists.md`.",
+        ],
+    },
+    Alert {
+        name: "OutriggerPoolersBehind",
+        expression: "max by (namespace) (outrigger_userlists_pooler_pods_behind) > 0",
+        lasts: "15m",
+        severity: Severity::Warning,
+        summary: "{{ $value }} pods of PgBouncer don't use their newest list of users.",
+        meaning: "There, a new password or a new user is refused, and a removed user may still be let in.",
+        steps: &[
+            "`kubectl get userlists --all-namespaces -o yaml` has in `status.poolers` which pods, and why.",
+            "Look at these pods: one that isn't ready, or whose agent can't be reached, can't take a list. A new pod begins with the newest one.",
+        ],
+    },
+    Alert {
         name: "OutriggerEventsDropped",
         expression: "rate(outrigger_events_dropped_total[5m]) + rate(outrigger_events_failed_total[5m]) > 0",
         lasts: "15m",

@@ -131,6 +131,74 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        title: "Databases and user lists",
+        panels: &[
+            Panel {
+                title: "PgDatabases",
+                description: "By the reason of their condition Ready.",
+                unit: Unit::Count,
+                lines: &[("max by (reason) (outrigger_databases_objects{namespace=~\"$namespace\"})", "{{reason}}")],
+            },
+            Panel {
+                title: "Servers not looked at",
+                description: "How long the next look at a server's catalogue is overdue; below zero it isn't.",
+                unit: Unit::Seconds,
+                lines: &[("time() - max by (server) (outrigger_databases_look_due_seconds{namespace=~\"$namespace\"})", "{{server}}")],
+            },
+            Panel {
+                title: "Work on databases",
+                description: "Statements that change a server, statuses that are written, and looks at catalogues. When nothing changes, only looks are left.",
+                unit: Unit::PerSecond,
+                lines: &[
+                    ("sum(rate(outrigger_databases_statements_total{namespace=~\"$namespace\"}[$__rate_interval]))", "statements"),
+                    ("sum(rate(outrigger_databases_status_writes_total{namespace=~\"$namespace\"}[$__rate_interval]))", "statuses"),
+                    ("sum(rate(outrigger_databases_looks_total{namespace=~\"$namespace\"}[$__rate_interval]))", "looks"),
+                ],
+            },
+            Panel {
+                title: "Duration of CREATE DATABASE",
+                description: "As the server takes it.",
+                unit: Unit::Seconds,
+                lines: &[
+                    (
+                        "histogram_quantile(0.99, sum by (le) \
+                         (rate(outrigger_databases_creation_seconds_bucket{namespace=~\"$namespace\"}[$__rate_interval])))",
+                        "p99",
+                    ),
+                    (
+                        "histogram_quantile(0.5, sum by (le) \
+                         (rate(outrigger_databases_creation_seconds_bucket{namespace=~\"$namespace\"}[$__rate_interval])))",
+                        "p50",
+                    ),
+                ],
+            },
+            Panel {
+                title: "UserLists",
+                description: "By the reason of their condition Ready.",
+                unit: Unit::Count,
+                lines: &[("max by (reason) (outrigger_userlists_lists{namespace=~\"$namespace\"})", "{{reason}}")],
+            },
+            Panel {
+                title: "Poolers behind, Secrets left out",
+                description: "Pods of PgBouncer that don't use their newest list, and Secrets that can't be part of one.",
+                unit: Unit::Count,
+                lines: &[
+                    ("max(outrigger_userlists_pooler_pods_behind{namespace=~\"$namespace\"})", "pods behind"),
+                    ("max(outrigger_userlists_secrets_skipped{namespace=~\"$namespace\"})", "Secrets left out"),
+                ],
+            },
+            Panel {
+                title: "Lists written, poolers restarted",
+                description: "Secrets that were written for lists, and workloads that were restarted because they could not be told otherwise.",
+                unit: Unit::Count,
+                lines: &[
+                    ("sum(increase(outrigger_userlists_secret_writes_total{namespace=~\"$namespace\"}[$__rate_interval]))", "Secrets"),
+                    ("sum(increase(outrigger_userlists_pooler_restarts_total{namespace=~\"$namespace\"}[$__rate_interval]))", "restarts"),
+                ],
+            },
+        ],
+    },
+    Row {
         title: "Certificates and leadership",
         panels: &[
             Panel {

@@ -123,11 +123,8 @@ pub async fn read(client: &Client, databases: &[&str], settings: &[String], role
     let rows = async |sql: &str, names: &[&str], parameters: &[Parameter<'_>]| {
         if names.is_empty() { Ok(Vec::new()) } else { client.query_typed(sql, parameters).await }
     };
-    let (server, databases, roles) = futures::try_join!(
-        client.query_typed_one(SERVER, &[]),
-        rows(DATABASES, databases, &in_databases),
-        rows(ROLES, roles, &in_roles),
-    )?;
+    let (server, databases, roles) =
+        futures::try_join!(client.query_typed_one(SERVER, &[]), rows(DATABASES, databases, &in_databases), rows(ROLES, roles, &in_roles),)?;
     Ok(Catalogue {
         server: read_server(&server)?,
         databases: databases.iter().map(read_database).collect::<Result<_, _>>()?,

@@ -325,7 +325,7 @@ async fn the_status_is_a_subresource_of_its_own() {
         "type": "Ready", "status": "True", "reason": "AsWritten", "message": "", "lastTransitionTime": "2030-01-31T12:00:00Z",
     });
     let mut object = stored.clone();
-    object["status"] = json!({ "observedGeneration": 1, "phase": "Ready", "conditions": [condition] });
+    object["status"] = json!({ "observedGeneration": 1, "phase": "Ready", "database": "shop", "conditions": [condition] });
     object["spec"]["connectionLimit"] = json!(7);
     let address = format!("{}/example/status", collection(&namespace, &object));
     let written = send(&namespace, "PUT", &address, &object).await.unwrap();

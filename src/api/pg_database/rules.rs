@@ -12,7 +12,7 @@ use crate::api::{
 /// All rules of this kind's objects.
 pub(crate) const RULES: &[&[Rule]] = &[
     &[NAME_IS_KEPT, NAME_FITS, NAME_IS_NOT_RESERVED, TEMPLATE_IS_ANOTHER],
-    &SPEC, 
+    &SPEC,
     &CREATION,
     &ENCODING,
     &LOCALE,

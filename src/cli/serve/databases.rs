@@ -56,16 +56,17 @@ impl DatabasesArgs {
         if !self.enabled {
             return Ok(None);
         }
+        let objects = follow::<PgDatabase>(process);
         Ok(Some(Databases {
             client: process.client_with_retries()?,
             namespace: namespace.to_owned(),
-            objects: follow::<PgDatabase>(process),
+            metrics: Metrics::new(&mut process.registry, objects.clone()),
+            objects,
             servers: follow::<PgServer>(process),
             only: self.only.clone(),
             interval: self.interval,
             patience: self.patience,
             events: process.events(),
-            metrics: Metrics::new(&mut process.registry),
         }))
     }
 }

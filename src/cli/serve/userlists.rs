@@ -17,5 +17,6 @@ pub(super) fn user_lists(process: &mut Process) -> UserLists {
     let (writer, lists) = snapshot(Lists::new());
     let api: Api<DynamicObject> = Api::all_with(process.client.clone(), &UserListProjection::resource());
     process.watch(UserListProjection(writer), api, Scope::All);
-    UserLists { client: process.client.clone(), lists, events: process.events(), metrics: Metrics::new(&mut process.registry) }
+    let metrics = Metrics::new(&mut process.registry, lists.clone());
+    UserLists { client: process.client.clone(), lists, events: process.events(), metrics }
 }

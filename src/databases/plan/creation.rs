@@ -65,10 +65,7 @@ mod tests {
 
     #[test]
     fn sqlx_1283_template0_is_copied_unless_another_is_named() {
-        assert_eq!(
-            sql("Shop", json!({"server": "s"})),
-            r#"CREATE DATABASE "Shop" OID 20000 STRATEGY WAL_LOG TEMPLATE "template0""#
-        );
+        assert_eq!(sql("Shop", json!({"server": "s"})), r#"CREATE DATABASE "Shop" OID 20000 STRATEGY WAL_LOG TEMPLATE "template0""#);
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub(super) fn difference(
     Difference { field: field.into(), wanted: wanted.to_string(), found: found.to_string(), change: change.into() }
 }
 
-/// All differences that the shared catalogue shows. That nobody may connect comes last: what is inside is changed before.
+/// All differences that the shared catalogue shows. Another tablespace comes late, since it waits until nobody is connected, and that
+/// nobody may connect comes last: what is inside is changed before.
 pub(super) fn of(wish: &Wish, seen: &Seen, database: &Database) -> Vec<Difference> {
     let spec = &wish.spec;
     let mut found = Vec::new();
@@ -58,9 +59,6 @@ pub(super) fn of(wish: &Wish, seen: &Seen, database: &Database) -> Vec<Differenc
     if let Some(owner) = spec.owner.as_ref().filter(|owner| owner.name != database.owner) {
         found.push(difference("owner.name", &owner.name, &database.owner, Change::Owner(owner.name.clone())));
     }
-    if let Some(tablespace) = spec.tablespace.as_ref().filter(|tablespace| **tablespace != database.tablespace) {
-        found.push(difference("tablespace", tablespace, &database.tablespace, Change::Tablespace(tablespace.clone())));
-    }
     if let Some(limit) = spec.connection_limit.filter(|limit| *limit != database.connection_limit) {
         found.push(difference("connectionLimit", limit, database.connection_limit, Change::ConnectionLimit(limit)));
     }
@@ -69,6 +67,9 @@ pub(super) fn of(wish: &Wish, seen: &Seen, database: &Database) -> Vec<Differenc
     }
     parameters(wish, seen, database, &mut found);
     privileges(wish, database, &mut found);
+    if let Some(tablespace) = spec.tablespace.as_ref().filter(|tablespace| **tablespace != database.tablespace) {
+        found.push(difference("tablespace", tablespace, &database.tablespace, Change::Tablespace(tablespace.clone())));
+    }
     if let Some(allow) = spec.allow_connections.filter(|allow| *allow != database.allow_connections) {
         found.push(difference("allowConnections", allow, database.allow_connections, Change::AllowConnections(allow)));
     }

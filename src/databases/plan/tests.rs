@@ -167,8 +167,7 @@ fn a_number_that_another_database_has_is_given_back() {
 #[test]
 fn the_owner_comes_first_and_we_become_its_member() {
     let (wish, mut seen) = (wish(json!({"owner": {"name": "o", "create": true}, "connectionSecret": {"name": "s"}})), server());
-    let expected =
-        [vec![Action::CreateOwner], vec![Action::JoinOwner], vec![Action::Intend(7), Action::Create(7), Action::Hold(7)]];
+    let expected = [vec![Action::CreateOwner], vec![Action::JoinOwner], vec![Action::Intend(7), Action::Create(7), Action::Hold(7)]];
     for expected in expected {
         assert_eq!(actions(&plan(&wish, &seen)), expected.iter().collect::<Vec<_>>());
         expected.iter().for_each(|action| apply(&wish, &mut seen, action));
@@ -447,6 +446,16 @@ fn one_entry_must_fit_all_that_is_asked_for() {
 }
 
 #[test]
+fn provider_sql_7_what_only_creation_can_decide_is_told_and_nothing_is_done() {
+    let spec =
+        json!({"driftPolicy": "Correct", "creation": {"encoding": "LATIN1", "locale": "C", "localeProvider": "icu", "icuLocale": "de"}});
+    let seen = Seen { database: Some(database(7)), record: Some(record("us", 7, Stage::Held)), ..server() };
+    let plan = plan(&wish(spec), &seen);
+    let fields: Vec<&str> = plan.differences.iter().map(|difference| difference.field.as_str()).collect();
+    assert_eq!((plan.steps.len(), fields), (0, vec!["creation.encoding", "creation.localeProvider"]));
+}
+
+#[test]
 fn parameters_that_not_everybody_may_set_need_consent() {
     let mut wish = wish(json!({"parameters": {"log_statement": "none"}}));
     assert_eq!(plan(&wish, &server()).refusal.unwrap().reason, "NotAllowed");
@@ -470,7 +479,7 @@ fn what_the_server_takes_without_effect_is_told_after_the_second_time() {
 }
 
 #[test]
-fn a_replica_is_left_alone() {
+fn cnpg_10868_a_replica_is_left_alone() {
     let mut seen = server();
     seen.server.in_recovery = true;
     let plan = plan(&wish(json!({})), &seen);
