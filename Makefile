@@ -46,15 +46,19 @@ web: rust compiler ## Fetch what the pages need of others, and put it beside the
 	@$(BED) web --destination $(TARGET)/release/novnc
 
 matrix: export OUTRIGGER_K8S_VERSION := oldest
-matrix: forget-gaps bed ## Run the integration suites on the oldest supported Kubernetes
+matrix: forget-gaps bed ## Run the integration suites on the oldest supported Kubernetes, and those of databases on the newest PostgreSQL
 	$(call say,integration suites on the oldest supported Kubernetes)
 	@cargo test --workspace --test '*'
+	$(call say,databases on the newest supported PostgreSQL)
+	@OUTRIGGER_POSTGRES=newer cargo test --test databases
 	@$(MAKE) --no-print-directory gaps
 
 soak: export OUTRIGGER_SOAK_REVIEWS ?= 1000000
-soak: rust compiler ## Send OUTRIGGER_SOAK_REVIEWS (1000000) reviews through rolling restarts and rotations of the CA
+soak: export OUTRIGGER_CHAOS_SEEDS ?= 20
+soak: rust compiler ## Send OUTRIGGER_SOAK_REVIEWS (1000000) reviews through restarts, and kill PostgreSQL in OUTRIGGER_CHAOS_SEEDS (20) ways
 	$(call say,soak)
 	@cargo test --release --test soak -- --nocapture
+	@cargo test --test databases chaos -- --nocapture
 
 figures: rust compiler ## Measure it beside the usual ways, and write docs/performance.md and docs/desktop-performance.md
 	$(call say,figures)

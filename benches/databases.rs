@@ -41,12 +41,15 @@ async fn main() {
     let count = if is_measured { many } else { FEW };
     let bench = Bench::start().await;
 
-    let by_hand = bench.by_hand(count).await;
+    // Half before and half after, since a server changes while it is used.
+    let mut by_hand = bench.by_hand(0..count / 2).await;
     let product = bench.product();
     bench.until_ready_server().await;
     let before = bench.statements();
     let made = bench.made(&product, 0..count).await;
     let statements = bench.statements() - before;
+    by_hand += bench.by_hand(count / 2..count).await;
+    bench.fsync("off");
     bench.made(&product, count..2 * count).await;
     let idle = bench.idle(&product, 2 * count, if is_measured { IDLE } else { Duration::from_secs(2) }).await;
     if is_measured {
@@ -88,7 +91,6 @@ impl Bench {
         let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/outrigger/crds");
         drop(cluster.kubectl(&["apply", "--server-side", "-f", crds]).await.success());
         // As a server has it whose data matters; and one that counts the statements of each role.
-        postgres.query_as_owner("postgres", "ALTER SYSTEM SET fsync = on");
         postgres.query_as_owner("postgres", "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'");
         postgres.kill();
         postgres.restart();
@@ -105,7 +107,15 @@ impl Bench {
             drop(cluster.kubectl_with_input(&["apply", "-f", "-"], &object.to_string()).await.success());
         }
         let client = cluster.client();
-        Self { cluster, postgres, client }
+        let bench = Self { cluster, postgres, client };
+        bench.fsync("on");
+        bench
+    }
+
+    /// Whether the server waits for its disk.
+    fn fsync(&self, is_on: &str) {
+        self.postgres.query_as_owner("postgres", &format!("ALTER SYSTEM SET fsync = {is_on}"));
+        self.postgres.query_as_owner("postgres", "SELECT pg_reload_conf()");
     }
 
     fn databases(&self) -> Api<DynamicObject> {
@@ -119,16 +129,16 @@ impl Bench {
     }
 
     /// Each object, its database and its status, by as many hands as the product has, who do nothing else.
-    async fn by_hand(&self, count: usize) -> Duration {
+    async fn by_hand(&self, numbers: Range<usize>) -> Duration {
         let api = self.databases();
         let begun = Instant::now();
         let hands = (0..LANES).map(|hand| {
-            let api = api.clone();
+            let (api, numbers) = (api.clone(), numbers.clone());
             let config = format!("host=127.0.0.1 port={} user=bench password=password dbname=postgres", self.postgres.port());
             async move {
                 let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
                 let work = async {
-                    for number in (hand..count).step_by(LANES) {
+                    for number in numbers.skip(hand).step_by(LANES) {
                         let name = format!("hand{number}");
                         api.create(&PostParams::default(), &Self::object(&name, "nobody")).await.unwrap();
                         client.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0 STRATEGY WAL_LOG")).await.unwrap();
@@ -152,10 +162,12 @@ impl Bench {
             let api = api.clone();
             async move { api.delete(&format!("hand{number}"), &DeleteParams::default()).await.map(drop) }
         };
-        stream::iter(0..count).map(delete).buffer_unordered(WRITERS).try_collect::<Vec<()>>().await.unwrap();
-        for number in 0..count {
+        stream::iter(numbers.clone()).map(delete).buffer_unordered(WRITERS).try_collect::<Vec<()>>().await.unwrap();
+        self.fsync("off");
+        for number in numbers {
             self.postgres.query_as_owner("postgres", &format!("DROP DATABASE hand{number}"));
         }
+        self.fsync("on");
         self.postgres.query_as_owner("postgres", "CHECKPOINT");
         time
     }

@@ -60,6 +60,23 @@ fn each_capability_of_desktops_has_a_test_or_says_why_not() {
     assert!(unlisted.is_empty(), "not in tests/data/desktop_capabilities.txt: {unlisted:?}");
 }
 
+#[test]
+fn each_label_of_other_operators_of_databases_has_a_test_or_says_why_not() {
+    let (tests, text) = (tests(), fs::read_to_string(root().join("tests/data/database_operators.txt")).unwrap());
+    let lines: Vec<(&str, &str)> = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_once(' ').unwrap()).collect();
+    for (label, shown_by) in &lines {
+        if let Some(reason) = shown_by.strip_prefix("- ") {
+            assert!(!reason.is_empty(), "{label}: say why there is no test");
+            continue;
+        }
+        assert!(tests.contains(*shown_by), "{label}: there is no test {shown_by}");
+        assert!(format!("_{shown_by}_").contains(&format!("_{label}_")), "{label}: {shown_by} does not bear the label in its name");
+    }
+    let mut numbers: Vec<&str> = lines.iter().filter_map(|(label, _)| label.rsplit_once('_')).map(|(_, number)| number).collect();
+    numbers.retain(|number| number.len() == 1);
+    assert_eq!(numbers, ["1", "2", "3", "4", "5", "6", "7", "8"]);
+}
+
 /// The labels of desktops that a test bears: `A19` of `sortie_s3_a19_…`.
 fn capabilities_of(test: &str) -> Vec<String> {
     let words = test.strip_prefix("sortie_").unwrap_or(test).split('_');

@@ -9,7 +9,7 @@ use super::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_is_made_and_dropped_with_its_object() {
+async fn cnpg_7436_a_database_is_made_and_dropped_with_its_object() {
     let world = World::new("db-first").await;
     let name = world.unique("Shop");
     world.apply_object("shop", &name, json!({"reclaimPolicy": "Delete"})).await;
@@ -79,7 +79,7 @@ async fn retain_leaves_the_database_and_needs_no_finalizer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_owner_is_made_with_a_secret_that_logs_in() {
+async fn cnpg_6961_an_owner_is_made_with_a_secret_that_logs_in() {
     let world = World::new("db-owner").await;
     let name = world.unique("owned");
     let secret = json!({"name": "login", "labels": {"example.com/pooler": "main"}});
@@ -133,7 +133,7 @@ async fn a_role_in_place_of_ours_keeps_its_password_and_its_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_is_changed_when_it_is_old_and_an_edited_one_is_set() {
+async fn cnpg_11337_a_password_is_changed_when_it_is_old_and_an_edited_one_is_set() {
     let world = World::new("db-rotate").await;
     let name = world.unique("rotated");
     let fields = |secret| json!({"owner": {"name": name, "create": true}, "connectionSecret": secret});

@@ -1,19 +1,22 @@
 //! The connection, or the program, ends at the worst moment: what follows must neither lose a database nor take one over.
 
+use std::time::{Duration, Instant};
+
+use outrigger_bed::Postgres;
 use rustix::process::Signal;
 use serde_json::json;
 
 use super::{
     common::webhook::wait_for,
     proxy::Proxy,
-    world::{World, condition_of},
+    world::{ADMIN, World, condition_of},
 };
 
 /// More messages than the life of one database takes.
 const MOST_MESSAGES: i64 = 200;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_after_any_statement_is_recovered_from() {
+async fn cnpg_4_a_cut_after_any_statement_is_recovered_from() {
     let mut world = World::quiet("db-cut").await;
     let proxy = Proxy::start(world.postgres.port()).await;
     world.apply_server(proxy.port, json!({"tls": {"mode": "Disable", "ca": null}})).await;
@@ -144,4 +147,39 @@ async fn kopf_k13_a_killed_program_is_followed_by_one_that_goes_on() {
         world.until_gone("pgdatabase", &format!("k{index}")).await;
         assert!(!world.exists(name), "{name}");
     }
+}
+
+/// A process that stood still may find out that another leads only after it has gone on with what it was at.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stood_still_until_another_led_writes_nothing() {
+    let mut world = World::on("db-stopped", Postgres::start().await).await;
+    world.start(&["--databases-interval=10m"]);
+    world.apply_object("before", "before", json!({})).await;
+    world.until_ready("before").await;
+    let uri = format!("host={} port={} user=postgres dbname=outrigger", world.postgres.socket_folder().display(), world.postgres.port());
+    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    client.batch_execute("BEGIN; LOCK TABLE outrigger.claims IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    world.apply_object("after", "after", json!({})).await;
+    let waiting = format!("SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = '{ADMIN}' AND wait_event_type = 'Lock'");
+    wait_for("the program looks at claims", async || (world.sql(&waiting) == "t").then_some(())).await;
+    let program = world.controllers.as_ref().unwrap();
+    program.signal(Signal::STOP);
+    let stopped = Instant::now();
+    let lead = async |who: &str, renewed: &str| {
+        let spec = json!({"spec": {"holderIdentity": who, "renewTime": renewed, "leaseDurationSeconds": 3600}}).to_string();
+        let lease = world.installation.kubectl(&["get", "lease", "-o", "name"]).await;
+        world.installation.kubectl(&["patch", lease.trim(), "--type=merge", "-p", &spec]).await;
+    };
+    lead("another", "2026-01-01T00:00:00.000000Z").await;
+    wait_for("its claim has run out", async || (stopped.elapsed() > Duration::from_secs(8)).then_some(())).await;
+    client.batch_execute("COMMIT").await.unwrap();
+    program.signal(Signal::CONT);
+    wait_for("it knows that another leads", async || (program.metric("outrigger_leading").await? == 0).then_some(())).await;
+    assert!(!world.exists("after"));
+    assert_eq!(world.claims("after"), "");
+    lead("", "2026-01-01T00:00:01.000000Z").await;
+    world.until_ready("after").await;
+    drop(client);
+    connection.await.unwrap().unwrap();
 }

@@ -139,7 +139,7 @@ async fn what_the_server_takes_without_effect_comes_to_an_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drift_is_told_or_undone() {
+async fn cnpg_5881_drift_is_told_or_undone() {
     let world = World::new("db-drift").await;
     let name = world.unique("drifting");
     let fields = |policy: &str| json!({"connectionLimit": 5, "parameters": {"work_mem": "64MB"}, "driftPolicy": policy});
@@ -223,7 +223,8 @@ async fn kopf_k8_what_is_missing_or_no_name_is_refused_by_the_api_server() {
 async fn a_database_has_the_name_of_its_object_unless_it_has_one_of_its_own() {
     let world = World::new("db-named").await;
     let name = format!("{}.shop-orders", world.name());
-    let spec = json!({"name": null, "reclaimPolicy": "Delete", "owner": {"name": name, "create": true}, "connectionSecret": {"name": "named"}});
+    let spec =
+        json!({"name": null, "reclaimPolicy": "Delete", "owner": {"name": name, "create": true}, "connectionSecret": {"name": "named"}});
     world.apply_object(&name, "", spec).await;
     let object = world.until_ready(&name).await;
     assert_eq!(object["status"]["database"], json!(name));

@@ -96,7 +96,7 @@ async fn movetokube_8_a_recreated_object_gets_its_database_and_its_owner_back() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cnpg_6_what_is_not_allowed_is_a_condition() {
+async fn cnpg_6043_cnpg_9126_what_is_not_allowed_is_a_condition() {
     let world = World::quiet("db-consent").await;
     let allow = json!([{"namespaces": [world.name()], "databases": ["team *"], "owners": ["team*", "postgres"], "reclaim": "Retain"}]);
     world.apply_server(world.postgres.port(), json!({"allow": allow})).await;

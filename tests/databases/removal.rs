@@ -9,7 +9,7 @@ use super::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn provider_sql_397_a_database_in_use_is_named_and_dropped_by_force_only() {
+async fn cnpg_1_provider_sql_397_a_database_in_use_is_named_and_dropped_by_force_only() {
     let world = World::new("db-busy").await;
     let name = world.unique("busy");
     let fields = |drop| {
@@ -54,6 +54,40 @@ async fn a_prepared_transaction_is_no_session_and_force_does_not_help() {
     own.query_as_owner("firm", "ROLLBACK PREPARED 'held'");
     world.until_gone("pgdatabase", "firm").await;
     assert!(!world.exists("firm"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cnpg_3_a_move_that_waits_for_somebody_says_so_and_holds_nothing_else_up() {
+    let world = World::new("db-move").await;
+    let name = world.unique("moved");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    world.sql(&format!("CREATE TABLESPACE moved LOCATION '{}'", folder.path().display()));
+    world.sql("GRANT CREATE ON TABLESPACE moved TO PUBLIC");
+    let allow = json!([{"namespaces": [world.name()], "tablespaces": ["moved"]}]);
+    world.apply_server(world.postgres.port(), json!({"allow": allow})).await;
+    world.apply_object("moved", &name, json!({"reclaimPolicy": "Delete"})).await;
+    world.until_ready("moved").await;
+    let uri = format!("host={} port={} user=postgres", world.postgres.socket_folder().display(), world.postgres.port());
+    let mut config: tokio_postgres::Config = uri.parse().unwrap();
+    let (client, connection) = config.dbname(&name).connect(tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let fields = json!({"reclaimPolicy": "Delete", "tablespace": "moved", "connectionLimit": 7, "parameters": {"work_mem": "64MB"}});
+    world.apply_object("moved", &name, fields).await;
+    let object = world.until("moved", "Ready", "InUse").await;
+    assert!(message(&object, "Ready").contains("is being accessed by other users"), "{object}");
+    let columns = format!(
+        "SELECT datconnlimit, (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid) FROM pg_database d WHERE datname = '{name}'"
+    );
+    assert_eq!(world.sql(&columns), "7|{work_mem=64MB}");
+    drop(client);
+    connection.await.unwrap().unwrap();
+    world.until_ready("moved").await;
+    let tablespace = "SELECT spcname FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace";
+    assert_eq!(world.sql(&format!("{tablespace} WHERE datname = '{name}'")), "moved");
+    world.delete("pgdatabase", "moved").await;
+    world.until_gone("pgdatabase", "moved").await;
+    world.sql("DROP TABLESPACE moved");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +210,7 @@ async fn where_databases_are_to_stay_no_author_has_one_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn movetokube_6_a_server_that_is_gone_for_good_holds_nobody_back() {
+async fn movetokube_6_cnpg_10535_a_server_that_is_gone_for_good_holds_nobody_back() {
     let mut world = World::new("db-gone").await;
     let (told, orphan) = (world.unique("told"), world.unique("orphan"));
     for (object, name) in [("told", &told), ("orphan", &orphan)] {

@@ -182,24 +182,141 @@ async fn kopf_k7_a_server_that_can_not_be_asked_or_changed_is_waited_for() {
     tokio::time::timeout(Duration::from_secs(30), world.until_ready("first")).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_serves_instead_of_a_password() {
+    let mut world = World::on("db-certificate", Postgres::start().await).await;
+    world.sql("CREATE ROLE certified LOGIN CREATEDB CREATEROLE");
+    let (certificate, key) = world.postgres.client_identity();
+    world.apply(&[secret("identity", &json!({"username": "certified", "tls.crt": certificate, "tls.key": key}))]).await;
+    world.apply_server(world.postgres.port(), json!({"credentials": {"name": "identity"}})).await;
+    world.start(&[]);
+    let fields = json!({"owner": {"name": "certain", "create": true}, "schemas": [{"name": "app"}], "reclaimPolicy": "Delete"});
+    world.apply_object("certain", "certain", fields).await;
+    world.until_ready("certain").await;
+    assert_eq!(world.sql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'outrigger'"), "certified");
+    let methods = "SELECT DISTINCT s.client_dn FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE a.usename = 'certified'";
+    assert_eq!(world.sql(methods), "/CN=certified");
+
+    // The password of the role is of no use there, and neither is another role's certificate.
+    world.sql("ALTER ROLE certified PASSWORD 'known'");
+    world.apply(&[secret("password", &json!({"username": "certified", "password": "known"}))]).await;
+    world.apply_server(world.postgres.port(), json!({"credentials": {"name": "password"}})).await;
+    until_server(&world, "LoginRefused").await;
+    world.apply(&[secret("other", &json!({"username": ADMIN, "tls.crt": certificate, "tls.key": key}))]).await;
+    world.apply_server(world.postgres.port(), json!({"credentials": {"name": "other"}})).await;
+    let server = until_server(&world, "Unreachable").await;
+    assert!(!message(&server, "Ready").contains("PRIVATE"), "{server}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provider_sql_195_a_server_that_takes_no_further_connection_is_worked_on_over_those_there_are() {
+    let mut world = World::on("db-lanes", Postgres::start().await).await;
+    world.start(&[]);
+    until_server(&world, "Ready").await;
+    world.sql(&format!("ALTER ROLE {ADMIN} CONNECTION LIMIT 1"));
+    let objects: Vec<_> = (0..24).map(|number| world.object(&format!("n{number}"), &format!("n{number}"), json!({}))).collect();
+    world.apply(&objects).await;
+    for number in 0..24 {
+        world.until_ready(&format!("n{number}")).await;
+    }
+    let log = world.controllers.as_ref().unwrap().log();
+    assert!(log.contains("going on with fewer connections"), "{log}");
+    assert!(!log.contains("can't be worked on"), "nothing began anew: {log}");
+    // With room again, they are several again.
+    world.sql(&format!("ALTER ROLE {ADMIN} CONNECTION LIMIT -1"));
+    let more: Vec<_> = (24..60).map(|number| world.object(&format!("n{number}"), &format!("n{number}"), json!({}))).collect();
+    world.apply(&more).await;
+    for number in 24..60 {
+        world.until_ready(&format!("n{number}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_the_lock_of_a_database_is_waited_for() {
+    let world = World::new("db-lock").await;
+    let name = world.unique("locked");
+    // By the number that another installation of ours takes for this name.
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("outrigger {name}").as_bytes());
+    let key = i64::from_be_bytes(*digest.as_ref().first_chunk().unwrap());
+    wait_for("the maintenance database", async || world.exists("outrigger").then_some(())).await;
+    let uri = format!("host={} port={} user=postgres dbname=outrigger", world.postgres.socket_folder().display(), world.postgres.port());
+    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    client.query_one("SELECT pg_advisory_lock($1)", &[&key]).await.unwrap();
+    world.apply_object("locked", &name, json!({})).await;
+    let object = world.until("locked", "Ready", "Pending").await;
+    assert!(message(&object, "Ready").contains("somebody else works on this database"), "{object}");
+    world.more_looks(2).await;
+    assert!(!world.exists(&name));
+    assert_eq!(world.claims(&name), "", "nothing is written down either");
+    drop(client);
+    connection.await.unwrap().unwrap();
+    world.until_ready("locked").await;
+}
+
+/// Who may create something in a database may name it like something of the server's.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_mean_the_servers_own_whatever_a_database_says() {
+    let world = World::new("db-path").await;
+    let name = world.unique("path");
+    let fields = |schemas| json!({"schemas": schemas});
+    world.apply_object("path", &name, fields(json!([{"name": "app"}]))).await;
+    world.until_ready("path").await;
+    let trap = "LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$";
+    for function in ["pg_get_userbyid(oid) RETURNS name", "acldefault(\"char\", oid) RETURNS aclitem[]"] {
+        world.postgres.query_as_owner(&name, &format!("CREATE FUNCTION public.{function} {trap}"));
+    }
+    world.postgres.query_as_owner(&name, "CREATE VIEW public.pg_namespace AS SELECT 1 AS trapped");
+    world.sql(&format!("ALTER DATABASE \"{name}\" SET search_path = public, pg_catalog"));
+    assert!(world.postgres.query_as_owner(&name, "SHOW search_path").starts_with("public"));
+    world.apply_object("path", &name, fields(json!([{"name": "app"}, {"name": "more"}]))).await;
+    world.until_ready("path").await;
+    assert_eq!(world.postgres.query_as_owner(&name, "SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = 'more'"), "1");
+}
+
 /// From PostgreSQL 16 on, who creates a role may neither act in its place nor have its rights, unless it says so.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_server_is_served_without_a_superuser() {
+async fn provider_sql_164_a_newer_server_is_served_without_a_superuser() {
     let mut world = World::on("db-newer", Postgres::start_of(Generation::Newer).await).await;
     world.start(&[]);
+    world.sql("CREATE ROLE reader");
     let fields = json!({
         "reclaimPolicy": "Delete", "owner": {"name": "newer", "create": true}, "connectionSecret": {"name": "newer"},
-        "creation": {"localeProvider": "builtin", "builtinLocale": "C.UTF-8", "encoding": "UTF8"},
-        "schemas": [{"name": "app"}], "extensions": [{"name": "pg_trgm"}], "publicPrivileges": [],
+        "creation": {"localeProvider": "builtin", "builtinLocale": "C.UTF-8", "encoding": "UTF8", "strategy": "FILE_COPY"},
+        "schemas": [{"name": "app", "privileges": [{"role": "reader", "privileges": ["Usage"]}]}, {"name": "public"}],
+        "extensions": [{"name": "pg_trgm"}], "publicPrivileges": [], "privileges": [{"role": "reader", "privileges": ["Connect"]}],
     });
     world.apply_object("newer", "newer", fields).await;
     let object = world.until_ready("newer").await;
     assert_eq!(condition_of(&object, "Drifted")["status"], "False", "{object}");
     let found = world.sql("SELECT datlocprovider, datlocale, pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'newer'");
     assert_eq!(found, "b|C.UTF-8|newer");
+    // Who has created the role is its member, as heir and stand-in.
+    let membership = format!(
+        "SELECT inherit_option, set_option FROM pg_auth_members WHERE roleid = 'newer'::regrole AND member = '{ADMIN}'::regrole AND set_option"
+    );
+    assert_eq!(world.sql(&membership), "t|t");
+    let may = "SELECT has_database_privilege('reader', 'newer', 'CONNECT'), has_database_privilege('reader', 'newer', 'TEMP'), \
+        has_database_privilege('pg_monitor', 'newer', 'CONNECT')";
+    assert_eq!(world.sql(may), "t|f|f");
+    // From PostgreSQL 15 on, what is in `public` is the owner's alone to decide.
+    let owner =
+        "SELECT pg_get_userbyid(nspowner), has_schema_privilege('reader', 'public', 'CREATE') FROM pg_namespace WHERE nspname = 'public'";
+    assert_eq!(world.postgres.query_as_owner("newer", owner), "pg_database_owner|f");
     let uri = world.secret_value("newer", "uri").await.unwrap();
     assert_eq!(login(&uri, "SELECT current_user::text").await.unwrap(), "newer");
+
+    world.apply_object("predefined", "predefined", json!({"owner": {"name": "postgres"}})).await;
+    world.until("predefined", "Ready", "OwnerRefused").await;
+
+    let (client, connection) = tokio_postgres::connect(&format!("{uri}?application_name=lingering"), tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
     world.delete("pgdatabase", "newer").await;
+    let object = world.until("newer", "Ready", "InUse").await;
+    assert!(object["status"]["blockers"][0].as_str().unwrap().contains("of newer (lingering)"), "{object}");
+    drop(client);
+    connection.await.unwrap().unwrap();
     world.until_gone("pgdatabase", "newer").await;
     assert!(!world.exists("newer"));
+    assert_eq!(world.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'newer'"), "0");
 }

@@ -193,7 +193,7 @@ pub(crate) const LOOKS: &str = "outrigger_databases_looks_total";
 pub(crate) const STATEMENTS: &str = "outrigger_databases_statements_total";
 pub(crate) const STATUS_WRITES: &str = "outrigger_databases_status_writes_total";
 
-fn make_admin(postgres: &Postgres) {
+pub(crate) fn make_admin(postgres: &Postgres) {
     let sql = format!("CREATE ROLE {ADMIN} LOGIN CREATEDB CREATEROLE PASSWORD '{}'", PASSWORD.replace('\'', "''"));
     postgres.query_as_owner("postgres", &sql);
 }

@@ -16,6 +16,13 @@ pub enum Generation {
     Newer,
 }
 
+impl Generation {
+    /// What `OUTRIGGER_POSTGRES` asks for: `newer`, or else what is installed.
+    pub(crate) fn asked_for() -> Self {
+        if std::env::var_os("OUTRIGGER_POSTGRES").is_some_and(|asked| asked == "newer") { Self::Newer } else { Self::Installed }
+    }
+}
+
 /// Runs a program that sees the machine as it is, but for its own programs and libraries, and does not see that it is root. Nothing is
 /// forked, so whoever ends the process ends the program.
 const WITHIN: &str = r#"mount --bind "$0" /usr && exec unshare --user --map-user=1000 --map-group=1000 "$@""#;

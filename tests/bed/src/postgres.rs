@@ -16,6 +16,8 @@ use crate::progress;
 use crate::supervise::{self, Run};
 
 const SERVER: &str = "postgres";
+/// The role that signs in with a certificate over TLS.
+const CERTIFIED: &str = "certified";
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -39,12 +41,12 @@ impl Postgres {
         SHARED.get_or_init(Self::start).await
     }
 
-    /// Starts a server of one's own, to end it when one likes.
+    /// Starts a server of one's own, to end it when one likes, of the generation that `OUTRIGGER_POSTGRES` asks for.
     ///
     /// # Panics
     /// When it cannot be obtained or started: the test that needs it has failed.
     pub async fn start() -> Self {
-        Self::start_of(Generation::Installed).await
+        Self::start_of(Generation::asked_for()).await
     }
 
     /// Starts one of a generation.
@@ -83,6 +85,20 @@ impl Postgres {
     #[must_use]
     pub fn authority_file(&self) -> PathBuf {
         self.run.path(pki::CA_CERTIFICATE)
+    }
+
+    /// A client certificate for the role `certified`, which nothing else lets in over TLS, and its key.
+    ///
+    /// # Panics
+    /// When they can't be read.
+    #[must_use]
+    pub fn client_identity(&self) -> (String, String) {
+        let read = |end: &str| crate::expect(self.run_file(&format!("pki/{CERTIFIED}.{end}")), "cannot read the client certificate");
+        (read("crt"), read("key"))
+    }
+
+    fn run_file(&self, name: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(self.run.path(name))?)
     }
 
     /// Makes a database with a unique name that begins with `prefix`, and a role of the same name that owns it, with the password
@@ -160,6 +176,7 @@ impl Postgres {
         let authority = Authority::create()?;
         authority.write(&self.run)?;
         let identity = authority.issue(&self.run, "postgres", "localhost", None, vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        authority.issue(&self.run, CERTIFIED, CERTIFIED, None, Vec::new())?;
         std::fs::create_dir_all(self.socket_folder())?;
         let mut settings = String::new();
         for (name, value) in [
@@ -169,6 +186,7 @@ impl Postgres {
             ("ssl", "on".to_owned()),
             ("ssl_cert_file", identity.certificate_file.display().to_string()),
             ("ssl_key_file", identity.key_file.display().to_string()),
+            ("ssl_ca_file", self.authority_file().display().to_string()),
             ("max_connections", "200".to_owned()),
             // The data dies with the run; waiting for the disk would only cost time.
             ("fsync", "off".to_owned()),
@@ -178,7 +196,10 @@ impl Postgres {
             writeln!(settings, "{name} = '{value}'")?;
         }
         std::fs::write(self.data().join("postgresql.auto.conf"), settings)?;
-        let rules = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\nhostnossl all all 127.0.0.1/32 scram-sha-256\n";
+        let rules = format!(
+            "local all all trust\nhostssl all {CERTIFIED} 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n\
+             hostnossl all all 127.0.0.1/32 scram-sha-256\n"
+        );
         std::fs::write(self.data().join("pg_hba.conf"), rules)?;
         std::fs::set_permissions(&identity.key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         Ok(())
