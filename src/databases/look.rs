@@ -67,7 +67,7 @@ pub(super) async fn many(
 /// The parameters that are asked for, or were before.
 fn settings(object: &PgDatabase) -> impl Iterator<Item = String> {
     let before = object.status.iter().flat_map(|status| &status.parameters);
-    object.spec.parameters.keys().chain(before).map(|parameter| catalogue::setting(&object.spec.name, parameter))
+    object.spec.parameters.keys().chain(before).map(|parameter| catalogue::setting(object.database(), parameter))
 }
 
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
