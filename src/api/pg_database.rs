@@ -415,7 +415,7 @@ pub struct PgDatabaseStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 512)))]
     pub drift: Vec<String>,
-    /// What holds a drop up: sessions, replication slots, prepared transactions.
+    /// What holds a drop up: sessions, replication slots, prepared transactions, subscriptions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 512)))]
     pub blockers: Vec<String>,

@@ -107,7 +107,7 @@ fn default_password_key() -> String {
 #[schemars(extend("x-kubernetes-validations" = TLS_RULES))]
 pub struct Tls {
     /// VerifyFull: encrypted, and the certificate must be valid and bear the host's name. VerifyCA: the name doesn't matter.
-    /// Require: encrypted, but anybody could answer. Disable: in clear; the password's proof can be read on the way.
+    /// Require: encrypted, but anybody could answer, and ask for the password in clear. Disable: so could anybody on the way.
     #[serde(default)]
     pub mode: TlsMode,
     /// The Secret with the authority that signed the server's certificate. Without it, the authorities of the image are trusted.

@@ -44,6 +44,12 @@ pub(crate) const NOT_RESERVED_DATABASE: Rule = Rule::new(
     |name| name.as_str().is_none_or(|name| !is_reserved_database(name)),
 );
 
+/// Names under which databases wait to be dropped.
+pub(crate) const NOT_RETIRED: Rule =
+    Rule::new("!self.contains('~dropped-')", "a database with ~dropped- in its name waits to be dropped; choose another name", |name| {
+        name.as_str().is_none_or(|name| !name.contains("~dropped-"))
+    });
+
 /// Roles that can't be managed.
 pub(crate) const NOT_RESERVED_ROLE: Rule = Rule::new(
     "!self.startsWith('pg_') && !(self in ['public', 'none'])",

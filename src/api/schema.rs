@@ -19,7 +19,7 @@ const MOMENT: &str =
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
 /// The name of a database.
 pub(crate) fn database_name(_: &mut SchemaGenerator) -> Schema {
-    postgres_text(&[postgres_name::FITS, postgres_name::NOT_RESERVED_DATABASE])
+    postgres_text(&[postgres_name::FITS, postgres_name::NOT_RESERVED_DATABASE, postgres_name::NOT_RETIRED])
 }
 
 /// The name of a role.
@@ -237,7 +237,7 @@ const OWN_PREFIX: Rule = Rule::new(
 
 /// All rules of the shared pieces.
 pub(crate) const RULES: &[&[Rule]] = &[
-    &[postgres_name::FITS, postgres_name::NOT_RESERVED_DATABASE, postgres_name::NOT_RESERVED_ROLE],
+    &[postgres_name::FITS, postgres_name::NOT_RESERVED_DATABASE, postgres_name::NOT_RETIRED, postgres_name::NOT_RESERVED_ROLE],
     &[NO_CONTROL_CHARACTERS, OBJECT_NAME, DATA_KEY, HOST, LABEL_VALUE, OWN_PREFIX],
     &[GEOMETRY, DURATION, QUANTITY],
 ];

@@ -6,7 +6,6 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, api::Patch};
-use serde_json::json;
 use tokio::time::Instant;
 use tokio_postgres::Client as Sql;
 
@@ -66,6 +65,8 @@ pub(super) enum JobError {
     Locked,
     #[error("it did not come to its end in {ROUNDS} rounds")]
     Restless,
+    #[error("the object changes all the time")]
+    StatusChanged,
     #[error("the lease is lost")]
     LeaseLost,
 }
@@ -90,6 +91,11 @@ impl JobError {
         matches!(self, Self::Failed(failure) if failure.is_in_use())
     }
 
+    /// Whether there are as many connections as there may be: the server is well, and so is the database.
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Connect(ConnectError::Failed { source, .. }) if source.code() == Some("53300"))
+    }
+
     fn refusal(&self) -> Refusal {
         let reason = match self {
             error if error.is_in_use() => "InUse",
@@ -98,6 +104,7 @@ impl JobError {
                 Recovery::OtherData | Recovery::Operator => "Refused",
                 Recovery::Wait => "ServerBusy",
             },
+            Self::Connect(_) if self.is_full() => "ServerBusy",
             Self::Connect(_) | Self::Silent(_) => "ServerUnreachable",
             Self::Quoting(_) => "InvalidSpec",
             _ => "Pending",
@@ -268,12 +275,17 @@ impl Job<'_> {
         if let (Ok(_), Some(database)) = (&ready, &seen.database)
             && !(wish.spec.schemas.is_empty() && wish.spec.extensions.is_empty())
         {
-            if let Some(found) = &inside {
+            if let Some(found) = inside.as_deref() {
                 differences.extend(found.iter().cloned());
             } else if database.allow_connections {
-                match self.inner(wish, seen).await? {
-                    Ok(found) => differences.extend(inside.insert(found).iter().cloned()),
-                    Err(refusal) => ready = Err(refusal),
+                match self.inner(wish, seen).await {
+                    Ok(Ok(found)) => differences.extend(inside.insert(found).iter().cloned()),
+                    Ok(Err(refusal)) => ready = Err(refusal),
+                    // What is known of the inside stands.
+                    Err(error) if error.is_full() && wish.applied_to == Some(database.oid) => {
+                        return Ok(unseen(plan.claimed, database.oid));
+                    }
+                    Err(error) => return Err(error),
                 }
             } else if wish.applied_to != Some(database.oid) {
                 let message = "schemas and extensions can't be made while nobody may connect; set allowConnections: true".to_owned();
@@ -387,8 +399,8 @@ impl Job<'_> {
             }
             Decision::Write(secret, verifier) => {
                 self.reign.may_write()?;
-                let written = if found.is_some() {
-                    let patch = json!({"metadata": {"labels": secret.metadata.labels, "annotations": secret.metadata.annotations}, "data": secret.data});
+                let written = if let Some(found) = &found {
+                    let patch = secret::patch(found, &secret);
                     request::within(WRITE_DEADLINE, api.patch(&wanted.name, &request::patching(), &Patch::Merge(patch))).await.map(drop)
                 } else {
                     request::within(WRITE_DEADLINE, api.create(&request::creating(), &secret)).await.map(drop)
@@ -446,6 +458,12 @@ pub(super) fn wish(object: &PgDatabase, server: &PgServer, us: Holder) -> Wish {
 fn log(wish: &Wish, step: &Step) {
     let (Holder { namespace, name: object, .. }, database) = (&wish.us, &wish.database);
     tracing::info!(namespace, object, database, why = step.why, "{}", step.action);
+}
+
+/// All is as asked for, as far as it can be seen from the outside.
+fn unseen(claimed: Claimed, oid: u32) -> Report {
+    let (claimed, blockers) = (Some(claimed), Vec::new());
+    Report { ready: Ok("AsAsked"), claimed, differences: None, blockers, oid: Some(oid), drop_after: None, is_going: false }
 }
 
 fn outcome_of(report: &Report) -> Outcome {

@@ -279,8 +279,15 @@ pub(super) async fn set_password(client: &Client, role: Identifier<'_>, name: &s
 pub(super) async fn hand_over(client: &Client, role: &str, from: &Holder, to: &Holder) -> Result<(), Failure> {
     let sql = "UPDATE outrigger.roles SET cluster = $4, uid = $5, namespace = $6, name = $7, digest = NULL, salt = NULL \
         WHERE role = $1 AND cluster = $2 AND uid = $3";
-    let texts = [role, &from.cluster, &from.uid, &to.cluster, &to.uid, &to.namespace, &to.name];
-    let parameters: Vec<Parameter<'_>> = texts.iter().map(|text| (text as _, Type::TEXT)).collect();
+    let parameters: [Parameter<'_>; 7] = [
+        (&role, Type::TEXT),
+        (&from.cluster, Type::TEXT),
+        (&from.uid, Type::TEXT),
+        (&to.cluster, Type::TEXT),
+        (&to.uid, Type::TEXT),
+        (&to.namespace, Type::TEXT),
+        (&to.name, Type::TEXT),
+    ];
     client.execute_typed(sql, &parameters).await?;
     Ok(())
 }

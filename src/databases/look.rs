@@ -88,7 +88,9 @@ pub(super) async fn blockers(client: &Client, database: &str) -> Result<Vec<Bloc
     let sql = "(SELECT true, format('session %s of %s (%s)', pid, coalesce(usename, 'somebody'), coalesce(nullif(application_name, ''), backend_type)) \
             FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() ORDER BY pid LIMIT $2) \
         UNION ALL (SELECT false, format('replication slot %s', slot_name) FROM pg_replication_slots WHERE database = $1 LIMIT $2) \
-        UNION ALL (SELECT false, format('prepared transaction %s', gid) FROM pg_prepared_xacts WHERE database = $1 LIMIT $2)";
+        UNION ALL (SELECT false, format('prepared transaction %s', gid) FROM pg_prepared_xacts WHERE database = $1 LIMIT $2) \
+        UNION ALL (SELECT false, format('subscription %s', subname) FROM pg_subscription \
+            WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = $1) LIMIT $2)";
     let rows = client.query_typed(sql, &[(&database, Type::TEXT), (&BLOCKERS, Type::INT8)]).await?;
     let read = |row: &tokio_postgres::Row| {
         let text = row.try_get(1)?;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, Client, ResourceExt, api::Patch};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     api::{condition, pg_database::PgDatabase},
@@ -32,6 +32,9 @@ use super::{
 pub(super) const FINALIZER: &str = "outrigger.dev/database";
 /// On an object that is going: its database stays as it is, wherever its server may be.
 pub(super) const GIVE_UP: &str = "outrigger.dev/abandon-database";
+
+/// How often a status is written that others write into at the same time.
+const STATUS_TRIES: usize = 3;
 
 /// The time for which this process holds the lease.
 pub(super) struct Reign<'a> {
@@ -98,14 +101,9 @@ impl Reign<'_> {
     pub(super) async fn write_status(&self, object: &PgDatabase, report: &Report) -> Result<(), JobError> {
         let wanted = status::status(object, report, &Time(Timestamp::now()));
         let Some(patch) = status::patch(object.status.as_ref(), &wanted) else { return Ok(()) };
-        self.may_write()?;
-        let (namespace, name) = status::key(object);
-        let api: Api<PgDatabase> = Api::namespaced(self.client.clone(), &namespace);
-        let (parameters, patch) = (request::patching(), Patch::Merge(patch));
-        match request::within(WRITE_DEADLINE, api.patch_status(&name, &parameters, &patch)).await {
-            Err(RequestError::Refused(kube::Error::Api(refusal))) if refusal.code == 404 => return Ok(()),
-            patched => patched?,
-        };
+        if !self.patch_status(object, patch).await? {
+            return Ok(());
+        }
         self.metrics.wrote_status();
         let before = status::reason(object, condition::READY);
         match &report.ready {
@@ -114,6 +112,30 @@ impl Reign<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Patches the status of this object, and not of another of its name that was made meanwhile. Tells whether it is still there.
+    async fn patch_status(&self, object: &PgDatabase, mut patch: Value) -> Result<bool, JobError> {
+        let (namespace, name) = status::key(object);
+        let api: Api<PgDatabase> = Api::namespaced(self.client.clone(), &namespace);
+        let mut version = object.resource_version();
+        for _ in 0..STATUS_TRIES {
+            self.may_write()?;
+            if let Some(fields) = patch.as_object_mut() {
+                fields.insert("metadata".to_owned(), json!({ "resourceVersion": version }));
+            }
+            match request::within(WRITE_DEADLINE, api.patch_status(&name, &request::patching(), &Patch::Merge(&patch))).await {
+                Err(RequestError::Refused(kube::Error::Api(refusal))) if refusal.code == 404 => return Ok(false),
+                Err(error) if error.is_conflict() => {}
+                patched => return Ok(patched.map(|_| true)?),
+            }
+            // It has changed since it was seen, by our finalizer for one; what we know of its database is still true.
+            match request::within(READ_DEADLINE, api.get_metadata_opt(&name)).await? {
+                Some(found) if found.metadata.uid == object.metadata.uid => version = found.resource_version(),
+                _ => return Ok(false),
+            }
+        }
+        Err(JobError::StatusChanged)
     }
 
     /// Tells it by an Event.

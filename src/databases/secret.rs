@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Resource, ResourceExt, core::ObjectMeta};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
 
 use crate::{
     api::{
@@ -19,6 +20,8 @@ use crate::{
 
 use super::plan::RoleRecord;
 
+/// The labels that the object asked for, with commas between, so that one that is taken away there is taken away here.
+const LABELS: &str = "outrigger.dev/labels";
 /// When the password was made.
 const PASSWORD_SINCE: &str = "outrigger.dev/password-since";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "outrigger");
@@ -115,6 +118,14 @@ fn is_as(found: &Secret, wanted: &Secret) -> bool {
         && holds(is.annotations.as_ref(), should.annotations.as_ref())
 }
 
+/// What makes the Secret that was found the wanted one. What others have added stays.
+pub(super) fn patch(found: &Secret, wanted: &Secret) -> Value {
+    let was_asked = found.annotations().get(LABELS).map(String::as_str).unwrap_or_default();
+    let mut labels: BTreeMap<&str, Option<&str>> = was_asked.split(',').filter(|key| !key.is_empty()).map(|key| (key, None)).collect();
+    labels.extend(wanted.labels().iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))));
+    json!({"metadata": {"labels": labels, "annotations": wanted.metadata.annotations}, "data": wanted.data})
+}
+
 fn text(secret: &Secret, key: &str) -> Option<String> {
     String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
 }
@@ -148,6 +159,7 @@ fn secret(
         (VERIFIER, verifier.as_str().to_owned()),
     ];
     let (managed_by, us) = MANAGED_BY;
+    let asked = wanted.labels.keys().map(String::as_str).collect::<Vec<_>>().join(",");
     let mut labels = wanted.labels.clone();
     labels.insert(managed_by.to_owned(), us.to_owned());
     Secret {
@@ -155,7 +167,7 @@ fn secret(
             name: Some(wanted.name.clone()),
             namespace: object.namespace(),
             labels: Some(labels),
-            annotations: Some([(PASSWORD_SINCE.to_owned(), since.to_string())].into()),
+            annotations: Some([(PASSWORD_SINCE.to_owned(), since.to_string()), (LABELS.to_owned(), asked)].into()),
             owner_references: object.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
@@ -205,8 +217,6 @@ fn new_password() -> Result<SecretString, Unspecified> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn object() -> PgDatabase {
@@ -272,6 +282,20 @@ mod tests {
         let rewritten = written(Some(&secret), 1);
         assert_eq!(text(&rewritten, "password").unwrap(), "theirs");
         assert!(text(&rewritten, "uri").unwrap().contains(":theirs@"));
+    }
+
+    #[test]
+    fn a_label_that_is_no_longer_asked_for_is_taken_away_and_others_stay() {
+        let mut found = written(None, 0);
+        found.metadata.labels.as_mut().unwrap().insert("theirs".into(), "x".into());
+        let object = object();
+        let mut wanted = object.spec.connection_secret.clone().unwrap();
+        wanted.labels = [("c".to_owned(), "d".to_owned())].into();
+        let password = || SecretString::from("p@0".to_owned());
+        let decided = decide(&object, &wanted, &server(), "o\\w:ner", Some(&found), Timestamp::from_second(1).unwrap(), password);
+        let Decision::Write(secret, _) = decided else { panic!("it is to be written") };
+        let labels = &patch(&found, &secret)["metadata"]["labels"];
+        assert_eq!(*labels, json!({"a": null, "c": "d", "app.kubernetes.io/managed-by": "outrigger"}));
     }
 
     #[test]

@@ -95,11 +95,20 @@ pub(super) fn status(object: &PgDatabase, report: &Report, now: &Time) -> PgData
     } else if status.oid != known_oid {
         status.applied_generation = None;
     }
-    if report.ready.is_ok() {
-        status.parameters = object.spec.parameters.keys().cloned().collect();
-    }
+    status.parameters = set_parameters(object, report);
     status.observed_generation = generation;
     status
+}
+
+/// The parameters that may have been set for this object: those that it asks for, and until all is as asked for also those before.
+fn set_parameters(object: &PgDatabase, report: &Report) -> Vec<String> {
+    let before = object.status.as_ref().map(|status| status.parameters.clone()).unwrap_or_default();
+    if matches!(report.claimed, Some(Claimed::Refused(_))) {
+        return before;
+    }
+    let asked = &object.spec.parameters;
+    let before = before.into_iter().filter(|name| report.ready.is_err() && !asked.contains_key(name));
+    before.chain(asked.keys().cloned()).take(MOST_ITEMS).collect()
 }
 
 /// Whether only people can help.
@@ -183,6 +192,25 @@ mod tests {
             object.status = Some(status(&object, report, &Time(Timestamp::UNIX_EPOCH)));
         }
         object
+    }
+
+    #[test]
+    fn a_parameter_that_was_set_is_remembered_until_it_is_reset() {
+        let asks = |names: &[&str]| {
+            let mut object = object(1);
+            object.spec.parameters = names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
+            object
+        };
+        let known = |object: &PgDatabase| object.status.as_ref().unwrap().parameters.clone();
+        let mut object = after(asks(&["a"]), &[report(refused(), Some(7))]);
+        assert_eq!(known(&object), ["a"]);
+        object.spec = asks(&["b"]).spec;
+        let object = after(object, &[report(refused(), Some(7))]);
+        assert_eq!(known(&object), ["a", "b"]);
+        assert_eq!(known(&after(object, &[report(Ok("AsAsked"), Some(7))])), ["b"]);
+        let another = Claimed::Refused(Refusal { reason: "AlreadyExists", message: String::new() });
+        let refused = Report { claimed: Some(another), ..report(refused(), None) };
+        assert!(known(&after(asks(&["a"]), &[refused])).is_empty(), "what is not ours was not set by us");
     }
 
     #[test]

@@ -139,6 +139,31 @@ async fn what_the_server_takes_without_effect_comes_to_an_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_with_all_its_connections_taken_is_ready() {
+    let world = World::new("db-full").await;
+    let name = world.unique("full");
+    let owner = json!({"name": name, "create": true});
+    let fields = json!({"owner": owner, "connectionSecret": {"name": "full"}, "connectionLimit": 1, "schemas": [{"name": "app"}]});
+    world.apply_object("full", &name, fields).await;
+    world.until_ready("full").await;
+    let uri = world.secret_value("full", "uri").await.unwrap();
+    // Ours may be there at the moment.
+    let (client, connection) =
+        super::common::webhook::wait_for("the one connection", async || tokio_postgres::connect(&uri, tokio_postgres::NoTls).await.ok())
+            .await;
+    let connection = tokio::spawn(connection);
+    let before = world.metric(super::world::STATUS_WRITES).await;
+    world.more_looks(4).await;
+    let object = world.get("pgdatabase", "full").await.unwrap();
+    assert_eq!(
+        (condition_of(&object, "Ready")["reason"].as_str(), world.metric(super::world::STATUS_WRITES).await),
+        (Some("AsAsked"), before)
+    );
+    drop(client);
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cnpg_5881_drift_is_told_or_undone() {
     let world = World::new("db-drift").await;
     let name = world.unique("drifting");
@@ -216,6 +241,7 @@ async fn kopf_k8_what_is_missing_or_no_name_is_refused_by_the_api_server() {
     assert!(refusal(json!({"name": "x"})).await.contains("spec.server"));
     assert!(refusal(json!({"server": "main", "name": "x\n"})).await.contains("control character"));
     assert!(refusal(json!({"server": "main", "name": "ü".repeat(32)})).await.contains("63 bytes"));
+    assert!(refusal(json!({"server": "main", "name": "shop~dropped-16400"})).await.contains("waits to be dropped"));
     assert!(refusal(json!({"server": "main", "name": "outrigger"})).await.contains("outrigger to Outrigger"));
 }
 

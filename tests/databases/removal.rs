@@ -48,9 +48,11 @@ async fn a_prepared_transaction_is_no_session_and_force_does_not_help() {
     world.apply_object("firm", "firm", json!({"reclaimPolicy": "Delete", "drop": {"force": true}})).await;
     world.until_ready("firm").await;
     own.query_as_owner("firm", "BEGIN; CREATE TABLE t (); PREPARE TRANSACTION 'held'");
+    own.query_as_owner("firm", "CREATE SUBSCRIPTION s CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false)");
     world.delete("pgdatabase", "firm").await;
     let object = world.until("firm", "Ready", "InUse").await;
-    assert_eq!(object["status"]["blockers"], json!(["prepared transaction held"]));
+    assert_eq!(object["status"]["blockers"], json!(["prepared transaction held", "subscription s"]));
+    own.query_as_owner("firm", "DROP SUBSCRIPTION s");
     own.query_as_owner("firm", "ROLLBACK PREPARED 'held'");
     world.until_gone("pgdatabase", "firm").await;
     assert!(!world.exists("firm"));

@@ -348,6 +348,10 @@ fn standing<'a>(wish: &Wish, seen: &'a Seen) -> Result<Standing<'a>, Refusal> {
                 &format!("the database {name:?} was claimed by {holder}, which is gone"),
             ),
             Some(database) => adoptable(wish, database, AdoptionPolicy::Force, &format!("the database {name:?} belongs to {holder}")),
+            // Where its database is gone, too, nobody loses anything; one that is about to be created is a matter of seconds.
+            None if wish.adoption == AdoptionPolicy::Force && record.stage == Stage::Held && record.found_as.is_none() => {
+                Ok(Standing::Stale(record.oid))
+            }
             None => Err(Refusal::new("ClaimedByAnother", format!("the name {name:?} belongs to {holder}; choose another name"))),
         };
     }

@@ -259,6 +259,9 @@ fn who_has_a_database_keeps_it() {
     let promised = Seen { record: Some(record("them", 7, Stage::Intended)), ..server() };
     let plan = plan(&wish("Force"), &promised);
     assert!(matches!(plan.claimed, Claimed::Refused(_)), "a name that another is about to use: {plan:?}");
+    let left = Seen { record: Some(record("them", 7, Stage::Held)), ..server() };
+    assert_eq!(actions(&self::plan(&wish("Force"), &left)), [&Action::Forget(7)], "the database is gone");
+    assert!(self::plan(&wish("IfUnclaimed"), &left).steps.is_empty());
 }
 
 #[test]
