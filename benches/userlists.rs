@@ -38,13 +38,16 @@ async fn main() {
     bench.create_users(users).await;
     let empty = memory(product.0.id());
     let built = bench.built(users).await;
-    let changed = bench.changed(users, changes.min(10)).await;
+    let one_by_one = bench.changed(users, changes.min(10)).await;
     let full = memory(product.0.id());
     let reactions = bench.reactions(changes).await;
     if is_measured {
         println!("| what | time |\n|---|---|");
         println!("| {users} users: from the UserList's creation to the written Secret | {} ms |", built.as_millis());
-        println!("| one of the {users} changed: to the written Secret, half of 10 below | {} ms |", percentile(&changed, 50).as_millis());
+        println!(
+            "| one of the {users} changed: to the written Secret, half of 10 below | {} ms |",
+            percentile(&one_by_one, 50).as_millis()
+        );
         for percent in [50, 99] {
             let time = percentile(&reactions, percent).as_millis();
             println!("| a changed Secret to a login with the new password at the pooler, {percent} % of {changes} below | {time} ms |");

@@ -30,10 +30,14 @@ fn each_label_has_a_test_and_each_such_test_a_label() {
 
 #[test]
 fn no_label_is_left_out() {
-    // Labels of the predecessors of the file mirror, of the provisioner and of databases, as they are numbered where they were found.
-    for (origin, letters) in
-        [("kiwigrid", &[('K', 13)][..]), ("gsidecar", &[('N', 8)]), ("provisioner", &[('S', 15), ('G', 21)]), ("kopf", &[('K', 14)])]
-    {
+    // Labels of the predecessors of the file mirror, of the provisioner, of databases and of lists of users, as they are numbered where they were found.
+    for (origin, letters) in [
+        ("kiwigrid", &[('K', 13)][..]),
+        ("gsidecar", &[('N', 8)]),
+        ("provisioner", &[('S', 15), ('G', 21)]),
+        ("kopf", &[('K', 14)]),
+        ("qs_pgbouncer", &[('P', 16)]),
+    ] {
         let lines = lists().into_iter().find(|(name, _)| name == origin).unwrap().1;
         let labels: BTreeSet<String> = lines.into_iter().map(|(label, _)| label).collect();
         assert_eq!(labels, numbered(letters), "{origin}");

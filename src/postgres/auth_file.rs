@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_would_not_read_or_would_read_as_something_else_is_refused() {
+    fn pgbouncer_g3_g5_g7_what_it_would_not_read_or_would_read_as_something_else_is_refused() {
         let (name, password) = ("n".repeat(LONGEST_NAME + 1), "p".repeat(LONGEST_PASSWORD + 1));
         for (line, expected) in [
             ("# a remark", Fault::NoQuote),

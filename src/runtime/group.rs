@@ -19,6 +19,11 @@ pub struct Group<'a, K> {
     members: FuturesUnordered<Abortable<Member<'a, K>>>,
 }
 
+/// Lets the other members of one's group move on, in the midst of long computations.
+pub async fn let_others_go_on() {
+    tokio::task::yield_now().await;
+}
+
 impl<K> Default for Group<'_, K> {
     fn default() -> Self {
         Self { handles: BTreeMap::new(), members: FuturesUnordered::new() }

@@ -291,8 +291,8 @@ impl<'a> Reconciler<'a> {
             return Ok(Verdict::no("SourcesUnreadable", message));
         }
         let closed = closed(&observed.closed, &self.id.namespace);
-        let plain = plain(&in_plain_text);
-        let message = format!("Secret {} has {} users{plain}{closed}", spec.output.name, plan.users.len());
+        let remarks = remarks(&in_plain_text);
+        let message = format!("Secret {} has {} users{remarks}{closed}", spec.output.name, plan.users.len());
         Ok(Verdict { is_ready: Some(true), reason: "Written", message })
     }
 
@@ -471,7 +471,8 @@ fn closed(namespaces: &[String], own: &str) -> String {
     format!("; no selected Secret of {} names {own} in its annotation {NAMESPACES_ANNOTATION}, so none is used", namespaces.join(", "))
 }
 
-fn plain(users: &InPlainText) -> String {
+/// Who stays in plain text, and why.
+fn remarks(users: &InPlainText) -> String {
     let named = users.iter().take(NAMED).map(|(name, why)| format!("; {name} stays in plain text: {why}"));
     let more = users.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("; and {more} more do"));
     named.chain(more).collect()

@@ -198,7 +198,7 @@ async fn until_applied_with(agent: &Sidecar, digest: &str, sessions: usize) {
 /// The agent's whole life: it waits for a list that can be used, says which one PgBouncer has loaded, and never writes one that would lock
 /// people out.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_agent_waits_for_a_list_and_says_which_one_is_in_use() {
+async fn pgbouncer_g8_the_agent_waits_for_a_list_and_says_which_one_is_in_use() {
     let (cluster, server) = (ControlPlane::shared().await, Postgres::shared().await);
     let site = Site::new(cluster, "pooler-agent").await;
     let (first, second) = (server.database("first"), server.database("second"));

@@ -47,7 +47,7 @@ fn values(server: &str) -> Value {
 /// All in one, since the pods and their images take the most time: poolers wait for their lists, a password changes under a client that
 /// signs in all the time, `helm test` finds nothing wrong, who is removed is out, and a pod ends when its transactions have.
 #[tokio::test(flavor = "multi_thread")]
-async fn poolers_follow_their_lists_and_lose_no_transaction() {
+async fn pgbouncer_t31_poolers_follow_their_lists_and_lose_no_transaction() {
     let Some(site) = Site::start("poolers_follow_their_lists").await else { return };
     site.operator();
     let server = site.postgres().await;
@@ -128,6 +128,7 @@ async fn poolers_follow_their_lists_and_lose_no_transaction() {
         if now.iter().all(|pod| !pods.contains(pod)) { Ok(()) } else { Err(format!("{now:?}")) }
     })
     .await;
+    without_agents_the_operator_lets_pods_reload(&site, &server).await;
 }
 
 /// Signing in and sessions that are open end with a user's Secret, at each pod and without a restart.
@@ -155,5 +156,27 @@ async fn who_is_removed_is_out(site: &Site, pods: &[(String, i32)]) {
         .await;
     }
     site.until_condition("pooler-current", "Applied", "True").await;
+    assert_eq!(site.pods("current").await, pods, "no pod was replaced or restarted");
+}
+
+/// The kubelet renews the mounted list, and the operator tells PgBouncer to RELOAD until it uses it.
+async fn without_agents_the_operator_lets_pods_reload(site: &Site, server: &str) {
+    assert!(site.started("agent").await > 0);
+    site.release("upgrade", &values(server), &["--set", "agent.enabled=false", "--wait"]);
+    until("the pods with agents are gone", async || match site.started("agent").await {
+        0 => Ok(()),
+        left => Err(format!("{left} run")),
+    })
+    .await;
+    let pods = site.pods("current").await;
+    for (pod, _) in &pods {
+        site.connect_to_pod(pod, "app", "second").await.unwrap().simple_query("SELECT 1").await.unwrap();
+    }
+    site.put_secret("app", &[LABEL], &[("username", "app"), ("password", "third")]).await;
+    for (pod, _) in &pods {
+        until(&format!("{pod} takes the new password"), async || site.connect_to_pod(pod, "app", "third").await.map(drop)).await;
+        let refused = site.connect_to_pod(pod, "app", "second").await.map(drop).unwrap_err();
+        assert!(refused.contains("authentication failed"), "{refused}");
+    }
     assert_eq!(site.pods("current").await, pods, "no pod was replaced or restarted");
 }

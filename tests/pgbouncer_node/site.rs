@@ -231,7 +231,8 @@ impl Site {
     /// How many containers of this name were started.
     pub(crate) async fn started(&self, container: &str) -> usize {
         let pods = self.pods_api().list(&ListParams::default()).await.unwrap();
-        let statuses = pods.into_iter().filter_map(|pod| pod.status?.container_statuses).flatten();
+        let statuses = pods.into_iter().filter_map(|pod| pod.status);
+        let statuses = statuses.flat_map(|status| status.container_statuses.into_iter().chain(status.init_container_statuses).flatten());
         statuses.filter(|status| status.name == container && status.started == Some(true)).count()
     }
 

@@ -147,12 +147,12 @@ async fn verifiers_where_they_sign_in(generation: Generation, auth_type: &'stati
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verifiers_are_stored_where_they_sign_in_by_scram() {
+async fn pgbouncer_t35_verifiers_are_stored_where_they_sign_in_by_scram() {
     verifiers_where_they_sign_in(Generation::Installed, "scram-sha-256", "forms-scram").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verifiers_are_stored_where_they_sign_in_by_scram_at_a_newer_pooler() {
+async fn pgbouncer_t35_verifiers_are_stored_where_they_sign_in_by_scram_at_a_newer_pooler() {
     verifiers_where_they_sign_in(Generation::Newer, "scram-sha-256", "forms-scram-newer").await;
 }
 

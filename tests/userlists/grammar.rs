@@ -61,6 +61,6 @@ async fn qs_pgbouncer_p1_p2_whatever_a_list_can_hold_signs_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_a_list_can_hold_signs_in_at_a_newer_pooler() {
+async fn pgbouncer_t27_t36_whatever_a_list_can_hold_signs_in_at_a_newer_pooler() {
     each_user_signs_in(Generation::Newer).await;
 }

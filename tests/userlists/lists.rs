@@ -32,7 +32,7 @@ async fn qs_pgbouncer_p6_p14_labelled_secrets_become_a_sorted_list_that_follows_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn zalando_an_unchanged_world_causes_no_write_and_a_new_holder_of_the_lease_changes_nothing() {
+async fn pgbouncer_t30_an_unchanged_world_causes_no_write_and_a_new_holder_of_the_lease_changes_nothing() {
     let mut world = World::new(ControlPlane::shared().await, "list-still").await;
     world.apply(&[user("alice", "one")]).await;
     world.list(&json!({"admin": {"user": "alice", "secret": {"name": "console"}}})).await;

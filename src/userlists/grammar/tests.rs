@@ -76,7 +76,7 @@ fn qs_pgbouncer_p11_the_order_is_that_of_the_names_whatever_order_they_came_in()
 }
 
 #[test]
-fn names_and_passwords_end_where_pgbouncer_stops_reading() {
+fn pgbouncer_g6_names_and_passwords_end_where_pgbouncer_stops_reading() {
     assert!(UserName::new(&"n".repeat(127)).is_ok());
     assert_eq!(UserName::new(&"n".repeat(128)), Err(NameError::TooLong(128)));
     assert_eq!(UserName::new(&"\"".repeat(64)), Err(NameError::TooLong(128)), "a quote counts twice");
@@ -85,7 +85,7 @@ fn names_and_passwords_end_where_pgbouncer_stops_reading() {
 }
 
 #[test]
-fn what_a_list_can_not_hold_is_refused_by_name() {
+fn pgbouncer_g4_what_a_list_can_not_hold_is_refused_by_name() {
     assert_eq!(UserName::new(""), Err(NameError::Empty));
     for bad in ["a\nb", "a\r", "a\0"] {
         assert_eq!(UserName::new(bad), Err(NameError::ControlCharacter), "{bad:?}");
@@ -108,7 +108,7 @@ fn a_password_is_told_from_a_hash_as_pgbouncer_tells_them() {
 }
 
 #[test]
-fn lines_of_others_are_read_one_by_one() {
+fn pgbouncer_g1_g2_lines_of_others_are_read_one_by_one() {
     let text = b"\xef\xbb\xbf\"bom\" \"x\"\n; a comment\n\n  \"a\" \"1\"\r\n# no comment\n\"b\"\"\" \t\"2\"\"3\"\n\"c\"\"4\"\n\"d\" \"5\" more\n\"e\"\n\"f\" \"\"\n\"g\" \"\xff\"\n\"h\" \"6\"7\"\n\"i\" \"8\"";
     let lines: Vec<_> =
         read(text).map(|(number, line)| (number, line.map(|(user, secret)| format!("{user}={}", secret.expose_secret())))).collect();

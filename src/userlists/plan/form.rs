@@ -50,18 +50,17 @@ impl<'a> Forms<'a> {
 
     /// Why a user's password can't be used at all.
     pub(super) fn refusal(&self, name: &UserName, password: &Password) -> Option<&'static str> {
-        match (password.form(), self.auth_type) {
-            (Form::Plain, _) => None,
-            (Form::Md5 | Form::Scram, _) if self.forced.contains(name.as_str()) => Some(
+        let form = password.form();
+        if form != Form::Plain && self.forced.contains(name.as_str()) {
+            return Some(
                 "its password is a hash, and PgBouncer or the console is signed in to with the password itself (forcedUsers, admin.user): \
                  write that",
-            ),
-            (Form::Md5, Some(AuthType::ScramSha256)) => Some(
-                "its password is an md5 hash, by which nobody signs in with scram-sha-256: write the password or its SCRAM verifier, or set \
-                 authType: md5 with PgBouncer's auth_type",
-            ),
-            (Form::Md5 | Form::Scram, _) => None,
+            );
         }
+        (form == Form::Md5 && self.auth_type == Some(AuthType::ScramSha256)).then_some(
+            "its password is an md5 hash, by which nobody signs in with scram-sha-256: write the password or its SCRAM verifier, or set \
+             authType: md5 with PgBouncer's auth_type",
+        )
     }
 
     /// In which form the password is stored of a user who isn't refused.
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn zalando_a_password_that_has_not_changed_keeps_its_verifier() {
+    fn pgbouncer_t33_a_password_that_has_not_changed_keeps_its_verifier() {
         let secret = password("secret");
         let salted = password(&scram("secret"));
         assert_eq!(verifier(&secret, &RoleVerifier::Unknown, Some(&salted)), Ok(salted.clone()));
