@@ -9,8 +9,8 @@ use crate::{container, helm::Helm, least, pod};
 async fn pgbouncer_t42_the_exporters_connection_string_needs_no_password_and_may_ask_all_that_it_asks() {
     let Some(helm) = Helm::obtain("the_exporters_connection_string_needs_no_password") else { return };
     let exporter = container(&pod(&least(&helm, &["defaults.exporter.enabled=true"]), "pooler-one"), "exporter");
-    let arguments = exporter["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
-    let connection = arguments.filter_map(|argument| argument.strip_prefix("--pgBouncer.connectionString=")).next().unwrap();
+    let mut arguments = exporter["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
+    let connection = arguments.find_map(|argument| argument.strip_prefix("--pgBouncer.connectionString=")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("userlist.txt");
     std::fs::write(&list, "\"somebody\" \"else\"\n").unwrap();
