@@ -144,6 +144,13 @@ impl Job<'_> {
             Err(JobError::LeaseLost) => return (Outcome::Waits, is_usable),
             Err(error) => {
                 tracing::debug!(object = %self.object.name_any(), error = with_causes(&error), "a database is not as asked for");
+                // What was as asked for can be used all the same: while a server is busy or away, nobody is told otherwise.
+                if error.outcome() == Outcome::Waits
+                    && status::was_applied(self.object)
+                    && self.object.metadata.deletion_timestamp.is_none()
+                {
+                    return (Outcome::Waits, is_usable);
+                }
                 (Report::refused(error.refusal(), self.object), error.outcome())
             }
         };
