@@ -146,7 +146,7 @@ impl Job<'_> {
                 tracing::debug!(object = %self.object.name_any(), error = with_causes(&error), "a database is not as asked for");
                 // What was as asked for can be used all the same: while a server is busy or away, nobody is told otherwise.
                 if error.outcome() == Outcome::Waits
-                    && status::was_applied(self.object)
+                    && status::applied_to(self.object).is_some()
                     && self.object.metadata.deletion_timestamp.is_none()
                 {
                     return (Outcome::Waits, is_usable);

@@ -291,8 +291,8 @@ mod tests {
         let object = object();
         let mut wanted = object.spec.connection_secret.clone().unwrap();
         wanted.labels = [("c".to_owned(), "d".to_owned())].into();
-        let password = || SecretString::from("p@0".to_owned());
-        let decided = decide(&object, &wanted, &server(), "o\\w:ner", Some(&found), Timestamp::from_second(1).unwrap(), password);
+        let (now, fresh) = (Timestamp::from_second(1).unwrap(), Fresh::random().unwrap());
+        let decided = decide(&object, &wanted, &server(), "o\\w:ner", Some(&found), None, now, fresh);
         let Decision::Write(secret, _) = decided else { panic!("it is to be written") };
         let labels = &patch(&found, &secret)["metadata"]["labels"];
         assert_eq!(*labels, json!({"a": null, "c": "d", "app.kubernetes.io/managed-by": "outrigger"}));
@@ -310,7 +310,7 @@ mod tests {
         let salt = || Salt::random().unwrap();
         let first = verifier("a", None, None, salt());
         let holder = crate::databases::plan::Holder::default();
-        let record = RoleRecord { holder, digest: Some(digest(first.as_str())), salt: Some(first.salt()) };
+        let record = RoleRecord { holder, oid: None, digest: Some(digest(first.as_str())), salt: Some(first.salt()) };
         assert_eq!(verifier("a", None, Some(&record), salt()).as_str(), first.as_str());
         assert_ne!(verifier("b", None, Some(&record), salt()).salt(), first.salt());
         let of_old = RoleRecord { salt: None, ..record };

@@ -141,7 +141,7 @@ fn bytes<'a, 'b>(secret: &'a Secret, keys: &'b [String], what: &'static str) -> 
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::OwnerReference};
+    use k8s_openapi::ByteString;
     use secrecy::ExposeSecret;
 
     use crate::postgres::scram::{Salt, Verifier};

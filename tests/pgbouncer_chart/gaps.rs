@@ -166,8 +166,10 @@ fn readme_the_test_sees_limits_rotation_and_latency() {
     assert_eq!(own.len(), 2, "before and after the change");
     assert_ne!(own[0]["stringData"]["password"], own[1]["stringData"]["password"]);
     assert_eq!(own[0]["metadata"]["labels"]["qs-postgresql-cluster/name"], "cluster-pharia", "the UserList selects it");
-    let names =
-        objects.iter().filter(|object| title(object).ends_with("-test-rotation")).filter_map(|object| object["stringData"]["username"].as_str());
+    let names = objects
+        .iter()
+        .filter(|object| title(object).ends_with("-test-rotation"))
+        .filter_map(|object| object["stringData"]["username"].as_str());
     let names: std::collections::BTreeSet<&str> = names.collect();
     assert_eq!(names.len(), 2, "instances whose users have the same labels don't get in each other's way: {names:?}");
     for name in names {
