@@ -182,7 +182,7 @@ impl Job<'_> {
             self.leave(sql).await
         } else if is_kept {
             match first {
-                Ok(first) => self.present(sql, first).await.map(Some),
+                Ok(first) => self.present(sql, first).boxed().await.map(Some),
                 Err(error) => Err(error),
             }
         } else {

@@ -48,7 +48,7 @@ async fn a_prepared_transaction_is_no_session_and_force_does_not_help() {
     world.apply_object("firm", "firm", json!({"reclaimPolicy": "Delete", "drop": {"force": true}})).await;
     world.until_ready("firm").await;
     own.query_as_owner("firm", "BEGIN; CREATE TABLE t (); PREPARE TRANSACTION 'held'");
-    own.query_as_owner("firm", "CREATE SUBSCRIPTION s CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false)");
+    own.query_as_owner("firm", "CREATE SUBSCRIPTION s CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE)");
     world.delete("pgdatabase", "firm").await;
     let object = world.until("firm", "Ready", "InUse").await;
     assert_eq!(object["status"]["blockers"], json!(["prepared transaction held", "subscription s"]));

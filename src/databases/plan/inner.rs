@@ -221,7 +221,7 @@ fn check_schema(
     let owner = schema.owner.as_str();
     let wanted = wish.spec.schemas.iter().find(|schema| schema.name == name).and_then(|schema| schema.owner.as_deref());
     let is_ours = [database.owner.as_str(), "pg_database_owner"].contains(&owner)
-        || wanted.or(wish.spec.owner.as_ref().map(|owner| owner.name.as_str())) == Some(owner)
+        || wanted.or_else(|| wish.spec.owner.as_ref().map(|owner| owner.name.as_str())) == Some(owner)
         // A superuser may be who administers the server, and have made it as such.
         || owner == seen.server.user && !seen.server.is_superuser;
     if is_ours {

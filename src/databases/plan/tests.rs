@@ -359,7 +359,7 @@ fn hoppscale_5_extensions_that_are_not_named_stay() {
 fn allowing(extensions: &[&str], parameters: &[&str], grantees: &[&str]) -> Allowance {
     let [extensions, parameters, grantees] =
         [extensions, parameters, grantees].map(|patterns| patterns.iter().map(ToString::to_string).collect());
-    Allowance { extensions, parameters, grantees, ..Allowance::default() }
+    Allowance { extensions, grantees, parameters, ..Allowance::default() }
 }
 
 /// The reason why it is refused, or how many steps there are.
