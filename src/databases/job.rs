@@ -32,7 +32,7 @@ use super::{
     plan::{self, Action, Claimed, Difference, Holder, Refusal, RoleRecord, Seen, Step, Wish, may_have_password, plan_inner},
     queue::Outcome,
     reign::{FINALIZER, GIVE_UP, Reign, set_finalizer},
-    secret::{self, Decision, Fresh},
+    secret::{self, Asked, Decision, Fresh},
     status::{self, Report},
     worker::READ_DEADLINE,
 };
@@ -398,7 +398,8 @@ impl Job<'_> {
         let api: Api<Secret> = Api::namespaced(self.reign.client.clone(), &self.object.namespace().unwrap_or_default());
         let found = request::within(READ_DEADLINE, api.get_opt(&wanted.name)).await?;
         let fresh = Fresh::random().map_err(|_| JobError::NoRandomBytes)?;
-        Ok(match secret::decide(self.object, wanted, self.server, &owner.name, found.as_ref(), record, Timestamp::now(), fresh) {
+        let asked = Asked { object: self.object, server: self.server, secret: wanted, user: &owner.name };
+        Ok(match secret::decide(asked, found.as_ref(), record, Timestamp::now(), fresh) {
             Decision::Keep(verifier) => Ok(verifier),
             Decision::Foreign => {
                 let message = format!("the Secret {:?} is somebody else's; choose another name, or delete it", wanted.name);

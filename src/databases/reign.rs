@@ -181,12 +181,12 @@ mod tests {
 
     const PATH: &str = "/apis/outrigger.dev/v1alpha1/namespaces/team/pgdatabases/shop";
 
-    fn object(change: serde_json::Value) -> PgDatabase {
+    fn object(change: &serde_json::Value) -> PgDatabase {
         let mut object = json!({
             "apiVersion": "outrigger.dev/v1alpha1", "kind": "PgDatabase", "metadata": {"name": "shop", "namespace": "team", "uid": "u"},
             "spec": {"server": "main"},
         });
-        json_patch::merge(&mut object, &change);
+        json_patch::merge(&mut object, change);
         serde_json::from_value(object).unwrap()
     }
 
@@ -227,7 +227,7 @@ mod tests {
         let report = |object: &PgDatabase| Report::refused(Refusal { reason: "InUse", message: String::new() }, object);
         let version = &api.object(PATH).unwrap()["metadata"]["resourceVersion"];
         let going = json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [FINALIZER], "resourceVersion": version});
-        let going = object(json!({"metadata": going}));
+        let going = object(&json!({"metadata": going}));
         reigning(&api, Fate::DONE, Duration::from_secs(60), async |reign: &Reign<'_>| {
             assert!(matches!(reign.may_write(), Err(JobError::LeaseLost)));
             assert!(matches!(reign.write_status(&going, &report(&going)).await, Err(JobError::LeaseLost)));
@@ -254,7 +254,7 @@ mod tests {
             .await
         };
         assert!(ask(Fate::DONE, "u").await.unwrap(), "there is no such object");
-        api.put(PATH, serde_json::to_value(object(json!({}))).unwrap());
+        api.put(PATH, serde_json::to_value(object(&json!({}))).unwrap());
         assert!(!ask(Fate::DONE, "u").await.unwrap(), "it is there");
         assert!(ask(Fate::DONE, "another").await.unwrap(), "this one only has its name");
         assert!(ask(Fate::refused(500), "u").await.is_err(), "nobody knows");

@@ -59,27 +59,28 @@ impl Fresh {
     }
 }
 
+/// Whose Secret it is, and what for.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) object: &'a PgDatabase,
+    pub(super) server: &'a PgServer,
+    pub(super) secret: &'a ConnectionSecret,
+    /// The role.
+    pub(super) user: &'a str,
+}
+
 /// Decides about the Secret by what is there, and by what is kept of the role's verifier.
-pub(super) fn decide(
-    object: &PgDatabase,
-    wanted: &ConnectionSecret,
-    server: &PgServer,
-    user: &str,
-    found: Option<&Secret>,
-    record: Option<&RoleRecord>,
-    now: Timestamp,
-    fresh: Fresh,
-) -> Decision {
-    if found.is_some_and(|found| !is_ours(found, object)) {
+pub(super) fn decide(asked: Asked<'_>, found: Option<&Secret>, record: Option<&RoleRecord>, now: Timestamp, fresh: Fresh) -> Decision {
+    if found.is_some_and(|found| !is_ours(found, asked.object)) {
         return Decision::Foreign;
     }
     let known = found.and_then(|found| Some(SecretString::from(text(found, "password").filter(|password| !password.is_empty())?)));
     let since = found.and_then(|found| found.annotations().get(PASSWORD_SINCE)?.parse::<Timestamp>().ok());
-    let known = known.filter(|_| !is_too_old(wanted, since, now));
+    let known = known.filter(|_| !is_too_old(asked.secret, since, now));
     let since = known.as_ref().and(since).unwrap_or(now);
     let password = known.unwrap_or(fresh.password);
     let verifier = verifier(password.expose_secret(), found, record, fresh.salt);
-    let secret = secret(object, wanted, server, user, (&password, &verifier), since);
+    let secret = secret(asked, &password, &verifier, since);
     if found.is_some_and(|found| is_as(found, &secret)) {
         return Decision::Keep(verifier);
     }
@@ -131,14 +132,8 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
 }
 
 /// The Secret as it should be: the keys are those of CloudNativePG's, and one more.
-fn secret(
-    object: &PgDatabase,
-    wanted: &ConnectionSecret,
-    server: &PgServer,
-    user: &str,
-    (password, verifier): (&SecretString, &Verifier),
-    since: Timestamp,
-) -> Secret {
+fn secret(asked: Asked<'_>, password: &SecretString, verifier: &Verifier, since: Timestamp) -> Secret {
+    let Asked { object, server, secret: wanted, user } = asked;
     let host = wanted.host.as_ref().unwrap_or(&server.spec.host);
     let port = wanted.port.unwrap_or(server.spec.port);
     let (database, password) = (object.database(), password.expose_secret());
@@ -241,7 +236,7 @@ mod tests {
         let wanted = object.spec.connection_secret.clone().unwrap();
         let now = Timestamp::from_second(at).unwrap();
         let fresh = Fresh { password: SecretString::from(format!("p@{at}")), salt: Salt::random().unwrap() };
-        decide(&object, &wanted, &server(), "o\\w:ner", found, None, now, fresh)
+        decide(Asked { object: &object, server: &server(), secret: &wanted, user: "o\\w:ner" }, found, None, now, fresh)
     }
 
     fn written(found: Option<&Secret>, at: i64) -> Secret {
@@ -292,7 +287,8 @@ mod tests {
         let mut wanted = object.spec.connection_secret.clone().unwrap();
         wanted.labels = [("c".to_owned(), "d".to_owned())].into();
         let (now, fresh) = (Timestamp::from_second(1).unwrap(), Fresh::random().unwrap());
-        let decided = decide(&object, &wanted, &server(), "o\\w:ner", Some(&found), None, now, fresh);
+        let decided =
+            decide(Asked { object: &object, server: &server(), secret: &wanted, user: "o\\w:ner" }, Some(&found), None, now, fresh);
         let Decision::Write(secret, _) = decided else { panic!("it is to be written") };
         let labels = &patch(&found, &secret)["metadata"]["labels"];
         assert_eq!(*labels, json!({"a": null, "c": "d", "app.kubernetes.io/managed-by": "outrigger"}));

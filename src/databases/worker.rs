@@ -259,9 +259,10 @@ impl Worker<'_> {
                         if complaint.is_new(&error) {
                             tracing::warn!(server = self.name, error = with_causes(&error), "going on with fewer connections");
                         }
-                        match key {
-                            Some(key) => queue.put_back(&key, Instant::now()),
-                            None => (is_looking, next_look) = (false, Instant::now() + lanes::PAUSE),
+                        if let Some(key) = key {
+                            queue.put_back(&key, Instant::now());
+                        } else {
+                            (is_looking, next_look) = (false, Instant::now() + lanes::PAUSE);
                         }
                     }
                     None => {}
@@ -314,7 +315,7 @@ impl Worker<'_> {
                 let asked: Vec<&PgDatabase> = objects.iter().map(|(_, object)| &**object).collect();
                 let ((seen, all), roles, retired) = within(READ_DEADLINE, async {
                     futures::try_join!(
-                        look::many(sql, &asked, |holder| self.reign.is_gone(holder)),
+                        look::many(sql, &asked, |holder| self.reign.is_gone(holder)).boxed(),
                         catalogue::role_names(sql, MOST_ROLES),
                         ledger::retired(sql, &self.reign.cluster),
                     )

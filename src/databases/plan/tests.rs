@@ -170,7 +170,9 @@ fn the_owner_comes_first_and_we_become_its_member() {
     let expected = [vec![Action::CreateOwner], vec![Action::JoinOwner], vec![Action::Intend(7), Action::Create(7), Action::Hold(7)]];
     for expected in expected {
         assert_eq!(actions(&plan(&wish, &seen)), expected.iter().collect::<Vec<_>>());
-        expected.iter().for_each(|action| apply(&wish, &mut seen, action));
+        for action in &expected {
+            apply(&wish, &mut seen, action);
+        }
     }
     seen.owner_record.as_mut().unwrap().digest = Some("an older one".into());
     assert_eq!(actions(&plan(&wish, &seen)), [&Action::SetPassword]);

@@ -215,10 +215,8 @@ impl<'a> Draft<'a> {
         self.reserved.refusal(name, secret, own).or_else(|| {
             let Origin { namespace, .. } = self.past.origins.get(name)?;
             let is_another_s = secret.namespace != *own && secret.namespace != *namespace;
-            is_another_s.then(|| match namespace == own {
-                true => format!("the user {name} is of namespace {own}: only a Secret there may give it"),
-                false => format!("the user {name} is of namespace {namespace}: only a Secret there or in {own} may give it"),
-            })
+            let or_here = if namespace == own { String::new() } else { format!(" or in {own}") };
+            is_another_s.then(|| format!("the user {name} is of namespace {namespace}: only a Secret there{or_here} may give it"))
         })
     }
 

@@ -149,7 +149,7 @@ impl Herald<'_> {
                 restart = true;
                 again |= pod.is_started_for(self.newest());
             }
-            trouble = trouble.or(told.trouble.map(|trouble| format!("pod {}: {trouble}", pod.name)));
+            trouble = trouble.or_else(|| told.trouble.map(|trouble| format!("pod {}: {trouble}", pod.name)));
             let digest = if let Known::Uses(digest) = confirmed.of(pod, self.live.digest) { Some(digest.clone()) } else { None };
             digests.push((pod.name.clone(), digest));
         }
