@@ -43,8 +43,6 @@ pub(super) const ROUNDS: usize = 12;
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 /// For one that copies or moves files, or waits for a checkpoint.
 pub(super) const LONG_STATEMENT_LIMIT: Duration = Duration::from_secs(600);
-/// The lowest OID that is not the server's own (`FirstNormalObjectId`).
-const FIRST_OID: u32 = 16_384;
 
 /// Why a job did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +65,8 @@ pub(super) enum JobError {
     Restless,
     #[error("the object changes all the time")]
     StatusChanged,
+    #[error("the number that was drawn for the database is used up")]
+    NumberUsedUp,
     #[error("the lease is lost")]
     LeaseLost,
 }
@@ -83,7 +83,7 @@ impl JobError {
 
     /// Whether somebody else was quicker, so that another look is all it takes.
     pub(super) fn is_race(&self) -> bool {
-        matches!(self, Self::Failed(failure) if failure.is_race())
+        matches!(self, Self::NumberUsedUp) || matches!(self, Self::Failed(failure) if failure.is_race())
     }
 
     /// Whether somebody uses a database, and has to leave first.
@@ -212,7 +212,7 @@ impl Job<'_> {
         wish.is_inside_done = wish.spec.allow_connections != Some(false);
         let (mut verifier, mut taken, mut inside) = (None, Vec::new(), None);
         for _ in 0..ROUNDS {
-            wish.new_oid = random_oid()?;
+            wish.new_oid = ledger::draw_oid().map_err(|_| JobError::NoRandomBytes)?;
             if let Some(record) = seen.record.as_ref().filter(|_| seen.is_holder_gone) {
                 seen.is_holder_gone = self.reign.is_surely_gone(&record.holder).await?;
             }
@@ -353,7 +353,7 @@ impl Job<'_> {
                 self.execute(sql, &format!("GRANT {owner} TO {user}{options}"), STATEMENT_LIMIT).await
             }
             Action::Intend(oid) => within(STATEMENT_LIMIT, ledger::intend(sql, us, name, *oid)).await,
-            Action::Create(oid) => self.create(sql, wish, *oid).await,
+            Action::Create(oid) => self.create(sql, wish, seen, *oid).await,
             Action::Hold(oid) => within(STATEMENT_LIMIT, ledger::hold(sql, *oid)).await,
             Action::AdoptOwner => match &seen.owner_record {
                 Some(made) => within(STATEMENT_LIMIT, ledger::hand_over(sql, owner, &made.holder, us)).await,
@@ -378,9 +378,15 @@ impl Job<'_> {
         }
     }
 
-    async fn create(&self, sql: &Sql, wish: &Wish, oid: u32) -> Result<(), JobError> {
+    async fn create(&self, sql: &Sql, wish: &Wish, seen: &Seen, oid: u32) -> Result<(), JobError> {
         let begun = Instant::now();
-        self.execute(sql, &plan::creation(&wish.database, &wish.spec, oid)?, LONG_STATEMENT_LIMIT).await?;
+        let created = self.execute(sql, &plan::creation(&wish.database, &wish.spec, oid)?, LONG_STATEMENT_LIMIT).await;
+        if matches!(&created, Err(JobError::Failed(failure)) if failure.code() == Some("22023")) && seen.record.is_some() {
+            // A server that died in the middle of this leaves a folder of this number, with which nothing can be created any more.
+            within(STATEMENT_LIMIT, ledger::forget(sql, oid)).await?;
+            return Err(JobError::NumberUsedUp);
+        }
+        created?;
         self.reign.metrics.created(begun.elapsed().as_secs_f64());
         Ok(())
     }
@@ -480,13 +486,6 @@ fn outcome_of(report: &Report) -> Outcome {
         Err(refusal) if ["InUse", "ServerReadOnly", "ServerInRecovery"].contains(&refusal.reason) => Outcome::Waits,
         Err(_) => Outcome::NeedsPeople,
     }
-}
-
-/// A number for a database, which says that it is the one that was intended.
-fn random_oid() -> Result<u32, JobError> {
-    let mut bytes = [0; 4];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| JobError::NoRandomBytes)?;
-    Ok(u32::from_be_bytes(bytes).max(FIRST_OID))
 }
 
 /// The answer, if it comes in time. Without one the connection is given up: nobody knows what becomes of the statement.

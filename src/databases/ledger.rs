@@ -14,6 +14,8 @@ use crate::{
 
 use super::plan::{Holder, Record, RoleRecord, Stage};
 
+/// The lowest OID that is not the server's own (`FirstNormalObjectId`).
+const FIRST_OID: u32 = 16_384;
 /// Held while the tables are made.
 const LAYOUT_LOCK: &str = "layout";
 
@@ -168,6 +170,13 @@ pub(super) async fn retired(client: &Client, cluster: &str) -> Result<Vec<Retire
         Ok(Retired { oid: row.try_get(0)?, holder, name: row.try_get(1)?, found_as: row.try_get(2)?, is_due: row.try_get(3)? })
     };
     rows.iter().map(read).collect()
+}
+
+/// A number for a database, which says that it is the one that was intended.
+pub(super) fn draw_oid() -> Result<u32, aws_lc_rs::error::Unspecified> {
+    let mut bytes = [0; 4];
+    aws_lc_rs::rand::fill(&mut bytes)?;
+    Ok(u32::from_be_bytes(bytes).max(FIRST_OID))
 }
 
 /// The end of a statement that doesn't wait for the disk. `CREATE DATABASE` does, and what was written before it is on the disk with

@@ -120,6 +120,25 @@ async fn a_database_that_somebody_makes_between_intent_and_creation_is_not_taken
     world.start(&[]);
     let object = world.until_ready("made").await;
     assert_eq!(object["status"]["oid"], 4_000_000_002_u32);
+
+    // A server that died while it created it has left a folder behind, whose number nothing can be created with any more.
+    let name = world.unique("halfway");
+    drop(world.controllers.take());
+    world.apply_object("halfway", &name, json!({})).await;
+    let object = world.get("pgdatabase", "halfway").await.unwrap();
+    let uid = object["metadata"]["uid"].as_str().unwrap();
+    world.postgres.query_as_owner(
+        "outrigger",
+        &format!(
+            "INSERT INTO outrigger.claims VALUES (4000000003, '{name}', '{cluster}', '{uid}', '{}', 'halfway', 'intended')",
+            world.name()
+        ),
+    );
+    std::fs::create_dir(format!("{}/base/4000000003", world.sql("SHOW data_directory"))).unwrap();
+    world.start(&[]);
+    let object = world.until_ready("halfway").await;
+    assert_ne!(object["status"]["oid"], 4_000_000_003_u32);
+    assert_eq!(world.claims(&name), format!("{uid} held"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
