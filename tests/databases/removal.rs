@@ -77,7 +77,8 @@ async fn cnpg_3_a_move_that_waits_for_somebody_says_so_and_holds_nothing_else_up
     let fields = json!({"reclaimPolicy": "Delete", "tablespace": "moved", "connectionLimit": 7, "parameters": {"work_mem": "64MB"}});
     world.apply_object("moved", &name, fields).await;
     let object = world.until("moved", "Ready", "InUse").await;
-    assert!(message(&object, "Ready").contains("is being accessed by other users"), "{object}");
+    assert!(message(&object, "Ready").contains("waits until nobody uses the database"), "{object}");
+    assert!(object["status"]["blockers"][0].as_str().unwrap().starts_with("session "), "{object}");
     let columns = format!(
         "SELECT datconnlimit, (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid) FROM pg_database d WHERE datname = '{name}'"
     );
