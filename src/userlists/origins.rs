@@ -39,11 +39,11 @@ impl Origin {
     }
 }
 
-/// A line for each of these users, who are known by their order: their names are beside it.
-pub(super) fn render<'a>(users: impl Iterator<Item = &'a UserName>, origins: &Origins, own: &str) -> String {
+/// A line for each of the names of a list, in its order: the names themselves are there.
+pub(super) fn render(names: impl Iterator<Item = UserName>, origins: &Origins, own: &str) -> String {
     let mut text = String::new();
-    for user in users {
-        if let Some(Origin { namespace, fingerprint }) = origins.get(user) {
+    for name in names {
+        if let Some(Origin { namespace, fingerprint }) = origins.get(&name) {
             text.push_str(fingerprint);
             if namespace != own {
                 text.push(' ');
@@ -55,12 +55,12 @@ pub(super) fn render<'a>(users: impl Iterator<Item = &'a UserName>, origins: &Or
     text
 }
 
-/// What was rendered of these users. Nothing is known where the lines are not as many as they are.
-pub(super) fn read<'a>(text: &str, users: impl ExactSizeIterator<Item = &'a UserName>, own: &str) -> Origins {
-    if text.lines().count() != users.len() {
+/// What was rendered of the names of a list. Nothing is known where the lines are not as many as they are.
+pub(super) fn read(text: &str, names: impl ExactSizeIterator<Item = UserName>, own: &str) -> Origins {
+    if text.lines().count() != names.len() {
         return Origins::new();
     }
-    users.zip(text.lines()).filter_map(|(user, line)| Some((user.clone(), read_line(line, own)?))).collect()
+    names.zip(text.lines()).filter_map(|(name, line)| Some((name, read_line(line, own)?))).collect()
 }
 
 fn read_line(line: &str, own: &str) -> Option<Origin> {
@@ -82,12 +82,12 @@ mod tests {
         let users = ["a", "b", "c"].map(|name| UserName::new(name).unwrap());
         let [a, _, c] = &users;
         let origins = Origins::from([(a.clone(), origin("own", "of-a")), (c.clone(), origin("team", "of-c"))]);
-        let text = render(users.iter(), &origins, "own");
-        assert_eq!(read(&text, users.iter(), "own"), origins);
+        let text = render(users.iter().cloned(), &origins, "own");
+        assert_eq!(read(&text, users.iter().cloned(), "own"), origins);
         let lengths: Vec<usize> = text.lines().map(|line| line.len() + 1).collect();
         assert_eq!(lengths, [origin("own", "of-a").length("own"), 1, origin("team", "of-c").length("own")]);
-        assert_eq!(read(&text, users[..2].iter(), "own"), Origins::new(), "of other users nothing is known");
-        assert_eq!(read("", [].iter(), "own"), Origins::new());
+        assert_eq!(read(&text, users[..2].iter().cloned(), "own"), Origins::new(), "of other users nothing is known");
+        assert_eq!(read("", [].into_iter(), "own"), Origins::new());
     }
 
     #[test]

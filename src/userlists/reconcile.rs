@@ -327,8 +327,7 @@ impl<'a> Reconciler<'a> {
             contents.map_err(|error| Obstacle::Verdict(Verdict::no("NotRepresentable", error.to_string())))?;
         let past = Past { users: plan.users.clone(), removed: tombstones, origins: plan.origins.clone() };
         let memory = Memory { past, ..memory };
-        let mut data = BTreeMap::from(memory.data(&self.id.namespace));
-        data.insert(spec.output.key.clone(), SecretSlice::from(list.expose_secret().as_bytes().to_vec()));
+        let data = memory.data(&spec.output.key, &list, &self.id.namespace);
         let length: usize = data.values().map(|value| value.expose_secret().len()).sum();
         if length > MOST_BYTES {
             return Err(Obstacle::Verdict(too_long(length, memory.past.removed.len())));

@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    grammar::{self, Password, UserName, Users},
+    grammar::{self, Password, UserName},
     list::ListId,
     origins,
     plan::{
@@ -33,7 +33,9 @@ pub(super) const MARK: &str = "outrigger.dev/userlist";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "outrigger");
 /// The key of the digests' key.
 const DIGEST_KEY: &str = "outrigger.digest-key";
-/// The key of what is known of the Secrets that gave users: a line for each in the list's order, then for each that was removed.
+/// What the keys by which a list's Secret remembers begin with.
+const OURS: &str = "outrigger.";
+/// The key of what is known of the Secrets that gave users: a line for each entry of the list.
 const ORIGINS: &str = "outrigger.origins";
 /// The key of the console's passwords, the newest first, one on each line: a pooler that has not read the newest list takes an older one.
 const CONSOLE_PASSWORDS: &str = "outrigger.console-passwords";
@@ -123,19 +125,23 @@ impl WrittenSecret {
         let digest_key = <[u8; KEY_LENGTH]>::try_from(self.data.get(DIGEST_KEY)?.expose_secret()).ok()?;
         let removed: BTreeSet<UserName> =
             text(REMOVED_USERS_KEY).unwrap_or_default().lines().filter_map(|line| UserName::new(line).ok()).collect();
-        let list = self.data.get(key).map(ExposeSecret::expose_secret).unwrap_or_default();
-        let entries = grammar::read(list).filter_map(|(_, entry)| entry.ok());
-        let users: Users = entries.filter(|(name, _)| !removed.contains(name) && probe != Some(name.as_str())).collect();
-        let known: Vec<&UserName> = users.keys().chain(&removed).collect();
-        let origins = origins::read(text(ORIGINS).unwrap_or_default(), known.into_iter(), namespace);
+        let entries: Vec<_> = grammar::read(self.list(key)).filter_map(|(_, entry)| entry.ok()).collect();
+        let origins = origins::read(text(ORIGINS).unwrap_or_default(), entries.iter().map(|(name, _)| name.clone()), namespace);
+        let users = entries.into_iter().filter(|(name, _)| !removed.contains(name) && probe != Some(name.as_str())).collect();
         let console_passwords = text(CONSOLE_PASSWORDS).unwrap_or_default().lines().map(SecretString::from).collect();
         Some(Memory { past: Past { users, removed, origins }, console_passwords, key: digest_key })
     }
 
     /// The password of this user in its list.
     pub(super) fn password_of(&self, key: &str, user: &str) -> Option<Password> {
-        let list = self.data.get(key).map(ExposeSecret::expose_secret).unwrap_or_default();
-        grammar::read(list).find_map(|(_, entry)| entry.ok().filter(|(name, _)| name.as_str() == user)).map(|(_, password)| password)
+        let mut entries = grammar::read(self.list(key)).filter_map(|(_, entry)| entry.ok());
+        entries.find(|(name, _)| name.as_str() == user).map(|(_, password)| password)
+    }
+
+    /// Its list, which may be under another key if the spec has named another before.
+    fn list(&self, key: &str) -> &[u8] {
+        let before = || self.data.iter().find(|(key, _)| !key.starts_with(OURS)).map(|(_, list)| list);
+        self.data.get(key).or_else(before).map(ExposeSecret::expose_secret).unwrap_or_default()
     }
 
     fn is(&self, desired: &Desired) -> bool {
@@ -162,18 +168,21 @@ impl Memory {
         DigestKey::new(&self.key)
     }
 
-    /// The keys of the list's Secret by which it remembers.
-    pub(super) fn data(&self, namespace: &str) -> [(String, SecretSlice<u8>); 4] {
-        let Past { users, removed, origins } = &self.past;
-        let names: Vec<&str> = removed.iter().map(UserName::as_str).collect();
+    /// All that a list's Secret holds: the list under its key, and what is remembered beside it.
+    pub(super) fn data(&self, key: &str, list: &SecretString, namespace: &str) -> BTreeMap<String, SecretSlice<u8>> {
+        let list = list.expose_secret().as_bytes();
+        let Past { removed, origins, .. } = &self.past;
+        let removed: Vec<&str> = removed.iter().map(UserName::as_str).collect();
         let console: Vec<&str> = self.console_passwords.iter().map(ExposeSecret::expose_secret).collect();
-        [
+        let names = grammar::read(list).filter_map(|(_, entry)| Some(entry.ok()?.0));
+        let data = [
+            (key, list.to_vec()),
             (DIGEST_KEY, self.key.to_vec()),
-            (REMOVED_USERS_KEY, names.join("\n").into_bytes()),
-            (ORIGINS, origins::render(users.keys().chain(removed), origins, namespace).into_bytes()),
+            (REMOVED_USERS_KEY, removed.join("\n").into_bytes()),
+            (ORIGINS, origins::render(names, origins, namespace).into_bytes()),
             (CONSOLE_PASSWORDS, console.join("\n").into_bytes()),
-        ]
-        .map(|(key, value)| (key.to_owned(), SecretSlice::from(value)))
+        ];
+        data.into_iter().map(|(key, value)| (key.to_owned(), SecretSlice::from(value))).collect()
     }
 }
 
@@ -202,28 +211,30 @@ impl Desired {
             return Err(WriteError::LeaseLost);
         }
         let written = match seen {
-            Some(seen) => self.patch_over(api, seen).await,
+            Some(seen) => self.write_over(api, self.patch(seen)).await,
             None => match self.create(api, list).await {
-                // It is there, and not shown among ours: a stranger's, or one of ours that has lost its label or is too new.
-                Err(error) if error.is_conflict() => self.repair(api, list).await?,
+                // It is there, and not shown among ours: a stranger's, or one of ours that is too new or has lost its label.
+                Err(error) if error.is_conflict() => self.label(api, list).await?.and(Err(error)),
                 created => created,
             },
         };
         written.map(|()| true).map_err(|source| WriteError::Request { name: self.name.clone(), source })
     }
 
-    /// Writes over the one that is there, if it is ours.
-    async fn repair(&self, api: &Api<Secret>, list: &ListId) -> Result<Result<(), RequestError>, WriteError> {
+    /// Gives the one that is there its labels back, if it is ours, so that it is seen with all that it remembers.
+    async fn label(&self, api: &Api<Secret>, list: &ListId) -> Result<Result<(), RequestError>, WriteError> {
         match request::within(WRITE_DEADLINE, api.get(&self.name)).await.map(|secret| WrittenSecret::read(&secret)) {
-            Ok(found) if found.belongs_to(list) => Ok(self.patch_over(api, &found).await),
+            Ok(found) if found.belongs_to(list) => {
+                let patch = json!({"metadata": {"resourceVersion": found.version, "labels": self.label_map()}});
+                Ok(self.write_over(api, patch).await)
+            }
             Ok(_) => Err(WriteError::Foreign(self.name.clone())),
             Err(error) => Ok(Err(error)),
         }
     }
 
-    async fn patch_over(&self, api: &Api<Secret>, seen: &WrittenSecret) -> Result<(), RequestError> {
-        let patch = Patch::Merge(self.patch(seen));
-        request::within(WRITE_DEADLINE, api.patch_metadata(&self.name, &request::patching(), &patch)).await.map(drop)
+    async fn write_over(&self, api: &Api<Secret>, patch: Value) -> Result<(), RequestError> {
+        request::within(WRITE_DEADLINE, api.patch_metadata(&self.name, &request::patching(), &Patch::Merge(patch))).await.map(drop)
     }
 
     /// Over the version that was seen; what we don't want there goes.

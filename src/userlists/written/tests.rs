@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use kube::Client;
 
-use crate::runtime::fake_api::{FakeApi, Fate};
+use crate::{
+    runtime::fake_api::{FakeApi, Fate},
+    userlists::{origins::Origin, source::SourceSecret},
+};
 
 use super::*;
 
@@ -85,4 +88,65 @@ async fn an_outdated_sight_overwrites_nothing() {
     let refused = desired("three").write(&secrets, &id("ours"), outdated.as_ref(), &current()).await;
     assert!(matches!(&refused, Err(WriteError::Request { source, .. }) if source.is_conflict()), "{refused:?}");
     assert_eq!(api.object(PATH).unwrap()["data"]["userlist.txt"], STANDARD.encode("two"));
+}
+
+#[tokio::test]
+async fn one_that_is_not_seen_gets_its_label_back_and_keeps_what_it_remembers() {
+    let (api, secrets) = world();
+    desired("one").write(&secrets, &id("ours"), None, &current()).await.unwrap();
+    let mut stored = api.object(PATH).unwrap();
+    stored["metadata"]["labels"] = json!({"theirs": "x"});
+    api.put(PATH, stored);
+    let again = desired("two").write(&secrets, &id("ours"), None, &current()).await;
+    assert!(matches!(&again, Err(WriteError::Request { source, .. }) if source.is_conflict()), "{again:?}");
+    let stored = api.object(PATH).unwrap();
+    assert_eq!(stored["data"]["userlist.txt"], STANDARD.encode("one"), "whoever has not seen it knows nothing of whom it remembers");
+    assert_eq!(stored["metadata"]["labels"][MARK], "list");
+}
+
+/// What a Secret of a list with a user of another namespace, one who was removed and a probe remembers.
+fn remembering() -> (Memory, WrittenSecret) {
+    let name = |text: &str| UserName::new(text).unwrap();
+    let secret = |namespace: &str, name: &str| SourceSecret {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        created: None,
+        shared_with: Vec::new(),
+        users: Vec::new(),
+    };
+    let origins =
+        [("app", "team"), ("gone", "team"), ("own", "db")].map(|(user, namespace)| (name(user), Origin::of(&secret(namespace, user))));
+    let users = ["app", "own"].map(|user| (name(user), Password::new("x").unwrap())).into();
+    let past = Past { users, removed: [name("gone")].into(), origins: origins.into() };
+    let memory = Memory { past, console_passwords: vec![SecretString::from("new"), SecretString::from("old")], key: [7; KEY_LENGTH] };
+    let entries = ["app", "gone", "own", "probe"].map(|user| (name(user), Password::new("x").unwrap()));
+    let data = memory.data("userlist.txt", &grammar::render(&entries.into()), "db");
+    let written =
+        WrittenSecret { name: "list".to_owned(), version: "1".to_owned(), owner: None, labels: BTreeMap::new(), digest: None, data };
+    (memory, written)
+}
+
+#[test]
+fn all_is_remembered_whatever_the_probe_and_the_key_are_called_now() {
+    let (memory, written) = remembering();
+    for key in ["userlist.txt", "users.txt"] {
+        let found = written.memory(key, "db", Some("probe")).unwrap();
+        assert_eq!(
+            (&found.past.users, &found.past.removed, &found.past.origins),
+            (&memory.past.users, &memory.past.removed, &memory.past.origins)
+        );
+        let passwords: Vec<&str> = found.console_passwords.iter().map(ExposeSecret::expose_secret).collect();
+        assert_eq!((passwords, found.key), (vec!["new", "old"], memory.key));
+        let renamed = written.memory(key, "db", Some("another")).unwrap();
+        assert_eq!(renamed.past.origins, memory.past.origins);
+        assert!(renamed.past.users.keys().any(|user| user.as_str() == "probe"), "who was the probe is to be removed");
+        assert!(written.password_of(key, "probe").is_some());
+    }
+}
+
+#[test]
+fn of_a_list_that_somebody_has_changed_no_origin_is_made_up() {
+    let (_, mut written) = remembering();
+    written.data.insert("userlist.txt".to_owned(), SecretSlice::from(b"\"mallory\" \"x\"\n".to_vec()));
+    assert!(written.memory("userlist.txt", "db", None).unwrap().past.origins.is_empty());
 }
