@@ -233,7 +233,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        admission::registration::{Endpoint, manifests},
+        admission::{
+            body::MAX_BODY,
+            registration::{Endpoint, manifests},
+        },
         api::{annotations::INJECT, inventory::Inventory},
         cluster::{
             namespaces::Namespaces,
@@ -318,5 +321,38 @@ mod tests {
         assert_eq!(answered("desks", json!({INJECT.name: "vnc"})).await, StatusCode::OK);
         assert_eq!(begun.elapsed(), Duration::ZERO);
         assert!(unknown.await.iter().all(|status| *status == StatusCode::OK), "none was turned away");
+    }
+
+    #[tokio::test]
+    async fn what_is_more_than_can_be_decided_is_turned_away_at_once() {
+        let (_writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("desks".to_owned(), None)])));
+        let admission = admission(namespaces);
+        let answered = async || {
+            let (headers, body) = review("desks", &json!({INJECT.name: "vnc"}));
+            admission.review(Webhook::Pods, &headers, body).await
+        };
+        let all = admission.slots.try_acquire_many(u32::try_from(CONCURRENT).unwrap()).unwrap();
+        let refused = answered().await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let said = axum::body::to_bytes(refused.into_body(), MAX_BODY).await.unwrap();
+        assert_eq!(said, "too many reviews at once: try again");
+        drop(all);
+        assert_eq!(answered().await.status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn a_review_that_finds_no_thread_in_time_is_given_up_before_the_api_server_gives_up() {
+        let (_writer, namespaces) = snapshot(Namespaces::new(HashMap::from([("desks".to_owned(), None)])));
+        let admission = admission(namespaces);
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (release, held) = mpsc::channel::<()>();
+            let busy = spawn_blocking(move || held.recv());
+            let (headers, body) = review("desks", &json!({INJECT.name: "vnc", "example.org/notes": "x".repeat(LARGEST_AT_ONCE)}));
+            let late = admission.review(Webhook::Pods, &headers, body).await;
+            assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
+            drop(release);
+            assert!(busy.await.unwrap().is_err());
+        });
     }
 }
