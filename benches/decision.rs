@@ -66,7 +66,7 @@ fn typed_and_diffed(body: &[u8]) -> Vec<u8> {
 fn benches(criterion: &mut Criterion) {
     let admission = admission();
     let cases = [
-        ("1 KB, vnc", minimal(&json!({"outrigger.dev/inject": "vnc"}))),
+        ("1 KB, vnc", minimal(&json!({"outrigger.dev/inject": "vnc"}), 0)),
         ("11 KB, three sidecars", review(&all_three(), 25, 3)),
         ("11 KB, vnc", review(&json!({"outrigger.dev/inject": "vnc"}), 25, 3)),
         ("11 KB, asks for nothing", review(&json!({"prometheus.io/scrape": "true"}), 25, 3)),

@@ -1,6 +1,6 @@
 //! Memory in a cluster with many pods.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -13,10 +13,11 @@ use super::{process::Memory, servers::Yard};
 /// As many as a cluster of a hundred full nodes.
 pub(crate) const PODS: usize = 10_000;
 const AT_ONCE: usize = 32;
-/// Watches have begun, lists have been read.
-const SETTLED: Duration = Duration::from_secs(5);
+/// How long a controller may take to lead, which one before it was killed, and to look at all pods.
+const PATIENCE: Duration = Duration::from_secs(90);
+const PASSES: &str = "outrigger_repair_passes_total";
 
-/// Memory before there are pods and once there are, each of a process that has just begun.
+/// Memory before there are pods and once there are, each of a process that has looked at all of them.
 pub(crate) struct Crowd {
     pub(crate) before: Memory,
     pub(crate) after: Memory,
@@ -43,6 +44,10 @@ async fn create(pods: &Api<Pod>, number: usize) {
 
 fn resident(yard: &Yard) -> Memory {
     let server = yard.outrigger_with_controllers();
-    std::thread::sleep(SETTLED);
+    let deadline = Instant::now() + PATIENCE;
+    while server.metric(PASSES).is_none_or(|passes| passes == 0) {
+        assert!(Instant::now() < deadline, "the controllers don't look at pods");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     server.process.memory()
 }

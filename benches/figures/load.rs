@@ -57,8 +57,10 @@ pub(crate) enum Pace {
 
 /// What came of it.
 pub(crate) struct Outcome {
-    /// Of answers, in nanoseconds.
+    /// Of answers, from when each request was due, in nanoseconds.
     pub(crate) latencies: Histogram<u64>,
+    /// The same from when it was sent: what the server alone is charged for.
+    pub(crate) once_sent: Histogram<u64>,
     /// Answered with a status that says so, such as 503.
     pub(crate) refused: u64,
     /// Not answered.
@@ -84,6 +86,10 @@ impl Outcome {
     pub(crate) fn latency(&self, quantile: f64) -> Duration {
         Duration::from_nanos(self.latencies.value_at_quantile(quantile))
     }
+
+    pub(crate) fn latency_once_sent(&self, quantile: f64) -> Duration {
+        Duration::from_nanos(self.once_sent.value_at_quantile(quantile))
+    }
 }
 
 impl Load {
@@ -100,6 +106,7 @@ impl Load {
             }
             Outcome {
                 latencies: total.latencies,
+                once_sent: total.once_sent,
                 refused: total.refused,
                 failed: total.failed,
                 took: start.elapsed(),
@@ -120,8 +127,9 @@ impl Load {
         let start = Instant::now();
         let mut tally = Tally::new();
         while let Some(due) = self.next(start, tickets) {
+            let sent = Instant::now();
             match client.ask() {
-                Ok(200) => tally.latencies.saturating_record(u64::try_from(due.elapsed().as_nanos()).unwrap()),
+                Ok(200) => tally.record(due.elapsed(), sent.elapsed()),
                 Ok(_) => tally.refused += 1,
                 Err(_) => tally.failed += 1,
             }
@@ -142,6 +150,7 @@ impl Load {
 
 struct Tally {
     latencies: Histogram<u64>,
+    once_sent: Histogram<u64>,
     refused: u64,
     failed: u64,
 }
@@ -149,11 +158,19 @@ struct Tally {
 impl Tally {
     fn new() -> Self {
         let longest = u64::try_from(LONGEST.as_nanos()).unwrap();
-        Self { latencies: Histogram::new_with_bounds(1_000, longest, 3).unwrap(), refused: 0, failed: 0 }
+        let empty = Histogram::new_with_bounds(1_000, longest, 3).unwrap();
+        Self { latencies: empty.clone(), once_sent: empty, refused: 0, failed: 0 }
+    }
+
+    fn record(&mut self, since_due: Duration, since_sent: Duration) {
+        for (latencies, latency) in [(&mut self.latencies, since_due), (&mut self.once_sent, since_sent)] {
+            latencies.saturating_record(u64::try_from(latency.as_nanos()).unwrap());
+        }
     }
 
     fn add(&mut self, other: Self) {
         self.latencies.add(other.latencies).unwrap();
+        self.once_sent.add(other.once_sent).unwrap();
         self.refused += other.refused;
         self.failed += other.failed;
     }

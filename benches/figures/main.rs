@@ -64,7 +64,7 @@ struct Case {
 }
 
 fn cases() -> [Case; 3] {
-    let small = reviews::minimal(&json!({"outrigger.dev/inject": "vnc"}));
+    let small = reviews::minimal(&json!({"outrigger.dev/inject": "vnc"}), 16);
     let (large, huge) = (reviews::review(&reviews::all_three(), 25, 3), reviews::review(&reviews::all_three(), 2000, 1));
     [
         Case { name: "small", review: small, rates: &[500, 2_000, 5_000] },

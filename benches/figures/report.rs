@@ -100,7 +100,7 @@ fn page(figures: &Figures) -> String {
          Measured {} on {}, by `make figures`. All servers add the same to the same pods, which is checked before they are measured. \
          Each is a process of its own; the load generator shares the CPUs with it, over {} TLS connections that are kept alive. Numbers \
          of other machines differ; the ratios should not by much.\n\n\
-         The reviews: {}. Small is the least pod there is and asks for VNC; large has three containers with 25 variables each, and huge \
+         The reviews: {}. Small is of a pod of 1.5 KB with one container, and asks for VNC; large has three containers with 25 variables each, and huge \
          one with 2,000, and both ask for all three sidecars.\n\n",
         figures.efficiency("Outrigger", "large"),
         figures.sizes.iter().find(|(name, _)| *name == "large").map(|(_, bytes)| kilobytes(*bytes)).unwrap_or_default(),
@@ -146,26 +146,30 @@ fn open_loop(figures: &Figures, page: &mut String) {
     page.push_str(
         "\n## At a rate\n\n![99th percentile by rate](performance/latency.svg)\n\nReviews are due at a steady rate whatever becomes of the \
          others, and latency counts from when each was due: a server that falls behind is charged for all that waited.\n\n\
-         | review | due a second | server | answered a second | p50 | p99 | p99.9 |\n|---|--:|---|--:|--:|--:|--:|\n",
+         | review | due a second | server | answered a second | p50 | p99 | p99.9 | CPUs of the load generator |\n\
+         |---|--:|---|--:|--:|--:|--:|--:|\n",
     );
     for (rate, row) in figures.open() {
-        let Measured { review, server, per_second, latencies: [p50, p99, p999], .. } = row;
+        let Measured { review, server, per_second, latencies: [p50, p99, p999], generator, .. } = row;
         let (p50, p99, p999) = (time(*p50), time(*p99), time(*p999));
-        writeln!(page, "| {review} | {rate} | {server} | {per_second:.0} | {p50} | {p99} | {p999} |{}", failures(row)).unwrap();
+        writeln!(page, "| {review} | {rate} | {server} | {per_second:.0} | {p50} | {p99} | {p999} | {generator:.2} |{}", failures(row))
+            .unwrap();
     }
 }
 
 fn hardships(figures: &Figures, page: &mut String) {
     page.push_str(
         "\n## More than it can\n\nOne Outrigger through all of these in this order, with the large review. It takes 1,024 connections; more \
-         wait, and get the places of those that have had one for two seconds. Clients give up after 5 s.\n\n\
-         | what it goes through | answered a second | p50 | p99 | answered with an error | not answered | memory afterwards |\n\
-         |---|--:|--:|--:|--:|--:|--:|\n",
+         wait, and get the places of those that have had one for two seconds. Clients give up after 5 s. Where it is sent more than it can answer, \
+         reviews wait at the clients, each of which sends one at a time: the last percentile counts from when a review was sent.\n\n\
+         | what it goes through | answered a second | p50 | p99 | p99 once sent | answered with an error | not answered | memory afterwards |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for Hardship { name, outcome, memory } in &figures.hardships {
         let (p50, p99) = (time(outcome.latency(0.5)), time(outcome.latency(0.99)));
+        let sent = time(outcome.latency_once_sent(0.99));
         let (rate, refused, failed) = (outcome.per_second(), outcome.refused, outcome.failed);
-        writeln!(page, "| {name} | {rate:.0} | {p50} | {p99} | {refused} | {failed} | {} |", held(*memory)).unwrap();
+        writeln!(page, "| {name} | {rate:.0} | {p50} | {p99} | {sent} | {refused} | {failed} | {} |", held(*memory)).unwrap();
     }
 }
 
@@ -176,8 +180,8 @@ fn resources(figures: &Figures, page: &mut String) {
         ("from exec to ready, with its watches of an API server, median".to_owned(), time(figures.started)),
         ("resident memory before the first review".to_owned(), held(figures.idle)),
         ("resident memory after all of the loads above".to_owned(), held(figures.after_load)),
-        ("resident memory of both roles in an empty cluster".to_owned(), held(figures.crowd.before)),
-        (format!("resident memory of both roles in a cluster with {PODS} pods"), held(figures.crowd.after)),
+        ("resident memory of both roles in an empty cluster, after a look at all pods".to_owned(), held(figures.crowd.before)),
+        (format!("resident memory of both roles in a cluster with {PODS} pods, after a look at all of them"), held(figures.crowd.after)),
     ];
     page.push_str(
         "\n## What it takes\n\nOf resident memory, what is its own would be free without the process; the rest are pages of the program's \

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -63,6 +64,8 @@ pub(crate) struct Server {
     pub(crate) target: Target,
     /// From the start of its process to its first answer.
     pub(crate) started_in: Duration,
+    /// Where ours tells of itself.
+    status: Option<SocketAddr>,
 }
 
 impl Yard {
@@ -94,7 +97,8 @@ impl Yard {
             .arg(&self.kubeconfig);
         command.arg("--tls-cert").arg(&self.files.certificate).arg("--tls-key").arg(&self.files.key);
         command.arg(format!("--status-address={status}"));
-        self.start(|address| command.arg(format!("--https-address={address}")), || is_ready(status))
+        let server = self.start(|address| command.arg(format!("--https-address={address}")), || is_ready(status));
+        Server { status: Some(status), ..server }
     }
 
     /// The same logic in Rust, the usual way.
@@ -143,15 +147,21 @@ impl Yard {
         let target = Target { address, tls: self.tls.clone() };
         let start = Instant::now();
         let process = Process::start(command);
-        while !(is_ready() && std::net::TcpStream::connect(address).is_ok()) {
+        while !(is_ready() && TcpStream::connect(address).is_ok()) {
             assert!(start.elapsed() < START, "{command:?} does not begin");
             std::thread::sleep(Duration::from_millis(1));
         }
-        Server { process, target, started_in: start.elapsed() }
+        Server { process, target, started_in: start.elapsed(), status: None }
     }
 }
 
 impl Server {
+    /// A metric of ours that counts.
+    pub(crate) fn metric(&self, name: &str) -> Option<u64> {
+        let page = get(self.status?, "/metrics").ok()?;
+        page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     fn answer_to(&self, review: &[u8]) -> String {
         let (status, body) = self.target.ask(&request(review)).unwrap();
         let body = String::from_utf8(body).unwrap();
@@ -204,13 +214,14 @@ fn free_address() -> SocketAddr {
 
 /// Whether `/readyz` answers 200.
 fn is_ready(status: SocketAddr) -> bool {
-    use std::io::{Read, Write};
-    let ask = || {
-        let mut stream = std::net::TcpStream::connect(status)?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        std::io::Result::Ok(answer.starts_with("HTTP/1.1 200"))
-    };
-    ask().unwrap_or(false)
+    get(status, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// What is answered, head and body.
+fn get(address: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 /// Where the pods are.
 pub(crate) const NAMESPACE: &str = "team";
 
-/// A review of the least pod there is: one container, nothing set.
-pub(crate) fn minimal(annotations: &Value) -> Vec<u8> {
+/// A review of a pod of one container that nothing is said of but its variables.
+pub(crate) fn minimal(annotations: &Value, variables: usize) -> Vec<u8> {
     let pod = json!({
         "kind": "Pod", "apiVersion": "v1",
         "metadata": {"name": "application", "namespace": NAMESPACE, "creationTimestamp": null, "annotations": annotations},
@@ -14,6 +14,7 @@ pub(crate) fn minimal(annotations: &Value) -> Vec<u8> {
             "containers": [{
                 "name": "app", "image": "registry.example.com/team/application:v1.27.3", "resources": {},
                 "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "imagePullPolicy": "IfNotPresent",
+                "env": env(variables),
             }],
             "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst", "securityContext": {},
             "schedulerName": "default-scheduler", "enableServiceLinks": true, "preemptionPolicy": "PreemptLowerPriority",
@@ -25,8 +26,7 @@ pub(crate) fn minimal(annotations: &Value) -> Vec<u8> {
 
 /// A review as an API server sends it: a pod of three containers as a Deployment makes it, with managed fields.
 pub(crate) fn review(annotations: &Value, variables: usize, containers: usize) -> Vec<u8> {
-    let env: Vec<Value> =
-        (0..variables).map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-of-setting-{n}")})).collect();
+    let env = env(variables);
     let container = |n: usize| {
         json!({
             "name": format!("app-{n}"), "image": "registry.example.com/team/application:v1.27.3", "imagePullPolicy": "IfNotPresent",
@@ -66,6 +66,10 @@ pub(crate) fn review(annotations: &Value, variables: usize, containers: usize) -
         "status": {},
     });
     review_of(&pod)
+}
+
+fn env(variables: usize) -> Vec<Value> {
+    (0..variables).map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-of-setting-{n}")})).collect()
 }
 
 fn review_of(pod: &Value) -> Vec<u8> {
