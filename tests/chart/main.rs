@@ -10,11 +10,13 @@ mod common;
 mod databases;
 #[path = "../common/values.rs"]
 mod documented;
+mod foreign;
 #[path = "../common/helm.rs"]
 mod helm;
 mod refused;
 mod rendered;
 mod repair;
 mod rights;
+mod states;
 mod userlists;
 mod values;

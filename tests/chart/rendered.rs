@@ -104,6 +104,7 @@ fn each_choice_brings_its_own_objects() {
     assert!(changes(&set(&["databases.enabled=true"])).0.is_empty(), "the controllers are there anyway");
     let (added, _) = changes(&set(&["databases.enabled=true", "databases.namespaces={shop}"]));
     assert_eq!(added, ["Role/outrigger-databases", "RoleBinding/outrigger-databases"]);
+    assert!(changes(&set(&["databases.enabled=true", "databases.namespaces={shop}", "databases.everywhere=true"])).0.is_empty());
     let (added, _) = changes(&set(&["userLists.namespaces={shop}"]));
     assert_eq!(added, ["Role/outrigger-userlists", "RoleBinding/outrigger-userlists"]);
     assert!(changes(&set(&["userLists.namespaces={shop}", "userLists.everywhere=true"])).0.is_empty());
@@ -164,11 +165,19 @@ fn cert_manager_is_told_what_the_program_reads() {
     let certificate = &find(&objects, "Certificate/outrigger-admission")["spec"];
     assert_eq!(certificate["dnsNames"], json!(["outrigger-admission.outrigger.svc"]));
     assert_eq!((&certificate["duration"], &certificate["issuerRef"]["name"]), (&json!("48h"), &json!("outrigger")));
+    assert_eq!(certificate["usages"], json!(["digital signature", "server auth"]));
     let root = &find(&objects, "Certificate/outrigger-root")["spec"];
+    assert_eq!(root["isCA"], true);
     assert_eq!(find(&objects, "Issuer/outrigger")["spec"]["ca"]["secretName"], root["secretName"]);
     let pod = &find(&objects, "Deployment/outrigger-admission")["spec"]["template"]["spec"];
     let mounted = pod["volumes"].as_array().unwrap().iter().find_map(|volume| volume["secret"]["secretName"].as_str());
     assert_eq!(mounted, certificate["secretName"].as_str());
+    // What runs is what runs with files, so what is shown of those at a cluster holds for this.
+    let secret = format!("certificates.secretName={}", certificate["secretName"].as_str().unwrap());
+    let files = helm.objects(&set(&["certificates.mode=files", &secret, BUNDLE]));
+    for deployment in ["Deployment/outrigger-admission", "Deployment/outrigger-controllers"] {
+        assert_eq!(find(&objects, deployment)["spec"], find(&files, deployment)["spec"]);
+    }
     for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
         let annotations = &find(&objects, &format!("{kind}/outrigger"))["metadata"]["annotations"];
         assert_eq!(annotations["cert-manager.io/inject-ca-from"], "outrigger/outrigger-admission");

@@ -22,8 +22,20 @@ usage: outrigger-bed obtain [control-plane | node | helm | cargo-deny | openssl 
        outrigger-bed demo --outrigger PATH --examples DIR --crds DIR [--once [--picture FILE]]
                                                                             show the product, until Ctrl-C or once";
 
-const PARTS: [&str; 11] =
-    ["control-plane", "node", "helm", "cargo-deny", "openssl", "postgres", "pgbouncer", "strace", "desktop", "desktop-rivals", "chromium"];
+const PARTS: [&str; 12] = [
+    "control-plane",
+    "node",
+    "helm",
+    "foreign-kinds",
+    "cargo-deny",
+    "openssl",
+    "postgres",
+    "pgbouncer",
+    "strace",
+    "desktop",
+    "desktop-rivals",
+    "chromium",
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -84,6 +96,7 @@ fn obtain_part(part: &str) -> Result<()> {
         "node" => obtain::node().map(drop),
         "helm" => obtain::helm().map(drop),
         "cargo-deny" => obtain::cargo_deny().map(drop),
+        "foreign-kinds" => obtain::foreign_kinds().map(drop),
         "openssl" => obtain::openssl(),
         "postgres" => obtain::postgres().map(drop),
         "pgbouncer" => obtain::pgbouncer().map(drop),

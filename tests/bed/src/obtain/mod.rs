@@ -180,6 +180,16 @@ pub fn grafana_types() -> Result<PathBuf> {
     node_modules::with("grafana-types", &packages)
 }
 
+/// Obtains the definitions of other people's kinds that the charts make objects of: cert-manager's, and the Prometheus Operator's.
+pub fn foreign_kinds() -> Result<Vec<PathBuf>> {
+    let cert_manager = go::module("github.com/cert-manager/cert-manager", versions::CERT_MANAGER)?.join("deploy/crds");
+    let operator = go::module("github.com/prometheus-operator/prometheus-operator", versions::PROMETHEUS_OPERATOR)?;
+    let of_cert_manager = ["certificates", "issuers"].map(|kind| cert_manager.join(format!("cert-manager.io_{kind}.yaml")));
+    let of_the_operator = ["podmonitors", "prometheusrules", "servicemonitors"]
+        .map(|kind| operator.join(format!("example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml")));
+    Ok(of_cert_manager.into_iter().chain(of_the_operator).collect())
+}
+
 /// Obtains the program of a Go module of ours, built again when its files change.
 pub fn go_program(module: &Path) -> Result<PathBuf> {
     let mut sources = Vec::new();
