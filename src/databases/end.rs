@@ -21,7 +21,7 @@ use crate::{
 use super::{
     job::{Job, JobError, LONG_STATEMENT_LIMIT, ROUNDS, STATEMENT_LIMIT, within},
     ledger, look,
-    plan::{Blocker, Change, Holder, Manner, Refusal, Removal, RemovalStep, Stage, plan_removal},
+    plan::{Blocker, Change, Holder, Manner, Refusal, Removal, RemovalStep, Stage, plan_removal, unfit},
     reign::set_finalizer,
     status::Report,
     worker::READ_DEADLINE,
@@ -29,8 +29,12 @@ use super::{
 
 /// How a removal stands.
 enum Gone {
-    Done { drop_after: Option<Time> },
+    Done {
+        drop_after: Option<Time>,
+    },
     Blocked(Vec<Blocker>),
+    /// Nothing can be dropped on this server at the time.
+    Refused(Refusal),
 }
 
 impl Job<'_> {
@@ -51,6 +55,7 @@ impl Job<'_> {
                 is_going: false,
             },
             Gone::Blocked(blockers) => self.blocked(&blockers),
+            Gone::Refused(refusal) => Report::refused(refusal, self.object),
         };
         Ok(report)
     }
@@ -73,6 +78,7 @@ impl Job<'_> {
                 self.release("the database could not be dropped in time, and stays as it is").await?;
             }
             Ok(Gone::Blocked(blockers)) => return Ok(Some(self.blocked(&blockers))),
+            Ok(Gone::Refused(refusal)) => return Ok(Some(Report::refused(refusal, self.object))),
             Err(error) => return Err(error),
         }
         Ok(None)
@@ -105,6 +111,10 @@ impl Job<'_> {
                 futures::try_join!(catalogue::read(sql, &names, &[], &[]), look::blockers(sql, &found_as))
             })
             .await?;
+            // What a replica knows may be old, so that even who has nothing there waits.
+            if let Some(refusal) = unfit(&seen.server).filter(|_| seen.server.in_recovery || record.is_some()) {
+                return Ok(Gone::Refused(refusal));
+            }
             match plan_removal(&us, record, seen.databases.get(&found_as), &blockers, manner) {
                 Removal::Done => {
                     drop_roles(sql, &us, self.reign.claim).await?;

@@ -9,6 +9,7 @@ mod chaos;
 #[path = "../common/mod.rs"]
 mod common;
 mod crashes;
+mod failover;
 mod fields;
 mod ownership;
 mod proxy;

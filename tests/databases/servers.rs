@@ -41,7 +41,7 @@ async fn kopf_k6_a_server_that_never_answers_delays_no_other() {
 }
 
 /// Waits until Ready of the server speaks of its newest spec and has this reason.
-async fn until_server(world: &World, reason: &str) -> Value {
+pub(crate) async fn until_server(world: &World, reason: &str) -> Value {
     wait_for(&format!("the server's Ready is {reason}"), async || {
         let server = world.get("pgserver", world.name()).await?;
         let ready = condition_of(&server, "Ready");

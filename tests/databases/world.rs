@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use outrigger_bed::{ControlPlane, Postgres};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::common::{installation::Installation, process::Server, webhook::wait_for};
@@ -79,6 +80,15 @@ impl World {
             all.push("--databases-interval=1s");
         }
         self.controllers = Some(self.installation.process(&[&all[..], arguments].concat()));
+    }
+
+    /// Kills the controllers. Who follows need not wait until their lease has run out.
+    pub(crate) async fn kill(&mut self) {
+        let mut killed = self.controllers.take().unwrap();
+        killed.signal(Signal::KILL);
+        killed.exit().await;
+        let free = json!({"spec": {"holderIdentity": ""}}).to_string();
+        self.installation.kubectl(&["patch", "lease", "outrigger-controllers", "--type=merge", "-p", &free]).await;
     }
 
     pub(crate) fn name(&self) -> &str {

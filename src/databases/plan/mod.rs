@@ -389,10 +389,11 @@ fn pending_or_ours(wish: &Wish, seen: &Seen) -> Claimed {
     }
 }
 
-/// What keeps a server from creating anything.
-fn unfit(server: &Server) -> Option<Refusal> {
+/// What keeps a server from creating or dropping anything.
+#[must_use]
+pub fn unfit(server: &Server) -> Option<Refusal> {
     if server.in_recovery {
-        let message = "the server is a replica, where nothing can be created; let spec.host of the PgServer name the primary";
+        let message = "the server is a replica, where nothing can be created or dropped; let spec.host of the PgServer name the primary";
         return Some(Refusal::new("ServerInRecovery", message.to_owned()));
     }
     server.is_read_only.then(|| {

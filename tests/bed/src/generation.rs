@@ -28,6 +28,7 @@ impl Generation {
 const WITHIN: &str = r#"mount --bind "$0" /usr && exec unshare --user --map-user=1000 --map-group=1000 "$@""#;
 
 /// The programs of a generation.
+#[derive(Clone)]
 pub(crate) struct Programs {
     pub(crate) postgres: PostgresPrograms,
     pub(crate) pgbouncer: PathBuf,
@@ -57,7 +58,12 @@ impl Programs {
         // Clients of any version will do.
         let psql = obtain::postgres()?.psql;
         Ok(Self {
-            postgres: PostgresPrograms { initdb: bin.join("initdb"), postgres: bin.join("postgres"), psql },
+            postgres: PostgresPrograms {
+                initdb: bin.join("initdb"),
+                basebackup: bin.join("pg_basebackup"),
+                postgres: bin.join("postgres"),
+                psql,
+            },
             pgbouncer: PathBuf::from("/usr/sbin/pgbouncer"),
             usr: Some(obtain::newer_databases()?.join("usr")),
         })

@@ -69,6 +69,42 @@ impl Postgres {
         Ok(server)
     }
 
+    /// Starts a replica that follows this server, with its settings and its certificate, on a port of its own. It needs the files of
+    /// this one, which may be killed, but not dropped.
+    ///
+    /// # Panics
+    /// When it cannot be started: the test that needs it has failed.
+    #[must_use]
+    pub fn replica(&self) -> Self {
+        crate::expect(self.try_replica(), "cannot start a replica of PostgreSQL")
+    }
+
+    fn try_replica(&self) -> Result<Self> {
+        let replica = Self { run: Run::create()?, programs: self.programs.clone(), port: free_port()? };
+        let mut copy = self.programs.command(&self.programs.postgres.basebackup);
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--username=postgres"]);
+        copy.arg("--host").arg(self.socket_folder()).args(["--port", &self.port.to_string()]).arg("--pgdata").arg(replica.data());
+        command::output(&mut copy)?;
+        replica.run.write(pki::CA_CERTIFICATE, std::fs::read(self.authority_file())?)?;
+        std::fs::create_dir_all(replica.socket_folder())?;
+        // What comes later counts.
+        let settings = replica.data().join("postgresql.auto.conf");
+        let mut text = std::fs::read_to_string(&settings)?;
+        write!(text, "port = '{}'\nunix_socket_directories = '{}'\n", replica.port, replica.socket_folder().display())?;
+        std::fs::write(settings, text)?;
+        replica.launch()?;
+        replica.become_ready()?;
+        Ok(replica)
+    }
+
+    /// Makes a replica a server of its own.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn promote(&self) {
+        self.query_as_owner("postgres", "SELECT pg_promote()");
+    }
+
     /// The port, on 127.0.0.1.
     #[must_use]
     pub const fn port(&self) -> u16 {
@@ -197,7 +233,7 @@ impl Postgres {
         }
         std::fs::write(self.data().join("postgresql.auto.conf"), settings)?;
         let rules = format!(
-            "local all all trust\nhostssl all {CERTIFIED} 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n\
+            "local all all trust\nlocal replication all trust\nhostssl all {CERTIFIED} 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n\
              hostnossl all all 127.0.0.1/32 scram-sha-256\n"
         );
         std::fs::write(self.data().join("pg_hba.conf"), rules)?;
@@ -254,7 +290,13 @@ fn installed() -> Option<PostgresPrograms> {
         std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin")).collect();
     folders.sort_by_key(|folder| folder.parent().and_then(Path::file_name).and_then(|name| name.to_str()?.parse::<u32>().ok()));
     folders.extend(command::find("initdb").and_then(|program| program.parent().map(Path::to_owned)));
-    let complete = |folder: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|name| command::is_program(&folder.join(name)));
+    let complete =
+        |folder: &PathBuf| ["initdb", "pg_basebackup", "postgres", "psql"].iter().all(|name| command::is_program(&folder.join(name)));
     let folder = folders.into_iter().rev().find(complete)?;
-    Some(PostgresPrograms { initdb: folder.join("initdb"), postgres: folder.join("postgres"), psql: folder.join("psql") })
+    Some(PostgresPrograms {
+        initdb: folder.join("initdb"),
+        basebackup: folder.join("pg_basebackup"),
+        postgres: folder.join("postgres"),
+        psql: folder.join("psql"),
+    })
 }

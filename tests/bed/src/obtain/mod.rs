@@ -102,8 +102,10 @@ fn cni_plugins() -> Result<PathBuf> {
 }
 
 /// What a PostgreSQL server consists of.
+#[derive(Clone)]
 pub struct PostgresPrograms {
     pub(crate) initdb: PathBuf,
+    pub(crate) basebackup: PathBuf,
     pub(crate) postgres: PathBuf,
     pub(crate) psql: PathBuf,
 }
