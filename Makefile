@@ -55,10 +55,11 @@ matrix: forget-gaps bed ## Run the integration suites on the oldest supported Ku
 
 soak: export OUTRIGGER_SOAK_REVIEWS ?= 1000000
 soak: export OUTRIGGER_CHAOS_SEEDS ?= 20
-soak: rust compiler ## Send OUTRIGGER_SOAK_REVIEWS (1000000) reviews through restarts, and kill PostgreSQL in OUTRIGGER_CHAOS_SEEDS (20) ways
+soak: export OUTRIGGER_KILLS ?= 1
+soak: rust compiler ## Send OUTRIGGER_SOAK_REVIEWS (1000000) reviews through restarts, kill PostgreSQL in OUTRIGGER_CHAOS_SEEDS (20) ways, and the program before every message
 	$(call say,soak)
 	@cargo test --release --test soak -- --nocapture
-	@cargo test --test databases chaos -- --nocapture
+	@cargo test --test databases -- --nocapture chaos kills
 
 figures: rust compiler ## Measure it beside the usual ways, and write docs/performance.md and docs/desktop-performance.md
 	$(call say,figures)

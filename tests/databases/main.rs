@@ -11,6 +11,7 @@ mod common;
 mod crashes;
 mod failover;
 mod fields;
+mod kills;
 mod ownership;
 mod proxy;
 mod removal;
