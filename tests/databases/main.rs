@@ -14,6 +14,7 @@ mod fields;
 mod kills;
 mod ownership;
 mod proxy;
+mod races;
 mod removal;
 mod servers;
 mod world;
