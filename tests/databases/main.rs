@@ -12,6 +12,7 @@ mod crashes;
 mod failover;
 mod fields;
 mod kills;
+mod namespaces;
 mod ownership;
 mod proxy;
 mod races;

@@ -37,9 +37,10 @@ async fn cnpg_1_provider_sql_397_a_database_in_use_is_named_and_dropped_by_force
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_prepared_transaction_is_no_session_and_force_does_not_help() {
+async fn what_is_no_session_is_named_and_force_does_not_help() {
     let own = Postgres::start().await;
     own.query_as_owner("postgres", "ALTER SYSTEM SET max_prepared_transactions = 5");
+    own.query_as_owner("postgres", "ALTER SYSTEM SET wal_level = 'logical'");
     own.kill();
     own.restart();
     let mut world = World::on("db-firm", own).await;
@@ -47,13 +48,22 @@ async fn a_prepared_transaction_is_no_session_and_force_does_not_help() {
     world.start(&[]);
     world.apply_object("firm", "firm", json!({"reclaimPolicy": "Delete", "drop": {"force": true}})).await;
     world.until_ready("firm").await;
+    // First: a slot waits for transactions that have begun, prepared ones as well.
+    own.query_as_owner("firm", "SELECT pg_create_logical_replication_slot('outward', 'pgoutput')");
     own.query_as_owner("firm", "BEGIN; CREATE TABLE t (); PREPARE TRANSACTION 'held'");
     own.query_as_owner("firm", "CREATE SUBSCRIPTION s CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE)");
     world.delete("pgdatabase", "firm").await;
     let object = world.until("firm", "Ready", "InUse").await;
-    assert_eq!(object["status"]["blockers"], json!(["prepared transaction held", "subscription s"]));
+    assert_eq!(object["status"]["blockers"], json!(["replication slot outward", "prepared transaction held", "subscription s"]));
     own.query_as_owner("firm", "DROP SUBSCRIPTION s");
     own.query_as_owner("firm", "ROLLBACK PREPARED 'held'");
+    wait_for("only the slot is left", async || {
+        let object = world.get("pgdatabase", "firm").await?;
+        (object["status"]["blockers"] == json!(["replication slot outward"])).then_some(())
+    })
+    .await;
+    assert!(world.exists("firm"));
+    own.query_as_owner("firm", "SELECT pg_drop_replication_slot('outward')");
     world.until_gone("pgdatabase", "firm").await;
     assert!(!world.exists("firm"));
 }

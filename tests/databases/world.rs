@@ -125,17 +125,25 @@ impl World {
 
     /// An object as it is stored; none if it isn't there.
     pub(crate) async fn get(&self, kind: &str, name: &str) -> Option<Value> {
-        let output = self.installation.cluster.kubectl(&["-n", self.name(), "get", kind, name, "-o", "json"]).await;
+        self.get_in(self.name(), kind, name).await
+    }
+
+    pub(crate) async fn get_in(&self, namespace: &str, kind: &str, name: &str) -> Option<Value> {
+        let output = self.installation.cluster.kubectl(&["-n", namespace, "get", kind, name, "-o", "json"]).await;
         output.status.success().then(|| serde_json::from_str(&output.stdout).unwrap())
     }
 
     /// Waits until the condition of a `PgDatabase` speaks of its newest spec and has this reason, and returns the object.
     pub(crate) async fn until(&self, name: &str, condition: &str, reason: &str) -> Value {
+        self.until_in(self.name(), name, condition, reason).await
+    }
+
+    pub(crate) async fn until_in(&self, namespace: &str, name: &str, condition: &str, reason: &str) -> Value {
         let what = format!("{condition} of {name} is {reason}");
         let mut last = None;
         let found = tokio::time::timeout(std::time::Duration::from_secs(60), async {
             loop {
-                if let Some(object) = self.get("pgdatabase", name).await {
+                if let Some(object) = self.get_in(namespace, "pgdatabase", name).await {
                     if condition_of(&object, condition)["reason"] == reason
                         && condition_of(&object, condition)["observedGeneration"] == object["metadata"]["generation"]
                     {
