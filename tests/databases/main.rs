@@ -9,6 +9,7 @@ mod chaos;
 #[path = "../common/mod.rs"]
 mod common;
 mod crashes;
+mod drift;
 mod failover;
 mod fields;
 mod kills;
