@@ -18,5 +18,6 @@ mod ownership;
 mod proxy;
 mod races;
 mod removal;
+mod rights;
 mod servers;
 mod world;
