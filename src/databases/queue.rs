@@ -176,6 +176,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn cnpg_9430_what_is_going_is_due_at_once_however_often_it_has_failed() {
+        let now = Instant::now();
+        let mut queue = queue(&["a"], now);
+        for _ in 0..9 {
+            let due = queue.next().unwrap();
+            queue.take(due);
+            queue.done(&key("a"), Outcome::NeedsPeople, due);
+        }
+        let next = queue.next().unwrap();
+        let going = || [(key("a"), Mark { is_going: true, ..mark(2) })].into_iter();
+        assert!(next > now + LONGEST_PAUSE_FOR_PEOPLE, "{next:?}");
+        queue.refresh(going(), now);
+        assert_eq!(queue.take(now), Some(key("a")));
+        // What keeps its database from going is over.
+        queue.done(&key("a"), Outcome::Waits, now);
+        assert!(queue.next().unwrap() <= now + 2 * FIRST_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_fails_comes_back_later_and_later() {
         let now = Instant::now();
         let mut queue = queue(&["a"], now);

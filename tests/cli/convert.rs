@@ -49,7 +49,7 @@ fn what_cant_be_converted_is_said_and_the_rest_is_printed() {
 }
 
 #[test]
-fn kopf_k11_databases_of_my_local_become_objects_of_ours() {
+fn databases_of_my_local_become_objects_of_ours() {
     let theirs = "\
 apiVersion: my.local/v1
 kind: PgDatabase

@@ -7,9 +7,9 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::{
-    common::webhook::wait_for,
+    common::{process::Server, webhook::wait_for},
     proxy::Proxy,
-    world::{ADMIN, World, condition_of},
+    world::{ADMIN, STATEMENTS, World, condition_of},
 };
 
 /// More messages than the life of one database takes.
@@ -142,7 +142,7 @@ async fn a_database_that_somebody_makes_between_intent_and_creation_is_not_taken
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kopf_k13_a_killed_program_is_followed_by_one_that_goes_on() {
+async fn a_killed_program_is_followed_by_one_that_goes_on() {
     let mut world = World::new("db-kill").await;
     let names: Vec<String> = (0..12).map(|index| world.unique(&format!("k{index}"))).collect();
     let objects: Vec<_> = names
@@ -166,6 +166,58 @@ async fn kopf_k13_a_killed_program_is_followed_by_one_that_goes_on() {
         world.until_gone("pgdatabase", &format!("k{index}")).await;
         assert!(!world.exists(name), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kopf_k13_of_two_controllers_one_leads_and_the_other_follows_when_it_dies() {
+    let mut world = World::new("db-pair").await;
+    let first = world.controllers.take().unwrap();
+    world.start(&[]);
+    let second = world.controllers.take().unwrap();
+    let leading = async |server: &Server| server.metric("outrigger_leading").await;
+    // The count changes whenever another process begins to lead.
+    let state = async || {
+        let lease = world.get("lease", "outrigger-controllers").await?;
+        let does_first_lead = match (leading(&first).await?, leading(&second).await?) {
+            (1, 0) => true,
+            (0, 1) => false,
+            (0, 0) => return None,
+            both => panic!("both lead: {both:?}"),
+        };
+        Some((does_first_lead, lease["spec"]["leaseTransitions"].to_string()))
+    };
+    let before = wait_for("one of both leads", async || state().await).await;
+    let mut early: Vec<_> = (0..12).map(|number| (format!("p{number}"), world.unique(&format!("p{number}")))).collect();
+    let late = early.split_off(6);
+    let manifests = |world: &World, of: &[(String, String)]| {
+        of.iter().map(|(object, name)| world.object(object, name, json!({"reclaimPolicy": "Delete"}))).collect::<Vec<_>>()
+    };
+    world.apply(&manifests(&world, &early)).await;
+    for (object, _) in &early {
+        world.until_ready(object).await;
+    }
+    let statements = async |server: &Server| server.metric(STATEMENTS).await.unwrap_or_default();
+    let after = wait_for("one of both leads", async || state().await).await;
+    let (leader, mut follower) = if after.0 { (first, second) } else { (second, first) };
+    if after == before {
+        assert_eq!((statements(&leader).await > 0, statements(&follower).await), (true, 0), "{}", follower.log());
+    }
+
+    world.controllers = Some(leader);
+    world.kill().await;
+    wait_for("the other leads", async || (leading(&follower).await? == 1).then_some(())).await;
+    world.apply(&manifests(&world, &late)).await;
+    for (object, name) in early.iter().chain(&late) {
+        let ready = world.until_ready(object).await;
+        assert_eq!(world.claims(name), format!("{} held", ready["metadata"]["uid"].as_str().unwrap()));
+        world.delete("pgdatabase", object).await;
+    }
+    for (object, name) in early.iter().chain(&late) {
+        world.until_gone("pgdatabase", object).await;
+        assert!(!world.exists(name), "{name}");
+    }
+    follower.signal(Signal::KILL);
+    follower.exit().await;
 }
 
 /// A process that stood still may find out that another leads only after it has gone on with what it was at.

@@ -200,7 +200,7 @@ async fn cnpg_5881_drift_is_told_or_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kopf_k1_names_of_all_sorts_are_kept_as_they_are() {
+async fn kopf_k1_zalando_663_zalando_2745_names_of_all_sorts_are_kept_as_they_are() {
     let world = World::new("db-names").await;
     let (unique, long) = (world.name().to_owned(), format!("{:ü<32}", world.name()));
     let mut long = long;
@@ -209,6 +209,7 @@ async fn kopf_k1_names_of_all_sorts_are_kept_as_they_are() {
     }
     let names = [
         format!("Mixed-{unique}"),
+        format!("a-b.c-{unique}"),
         format!("select {unique}"),
         format!("a\"b'c\\d;--{unique}"),
         format!("$1 %s {{}} {unique}"),

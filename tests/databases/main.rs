@@ -14,6 +14,7 @@ mod failover;
 mod fields;
 mod kills;
 mod namespaces;
+mod owners;
 mod ownership;
 mod proxy;
 mod races;

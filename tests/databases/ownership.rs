@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{
     common::webhook::wait_for,
+    proxy::Proxy,
     world::{World, condition_of, installation, login, message},
 };
 
@@ -96,7 +97,7 @@ async fn movetokube_8_a_recreated_object_gets_its_database_and_its_owner_back() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cnpg_6043_cnpg_9126_what_is_not_allowed_is_a_condition() {
+async fn cnpg_6043_cnpg_9126_easymile_33_easymile_34_zalando_982_what_is_not_allowed_is_a_condition() {
     let world = World::quiet("db-consent").await;
     let allow = json!([{"namespaces": [world.name()], "databases": ["team *"], "owners": ["team*", "postgres"], "reclaim": "Retain"}]);
     world.apply_server(world.postgres.port(), json!({"allow": allow})).await;
@@ -143,4 +144,82 @@ async fn a_secret_of_somebody_else_is_left_alone() {
     world.until("secretive", "Ready", "SecretNotOurs").await;
     assert_eq!(world.secret_value("theirs", "password").await.unwrap(), "theirs");
     assert!(!world.exists(&name));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kopf_k11_a_changed_spec_makes_no_second_database_and_the_end_drops_the_first() {
+    let world = World::new("db-second").await;
+    let name = world.unique("only");
+    let fields = |connections: i32| json!({"reclaimPolicy": "Delete", "connectionLimit": connections, "creation": {"encoding": "UTF8"}});
+    world.apply_object("only", &name, fields(3)).await;
+    let oid = world.until_ready("only").await["status"]["oid"].clone();
+    for (change, told) in [
+        (json!({"name": world.unique("another")}), "a database isn't renamed"),
+        (json!({"name": null}), "a database isn't renamed"),
+        (json!({"server": "another"}), "can't move to another server"),
+        (json!({"creation": {"encoding": "LATIN1"}}), "only CREATE DATABASE can decide this"),
+    ] {
+        let patch = json!({ "spec": change }).to_string();
+        let cluster = world.installation.cluster;
+        let refused = cluster.kubectl(&["-n", world.name(), "patch", "pgdatabase", "only", "--type=merge", "-p", &patch]).await;
+        assert!(!refused.status.success() && refused.stderr.contains(told), "{patch}: {refused:?}");
+    }
+    world.apply_object("only", &name, fields(4)).await;
+    assert_eq!(world.until_ready("only").await["status"]["oid"], oid);
+    let of_ours =
+        format!("SELECT datname || ' ' || datconnlimit FROM pg_database WHERE datname LIKE '% of {}' OR datname = 'only'", world.name());
+    assert_eq!(world.sql(&of_ours), format!("{name} 4"));
+    world.delete("pgdatabase", "only").await;
+    world.until_gone("pgdatabase", "only").await;
+    assert_eq!(world.sql(&of_ours), "");
+}
+
+/// The right to see `PgDatabase`s, or no more than `PgServer`s.
+async fn may_list(world: &World, resources: &[&str]) {
+    let role = world.installation.kubectl(&["get", "clusterrole", world.name(), "-o", "json"]).await;
+    let mut role: serde_json::Value = serde_json::from_str(&role).unwrap();
+    let rules = role["rules"].as_array_mut().unwrap();
+    let rule = rules.iter_mut().find(|rule| rule["apiGroups"] == json!(["outrigger.dev"])).unwrap();
+    rule["resources"] = json!(resources);
+    let patch = json!({"rules": role["rules"]}).to_string();
+    world.installation.kubectl(&["patch", "clusterrole", world.name(), "--type=merge", "-p", &patch]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn movetokube_6_who_may_not_list_drops_nothing_and_what_fails_is_told() {
+    let mut world = World::quiet("db-blind").await;
+    let proxy = Proxy::start(world.postgres.port()).await;
+    world.apply_server(proxy.port, json!({"tls": {"mode": "Disable", "ca": null}})).await;
+    world.start(&[]);
+    let [first, second] = ["first", "second"].map(|name| world.unique(name));
+    let fields = |extension: &str| json!({"reclaimPolicy": "Delete", "extensions": [{"name": extension}], "schemas": [{"name": "app"}]});
+    // There is no moment at which the database is there, and nobody would drop it.
+    proxy.hold_statement(&format!("CREATE DATABASE \"{first}\""));
+    world.apply_object("first", &first, fields("no_such_extension")).await;
+    wait_for("it is about to create it", async || proxy.is_held().then_some(())).await;
+    assert!(!world.exists(&first));
+    assert_eq!(world.get("pgdatabase", "first").await.unwrap()["metadata"]["finalizers"], json!(["outrigger.dev/database"]));
+    proxy.let_go();
+    let object = world.until("first", "Ready", "ExtensionUnavailable").await;
+    assert_eq!((&condition_of(&object, "Ready")["status"], &condition_of(&object, "Claimed")["status"]), (&json!("False"), &json!("True")));
+    assert!(message(&object, "Ready").contains("the server has no extension \"no_such_extension\""), "{object}");
+    assert!(object["status"]["appliedGeneration"].is_null(), "{object}");
+    world.apply_object("first", &first, fields("pg_trgm")).await;
+    world.until_ready("first").await;
+    world.apply_object("second", &second, json!({})).await;
+    world.until_ready("second").await;
+
+    let before = (world.claims(&first), world.claims(&second));
+    drop(world.controllers.take());
+    may_list(&world, &["pgservers"]).await;
+    world.start(&[]);
+    world.more_looks(3).await;
+    assert!(world.exists(&first) && world.exists(&second));
+    assert_eq!((world.claims(&first), world.claims(&second)), before);
+    may_list(&world, &["*"]).await;
+    world.apply_object("first", &first, json!({"connectionLimit": 4})).await;
+    wait_for("it is looked after again", async || {
+        (world.sql(&format!("SELECT datconnlimit FROM pg_database WHERE datname = '{first}'")) == "4").then_some(())
+    })
+    .await;
 }

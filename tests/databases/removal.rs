@@ -223,7 +223,7 @@ async fn where_databases_are_to_stay_no_author_has_one_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn movetokube_6_cnpg_10535_a_server_that_is_gone_for_good_holds_nobody_back() {
+async fn a_server_that_is_gone_for_good_holds_nobody_back() {
     let mut world = World::new("db-gone").await;
     let (told, orphan) = (world.unique("told"), world.unique("orphan"));
     for (object, name) in [("told", &told), ("orphan", &orphan)] {

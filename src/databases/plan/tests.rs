@@ -352,7 +352,7 @@ fn a_database_is_closed_after_its_inside_is_done() {
 }
 
 #[test]
-fn hoppscale_5_extensions_that_are_not_named_stay() {
+fn hoppscale_5_cnpg_9953_extensions_that_are_not_named_stay() {
     let inner = Inner { installed: [("plpgsql".to_owned(), Installed::default())].into(), ..Inner::default() };
     let plan = plan_inner(&wish(json!({})), &server(), &database(7), &inner);
     assert_eq!((plan.steps.len(), plan.differences.len()), (0, 0));
@@ -451,7 +451,7 @@ fn one_entry_must_fit_all_that_is_asked_for() {
 }
 
 #[test]
-fn provider_sql_7_what_only_creation_can_decide_is_told_and_nothing_is_done() {
+fn provider_sql_7_cnpg_5698_what_only_creation_can_decide_is_told_and_nothing_is_done() {
     let spec =
         json!({"driftPolicy": "Correct", "creation": {"encoding": "LATIN1", "locale": "C", "localeProvider": "icu", "icuLocale": "de"}});
     let seen = Seen { database: Some(database(7)), record: Some(record("us", 7, Stage::Held)), ..server() };
@@ -484,7 +484,7 @@ fn what_the_server_takes_without_effect_is_told_after_the_second_time() {
 }
 
 #[test]
-fn cnpg_10868_a_replica_is_left_alone() {
+fn a_replica_is_left_alone() {
     let mut seen = server();
     seen.server.in_recovery = true;
     let plan = plan(&wish(json!({})), &seen);
