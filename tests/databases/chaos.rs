@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio_postgres::NoTls;
 
-use super::world::{World, condition_of, make_admin};
+use super::world::{World, condition_of, login, make_admin};
 
 /// So many of the seeds, unless `OUTRIGGER_CHAOS_SEEDS` says otherwise: `make soak` takes twenty.
 const SEEDS: u64 = 2;
@@ -59,6 +59,10 @@ struct Fate {
     is_taken: bool,
     /// Whether it is deleted before the end.
     goes: bool,
+    /// Whether an owner with a Secret is made for it.
+    is_owned: bool,
+    /// Whether its database is closed and renamed before it is dropped.
+    has_grace: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,12 +75,17 @@ enum Event {
 }
 
 fn fates(seed: u64, numbers: &mut Numbers) -> Vec<Fate> {
-    let fate = |number| Fate {
-        name: format!("s{seed}-n{number}"),
-        server: numbers.server(),
-        drops: !numbers.is_one_in(5),
-        is_taken: numbers.is_one_in(20),
-        goes: numbers.is_one_in(4),
+    let fate = |number| {
+        let drops = !numbers.is_one_in(5);
+        Fate {
+            name: format!("s{seed}-n{number}"),
+            server: numbers.server(),
+            drops,
+            is_taken: numbers.is_one_in(20),
+            goes: numbers.is_one_in(4),
+            is_owned: drops && numbers.is_one_in(4),
+            has_grace: drops && numbers.is_one_in(8),
+        }
     };
     (0..OBJECTS).map(fate).collect()
 }
@@ -133,8 +142,15 @@ impl Stage {
 
     async fn create(&self, fate: &Fate) {
         let policy = if fate.drops { "Delete" } else { "Retain" };
-        let object = json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "PgDatabase", "metadata": {"name": fate.name},
+        let mut object = json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "PgDatabase", "metadata": {"name": fate.name},
             "spec": {"server": self.names[fate.server], "reclaimPolicy": policy}});
+        if fate.is_owned {
+            object["spec"]["owner"] = json!({"name": fate.name, "create": true});
+            object["spec"]["connectionSecret"] = json!({"name": fate.name});
+        }
+        if fate.has_grace {
+            object["spec"]["drop"] = json!({"gracePeriod": "1s"});
+        }
         self.api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
     }
 
@@ -194,6 +210,20 @@ impl Stage {
         }
     }
 
+    /// Waits until no database waits to be dropped any more.
+    async fn until_swept(&self, seed: u64) {
+        let waiting = format!("SELECT count(*) FROM outrigger.claims WHERE stage = 'retired' AND database LIKE 's{seed}-n%'");
+        let begun = Instant::now();
+        while self.servers.iter().any(|server| server.query_as_owner("outrigger", &waiting) != "0") {
+            assert!(
+                begun.elapsed() < DEADLINE,
+                "seed {seed}: databases wait to be dropped\n{}",
+                self.world.controllers.as_ref().unwrap().log()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// The databases of a seed, by server.
     fn found(&self, seed: u64) -> BTreeSet<(usize, String)> {
         let sql = format!("SELECT datname FROM pg_database WHERE datname LIKE 's{seed}-n%'");
@@ -213,6 +243,7 @@ impl Stage {
 
         let stay: Vec<&Fate> = fates.iter().filter(|fate| !fate.goes).collect();
         self.until_settled(seed, &stay).await;
+        self.until_swept(seed).await;
         let key = |fate: &&Fate| (fate.server, fate.name.clone());
         let expected: BTreeSet<_> = stay.iter().chain(&taken).map(key).collect();
         // Nothing says whether it was made before its object was deleted.
@@ -220,16 +251,19 @@ impl Stage {
         let certain: BTreeSet<_> = self.found(seed).difference(&unknown).cloned().collect();
         assert_eq!(certain, expected, "seed {seed}: what is there");
         self.assert_claims(seed, &fates);
+        self.assert_owners(seed, &stay).await;
 
         // All go, and with them what was made for them alone.
         for fate in &stay {
             self.delete(fate).await;
         }
         self.until_settled(seed, &[]).await;
+        self.until_swept(seed).await;
         let kept = fates.iter().filter(|fate| fate.is_taken || !fate.goes && !fate.drops).map(|fate| key(&fate)).collect();
         let left = self.found(seed);
         assert_eq!(left.difference(&unknown).cloned().collect::<BTreeSet<_>>(), kept, "seed {seed}: what is left");
         self.assert_claims(seed, &fates);
+        self.assert_owners(seed, &[]).await;
         for (server, name) in left {
             self.statement(server, &format!("DROP DATABASE \"{name}\"")).await;
         }
@@ -243,10 +277,35 @@ impl Stage {
                 "SELECT count(*) FROM outrigger.claims c LEFT JOIN pg_database d USING (oid) WHERE d.oid IS NULL AND c.stage = 'held'";
             let of_seed = format!("{orphans} AND c.database LIKE 's{seed}-n%'");
             assert_eq!(server.query_as_owner("outrigger", &of_seed), "0", "seed {seed}: claims to nothing");
+            // Only who has no finalizer can go in the middle of it.
+            let may_be_left = fates.iter().filter(|fate| fate.goes && !fate.drops).map(|fate| format!("'{}'", fate.name));
+            let may_be_left = may_be_left.chain(["''".to_owned()]).collect::<Vec<_>>().join(", ");
+            let intents = format!(
+                "SELECT count(*) FROM outrigger.claims WHERE stage = 'intended' AND database LIKE 's{seed}-n%' AND database NOT IN ({may_be_left})"
+            );
+            assert_eq!(server.query_as_owner("outrigger", &intents), "0", "seed {seed}: intents of nobody");
             let theirs = fates.iter().filter(|fate| fate.is_taken && fate.server == number).map(|fate| format!("'{}'", fate.name));
             let theirs = theirs.chain(["''".to_owned()]).collect::<Vec<_>>().join(", ");
             let unowned = format!("SELECT count(*) FROM outrigger.claims WHERE database IN ({theirs})");
             assert_eq!(server.query_as_owner("outrigger", &unowned), "0", "seed {seed}: somebody's database is claimed");
+        }
+    }
+
+    /// There are these objects' owners and no others, on the server and in what is known of them, and each can log in with its Secret.
+    async fn assert_owners(&self, seed: u64, fates: &[&Fate]) {
+        let expected = |number: usize| -> BTreeSet<String> {
+            let owned = fates.iter().filter(|fate| fate.is_owned && !fate.is_taken && fate.server == number);
+            owned.map(|fate| fate.name.clone()).collect()
+        };
+        for (number, server) in self.servers.iter().enumerate() {
+            for sql in ["SELECT rolname FROM pg_roles WHERE rolname", "SELECT role FROM outrigger.roles WHERE role"] {
+                let found = server.query_as_owner("outrigger", &format!("{sql} LIKE 's{seed}-n%'"));
+                assert_eq!(found.lines().map(ToOwned::to_owned).collect::<BTreeSet<_>>(), expected(number), "seed {seed}: {sql}");
+            }
+            for name in expected(number) {
+                let uri = self.world.secret_value(&name, "uri").await.unwrap();
+                assert_eq!(login(&uri, "SELECT current_user::text").await.unwrap(), name, "seed {seed}");
+            }
         }
     }
 
