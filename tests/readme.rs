@@ -52,8 +52,9 @@ fn the_desktop_without_a_cluster_works_as_written() {
 #[test]
 fn every_file_that_is_linked_is_there() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = ["architecture", "desktop", "from-guacamole-import", "file-sync", "from-k8s-sidecar", "guacamole", "installation"];
-    let pages = pages.map(|page| format!("docs/{page}.md"));
+    let pages =
+        ["architecture", "databases", "desktop", "from-guacamole-import", "file-sync", "from-k8s-sidecar", "from-my-local", "guacamole"];
+    let pages = pages.iter().chain(&["installation"]).map(|page| format!("docs/{page}.md")).collect::<Vec<_>>();
     for page in pages.iter().map(String::as_str).chain(["README.md", "webhook-config/README.md"]) {
         let text = std::fs::read_to_string(repository.join(page)).unwrap();
         let folder = repository.join(page).parent().unwrap().to_owned();

@@ -75,4 +75,14 @@ spec: {server: pgsql}
     assert!(converted.contains("kind: PgServer") && converted.contains("name: myorders"), "{converted}");
     let valid = run_on(&["validate", "-f", "-"], &converted);
     assert_eq!(valid.code, Some(0), "{valid:?}\n{converted}");
+    // As `kubectl get` prints several.
+    let list = "\
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: my.local/v1, kind: PgDatabase, metadata: {name: orders}, spec: {server: pgsql, db: {name: MyOrders}}}
+- {apiVersion: my.local/v1, kind: PgDatabase, metadata: {name: bills}, spec: {server: pgsql, db: {name: bills}}}
+";
+    let listed = output(&["convert", "-"], list);
+    assert!(listed.starts_with(&converted) && listed.contains("name: bills"), "{listed}");
 }

@@ -8,7 +8,7 @@ use crate::{
     api::postgres_name,
     cli::manifests::{
         Node,
-        stream::{self, Document},
+        stream::{self, Document, Origin},
     },
 };
 
@@ -27,17 +27,18 @@ pub(super) struct Converted {
 /// The objects that stand for these, if there is one of that group; what else is in the file is left out with a word.
 pub(super) fn convert(name: &str, text: &str) -> Option<Converted> {
     let documents = stream::read_bytes(name, text.as_bytes()).ok()?;
-    documents.iter().any(is_theirs).then(|| {
+    let found: Vec<(&Origin, &Node)> = documents.iter().flat_map(|document| objects(document)).collect();
+    found.iter().any(|(_, object)| is_theirs(object)).then(|| {
         let mut converted = Converted { objects: Vec::new(), warnings: Vec::new(), errors: Vec::new() };
         let (mut servers, mut databases) = (BTreeSet::new(), Vec::new());
-        for document in &documents {
-            if is_theirs(document) {
-                if let Some((server, database)) = converted.database(document) {
+        for (origin, object) in found {
+            if is_theirs(object) {
+                if let Some((server, database)) = converted.database(origin, object) {
                     servers.insert(server);
                     databases.push(database);
                 }
             } else {
-                converted.warnings.push(format!("{}: is no {KIND} of {GROUP_VERSION}, and is left out", document.origin));
+                converted.warnings.push(format!("{origin}: is no {KIND} of {GROUP_VERSION}, and is left out"));
             }
         }
         converted.objects = servers.iter().map(|server| self::server(server)).chain(databases).collect();
@@ -52,25 +53,31 @@ pub(super) fn convert(name: &str, text: &str) -> Option<Converted> {
     })
 }
 
-fn is_theirs(document: &Document) -> bool {
-    let text = |key: &str| document.root.get(key).and_then(Node::as_str);
+/// The object of a document, or those of a list, as `kubectl get` prints them.
+fn objects(document: &Document) -> Vec<(&Origin, &Node)> {
+    let items =
+        document.root.get("items").and_then(Node::items).filter(|_| document.root.get("kind").and_then(Node::as_str) == Some("List"));
+    items.map_or_else(|| vec![(&document.origin, &document.root)], |items| items.iter().map(|item| (&document.origin, item)).collect())
+}
+
+fn is_theirs(object: &Node) -> bool {
+    let text = |key: &str| object.get(key).and_then(Node::as_str);
     text("apiVersion") == Some(GROUP_VERSION) && text("kind") == Some(KIND)
 }
 
 impl Converted {
     /// The server's name and the database.
-    fn database(&mut self, document: &Document) -> Option<(String, Node)> {
-        let at = |path: &[&str]| path.iter().try_fold(&document.root, |node, key| node.get(key)).and_then(Node::as_str);
+    fn database(&mut self, origin: &Origin, object: &Node) -> Option<(String, Node)> {
+        let at = |path: &[&str]| path.iter().try_fold(object, |node, key| node.get(key)).and_then(Node::as_str);
         let (object, server, name) = (at(&["metadata", "name"]), at(&["spec", "server"]), at(&["spec", "db", "name"]));
         let (Some(object), Some(server), Some(name)) = (object, server, name) else {
-            self.errors
-                .push(format!("{}: metadata.name, spec.server or spec.db.name is missing; nothing was ever made of it", document.origin));
+            self.errors.push(format!("{origin}: metadata.name, spec.server or spec.db.name is missing; nothing was ever made of it"));
             return None;
         };
         // The name stood in the statement without quotes.
         let made = made(name);
         if made != name {
-            self.warnings.push(format!("{}: spec.db.name is {name:?}, and the database that was made of it is {made:?}", document.origin));
+            self.warnings.push(format!("{origin}: spec.db.name is {name:?}, and the database that was made of it is {made:?}"));
         }
         // What exists is theirs by name, and becomes ours.
         let spec = json!({"server": object_name(server), "name": made, "adoptionPolicy": "IfUnclaimed"});
