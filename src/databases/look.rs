@@ -34,7 +34,7 @@ pub(super) async fn many(
     let names: Vec<&str> = objects.iter().map(|object| object.database()).collect();
     let specs = || objects.iter().map(|object| &object.spec);
     let owners = distinct(specs().filter_map(|spec| spec.owner.as_ref()).map(|owner| owner.name.as_str()));
-    let parameters: Vec<String> = specs().flat_map(|spec| spec.parameters.keys()).map(|name| name.to_ascii_lowercase()).collect();
+    let parameters: Vec<String> = objects.iter().flat_map(|object| parameters(object)).map(|name| name.to_ascii_lowercase()).collect();
     let parameters = distinct(parameters.iter().map(String::as_str));
     let settings: Vec<String> = objects.iter().flat_map(|object| settings(object)).collect();
     let (catalogue, claims, roles, contexts) = futures::try_join!(
@@ -65,9 +65,13 @@ pub(super) async fn many(
 }
 
 /// The parameters that are asked for, or were before.
-fn settings(object: &PgDatabase) -> impl Iterator<Item = String> {
+fn parameters(object: &PgDatabase) -> impl Iterator<Item = &String> {
     let before = object.status.iter().flat_map(|status| &status.parameters);
-    object.spec.parameters.keys().chain(before).map(|parameter| catalogue::setting(object.database(), parameter))
+    object.spec.parameters.keys().chain(before)
+}
+
+fn settings(object: &PgDatabase) -> impl Iterator<Item = String> {
+    parameters(object).map(|parameter| catalogue::setting(object.database(), parameter))
 }
 
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
@@ -102,6 +106,7 @@ pub(super) async fn blockers(client: &Client, database: &str) -> Result<Vec<Bloc
 /// What is there inside the database that the client is connected to.
 pub(super) async fn inner(client: &Client, spec: &PgDatabaseSpec) -> Result<Inner, Failure> {
     let schemas: Vec<&str> = spec.schemas.iter().map(|schema| schema.name.as_str()).collect();
+    let owners: Vec<&str> = spec.schemas.iter().filter_map(|schema| schema.owner.as_deref()).collect();
     let extensions: Vec<&str> = spec.extensions.iter().map(|extension| extension.name.as_str()).collect();
     let versions: Vec<&str> = spec.extensions.iter().map(|extension| extension.version.as_deref().unwrap_or_default()).collect();
     let schemas_sql = "SELECT n.nspname::text, pg_get_userbyid(n.nspowner)::text, \
@@ -110,6 +115,7 @@ pub(super) async fn inner(client: &Client, spec: &PgDatabaseSpec) -> Result<Inne
         FROM pg_namespace n WHERE n.nspname = ANY ($1)";
     let installed_sql = "SELECT e.extname::text, e.extversion, n.nspname::text, e.extrelocatable \
         FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = ANY ($1)";
+    let superusers_sql = "SELECT rolname::text FROM pg_roles WHERE rolsuper AND rolname = ANY ($1)";
     // All control files are read for this, so only where an extension is asked for.
     let available_sql = "SELECT v.name::text, v.trusted OR NOT v.superuser, v.schema::text \
         FROM unnest($1::text[], $2::text[]) AS wanted (name, version) \
@@ -122,11 +128,18 @@ pub(super) async fn inner(client: &Client, spec: &PgDatabaseSpec) -> Result<Inne
         }
         client.query_typed(available_sql, &[(&extensions, Type::TEXT_ARRAY), (&versions, Type::TEXT_ARRAY)]).await
     };
-    let (in_schemas, in_extensions): ([Parameter<'_>; 1], [Parameter<'_>; 1]) =
-        ([(&schemas, Type::TEXT_ARRAY)], [(&extensions, Type::TEXT_ARRAY)]);
-    let (schemas, installed, available) =
-        futures::try_join!(client.query_typed(schemas_sql, &in_schemas), client.query_typed(installed_sql, &in_extensions), available,)?;
+    let (in_schemas, in_extensions, in_owners): ([Parameter<'_>; 1], [Parameter<'_>; 1], [Parameter<'_>; 1]) =
+        ([(&schemas, Type::TEXT_ARRAY)], [(&extensions, Type::TEXT_ARRAY)], [(&owners, Type::TEXT_ARRAY)]);
+    let (schemas, installed, superusers, available) = futures::try_join!(
+        client.query_typed(schemas_sql, &in_schemas),
+        client.query_typed(installed_sql, &in_extensions),
+        client.query_typed(superusers_sql, &in_owners),
+        available,
+    )?;
     let mut inner = Inner::default();
+    for row in &superusers {
+        inner.superusers.insert(row.try_get(0)?);
+    }
     for row in &schemas {
         let grants: Vec<String> = row.try_get(2)?;
         let mut schema = Schema { owner: row.try_get(1)?, ..Schema::default() };

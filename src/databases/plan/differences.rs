@@ -7,7 +7,7 @@ use crate::{
     postgres::catalogue::Database,
 };
 
-use super::{Change, Seen, Wish, change::word};
+use super::{Change, Seen, Wish, change::word, may_reset};
 
 /// Parameters whose value is a list of names (`GUC_LIST_QUOTE` in the server's sources; `pg_dump` keeps the same list).
 const LISTS: [&str; 6] = [
@@ -121,7 +121,9 @@ fn parameters(wish: &Wish, seen: &Seen, database: &Database, found: &mut Vec<Dif
     let is_wanted = |name: &str| wish.spec.parameters.keys().any(|wanted| wanted.eq_ignore_ascii_case(name));
     for name in wish.parameters_before.iter().filter(|name| !is_wanted(name)) {
         if let Some(is) = has(name) {
-            found.push(difference(format!("parameters.{name}"), "the server's", is, Change::ResetParameter(name.clone())));
+            // Somebody with more rights may have set it, whatever the object has asked for since.
+            let change = may_reset(wish, seen, name).then(|| Change::ResetParameter(name.clone()));
+            found.push(difference(format!("parameters.{name}"), "the server's", is, change));
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Available {
 pub struct Inner {
     /// Schemas that are there.
     pub schemas: BTreeMap<String, Schema>,
+    /// Those among the owners that are asked for who may do everything.
+    pub superusers: BTreeSet<String>,
     /// Extensions that are installed.
     pub installed: BTreeMap<String, Installed>,
     /// Extensions that the server has.
@@ -158,6 +160,12 @@ fn permitted(wish: &Wish, seen: &Seen, database: &Database, inner: &Inner, chang
     }
     for schema in changes.iter().filter_map(|difference| schema_of(difference.change.as_ref()?)) {
         check_schema(wish, seen, database, schema, inner, &mut entries)?;
+        let owner = wish.spec.schemas.iter().find(|wanted| wanted.name == schema).and_then(|wanted| wanted.owner.as_ref());
+        if let Some(owner) = owner.filter(|owner| inner.superusers.contains(*owner)) {
+            let message =
+                format!("the role {owner:?} is a superuser, which owns nothing here; choose another owner for the schema {schema:?}");
+            return Err(Refusal::new("OwnerRefused", message));
+        }
     }
     Ok(())
 }
@@ -172,10 +180,11 @@ fn is_about(change: &Change, extension: &str) -> bool {
     }
 }
 
-/// The schema that is changed, if it is there already.
+/// The schema that is made or changed.
 fn schema_of(change: &Change) -> Option<&str> {
     match change {
-        Change::SchemaOwner(schema, _)
+        Change::CreateSchema(schema, _)
+        | Change::SchemaOwner(schema, _)
         | Change::DropSchema(schema)
         | Change::GrantOnSchema(schema, ..)
         | Change::RevokeOnSchema(schema, ..) => Some(schema),
@@ -208,7 +217,8 @@ fn check_extension(wanted: &Extension, inner: &Inner, entries: &mut Vec<&Allowan
     Ok(())
 }
 
-/// A schema is changed if its owner is the database's, the one that is wanted, or a role that the consent names: `*` names nobody.
+/// A schema that is there already is changed if its owner is the database's, the one that is wanted and no superuser, or a role that the
+/// consent names: `*` names nobody.
 fn check_schema(
     wish: &Wish,
     seen: &Seen,
@@ -220,8 +230,10 @@ fn check_schema(
     let Some(schema) = inner.schemas.get(name) else { return Ok(()) };
     let owner = schema.owner.as_str();
     let wanted = wish.spec.schemas.iter().find(|schema| schema.name == name).and_then(|schema| schema.owner.as_deref());
+    let is_wanted = wanted.or_else(|| wish.spec.owner.as_ref().map(|owner| owner.name.as_str())) == Some(owner);
     let is_ours = [database.owner.as_str(), "pg_database_owner"].contains(&owner)
-        || wanted.or_else(|| wish.spec.owner.as_ref().map(|owner| owner.name.as_str())) == Some(owner)
+        // Whoever writes a name has no rights of that role by it, so least of all a superuser's.
+        || is_wanted && !inner.superusers.contains(owner)
         // A superuser may be who administers the server, and have made it as such.
         || owner == seen.server.user && !seen.server.is_superuser;
     if is_ours {

@@ -411,7 +411,7 @@ fn consenting<'a>(wish: &'a Wish, seen: &Seen) -> Result<Vec<&'a Allowance>, Ref
     let mut entries: Vec<&Allowance> = wish.consent.iter().collect();
     for name in wish.spec.parameters.keys() {
         let lower = name.to_ascii_lowercase();
-        let is_everybodys = seen.contexts.get(&lower).is_some_and(|context| context == "user");
+        let is_everybodys = is_everybodys(seen, name);
         if !is_everybodys {
             entries.retain(|entry| pattern::any_matches(&entry.parameters, name));
         }
@@ -423,6 +423,20 @@ fn consenting<'a>(wish: &'a Wish, seen: &Seen) -> Result<Vec<&'a Allowance>, Ref
         }
     }
     Ok(entries)
+}
+
+/// Whether every user may set a parameter, so an owner may, too.
+fn is_everybodys(seen: &Seen, parameter: &str) -> bool {
+    seen.contexts.get(&parameter.to_ascii_lowercase()).is_some_and(|context| context == "user")
+}
+
+/// Whether a parameter of the database may be given up: who could not have it set can't have it reset.
+fn may_reset(wish: &Wish, seen: &Seen, parameter: &str) -> bool {
+    let is_allowed = || {
+        let entries = consenting(wish, seen).unwrap_or_default();
+        entries.iter().any(|entry| pattern::any_matches(&entry.parameters, parameter))
+    };
+    !NEVER_SET.contains(&parameter.to_ascii_lowercase().as_str()) && (is_everybodys(seen, parameter) || is_allowed())
 }
 
 /// The steps, once the owner is there.
