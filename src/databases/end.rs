@@ -41,6 +41,7 @@ impl Job<'_> {
     /// An object that is to be without its database.
     pub(super) async fn absent(&self, sql: &Sql) -> Result<Report, JobError> {
         if let Err(refusal) = self.may_drop() {
+            self.open_again(sql).await;
             return Ok(Report::refused(refusal, self.object));
         }
         let removal = self.remove(sql).await?;
@@ -63,19 +64,19 @@ impl Job<'_> {
     /// An object that is going, and keeps its finalizer until its database is gone, too.
     pub(super) async fn leave(&self, sql: &Sql) -> Result<Option<Report>, JobError> {
         if self.wish().reclaim == ReclaimPolicy::Retain {
-            self.release("the database stays, as its policy says").await?;
+            self.release_open(sql, "the database stays, as its policy says").await?;
             return Ok(None);
         }
         // An author writes the finalizer, and the policy of an object that is going, without anybody's asking.
         if let Err(refusal) = self.may_drop() {
-            self.release(&format!("the database stays: {}", refusal.message)).await?;
+            self.release_open(sql, &format!("the database stays: {}", refusal.message)).await?;
             return Ok(None);
         }
         match self.remove(sql).await {
             Ok(Gone::Done { .. }) => self.release("the database is gone").await?,
             Err(JobError::LeaseLost) => return Err(JobError::LeaseLost),
             _ if self.reign.is_overdue(self.object, SystemTime::now()) => {
-                self.release("the database could not be dropped in time, and stays as it is").await?;
+                self.release_open(sql, "the database could not be dropped in time, and stays").await?;
             }
             Ok(Gone::Blocked(blockers)) => return Ok(Some(self.blocked(&blockers))),
             Ok(Gone::Refused(refusal)) => return Ok(Some(Report::refused(refusal, self.object))),
@@ -128,6 +129,11 @@ impl Job<'_> {
                         let Some(record) = record else { break };
                         tracing::info!(namespace = us.namespace, object = us.name, database = found_as, "{step}");
                         match self.take_away(sql, &step, record.oid, &found_as, manner, grace).await {
+                            Err(error) if step == RemovalStep::EndSessions && record.is_closed && !error.ends_connection() => {
+                                // Somebody is there who can't be sent away, and until they go the database is to be of use.
+                                self.reopen(sql, record.oid, &found_as).await?;
+                                return Err(error);
+                            }
                             Err(error) if error.is_race() || error.is_in_use() => {
                                 // Somebody has come in between.
                                 return Ok(Gone::Blocked(within(READ_DEADLINE, look::blockers(sql, &found_as)).await?));
@@ -184,8 +190,38 @@ impl Job<'_> {
         within(STATEMENT_LIMIT, ledger::mark_closed(sql, oid, false)).await
     }
 
+    /// Lets the object go, and leaves its database open.
+    pub(super) async fn release_open(&self, sql: &Sql, why: &str) -> Result<(), JobError> {
+        self.open_again(sql).await;
+        self.release(why).await
+    }
+
+    /// Lets connections in again that were kept out for a drop that doesn't come. Nobody waits for it where that can't be had.
+    async fn open_again(&self, sql: &Sql) {
+        if let Err(error) = self.try_to_open(sql).await {
+            tracing::warn!(
+                namespace = self.object.namespace(),
+                object = self.object.name_any(),
+                error = with_causes(&error),
+                "the database may be closed to connections: it can't be opened"
+            );
+        }
+    }
+
+    async fn try_to_open(&self, sql: &Sql) -> Result<(), JobError> {
+        self.reign.may_write()?;
+        let records = within(READ_DEADLINE, ledger::claims_of(sql, &self.holder())).await?;
+        for record in records.iter().filter(|record| record.is_closed && record.stage == Stage::Held) {
+            // Of another name, it may be another database.
+            if record.found_as.as_ref() == Some(&record.database) {
+                self.reopen(sql, record.oid, &record.database).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Lets the object go.
-    pub(super) async fn release(&self, why: &str) -> Result<(), JobError> {
+    async fn release(&self, why: &str) -> Result<(), JobError> {
         self.reign.may_write()?;
         set_finalizer(&self.reign.client, self.object, false).await?;
         tracing::info!(namespace = self.object.namespace(), object = self.object.name_any(), why, "the object is let go");

@@ -168,7 +168,7 @@ impl Job<'_> {
             return Ok(None);
         }
         if is_going && self.object.annotations().contains_key(GIVE_UP) {
-            self.release("the annotation says so; the database stays as it is").await?;
+            self.release_open(sql, "the annotation says so; the database stays").await?;
             return Ok(None);
         }
         let (name, is_kept) = (self.object.database(), !is_going && self.object.spec.ensure == Ensure::Present);

@@ -68,6 +68,67 @@ async fn what_is_no_session_is_named_and_force_does_not_help() {
     assert!(!world.exists("firm"));
 }
 
+/// Who has prepared a transaction must get in to end it, and a drop after the grace period would wait for it as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_transaction_keeps_a_database_open_through_its_grace_period_and_when_it_is_given_up() {
+    let own = Postgres::start().await;
+    own.query_as_owner("postgres", "ALTER SYSTEM SET max_prepared_transactions = 5");
+    own.kill();
+    own.restart();
+    let mut world = World::on("db-firm-grace", own).await;
+    let own = world.postgres;
+    world.start(&[]);
+    let fields = json!({"reclaimPolicy": "Delete", "drop": {"force": true, "gracePeriod": "72h"}});
+    for name in ["firm", "ended", "abandoned"] {
+        world.apply_object(name, name, fields.clone()).await;
+        world.until_ready(name).await;
+        own.query_as_owner(name, &format!("BEGIN; CREATE TABLE t (); PREPARE TRANSACTION '{name}'"));
+        world.delete("pgdatabase", name).await;
+        let object = world.until(name, "Ready", "InUse").await;
+        assert_eq!(object["status"]["blockers"], json!([format!("prepared transaction {name}")]));
+    }
+    let is_open = |name: &str| world.sql(&format!("SELECT datallowconn FROM pg_database WHERE datname = '{name}'"));
+    world.more_looks(2).await;
+    assert_eq!(["firm", "ended", "abandoned"].map(is_open), ["t"; 3]);
+    own.query_as_owner("ended", "ROLLBACK PREPARED 'ended'");
+    world.until_gone("pgdatabase", "ended").await;
+    assert!(!world.exists("ended") && world.sql("SELECT datname FROM pg_database WHERE NOT datallowconn").contains("ended~dropped-"));
+
+    // Closed by a process that ended before the next statement, and given up.
+    drop(world.controllers.take());
+    own.query_as_owner("outrigger", "UPDATE outrigger.claims SET is_closed = true WHERE database IN ('firm', 'abandoned')");
+    for name in ["firm", "abandoned"] {
+        world.sql(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+    }
+    world.installation.kubectl(&["annotate", "pgdatabase", "abandoned", "outrigger.dev/abandon-database=true"]).await;
+    world.start(&["--databases-patience=1s"]);
+    for name in ["firm", "abandoned"] {
+        world.until_gone("pgdatabase", name).await;
+        assert_eq!(world.sql(&format!("SELECT datallowconn FROM pg_database WHERE datname = '{name}'")), "t", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_nobody_here_may_end_leaves_the_database_open() {
+    let world = World::new("db-visited").await;
+    let name = world.unique("visited");
+    let fields = json!({"reclaimPolicy": "Delete", "drop": {"force": true, "gracePeriod": "72h"}});
+    world.apply_object("visited", &name, fields).await;
+    world.until_ready("visited").await;
+    // A superuser's.
+    let uri = format!("host={} port={} user=postgres dbname='{name}'", world.postgres.socket_folder().display(), world.postgres.port());
+    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    world.delete("pgdatabase", "visited").await;
+    let object = world.until("visited", "Ready", "PermissionDenied").await;
+    assert!(message(&object, "Ready").contains("42501"), "{object}");
+    assert_eq!(world.sql(&format!("SELECT datallowconn FROM pg_database WHERE datname = '{name}'")), "t");
+    drop(client);
+    connection.await.unwrap().unwrap();
+    world.until_gone("pgdatabase", "visited").await;
+    assert!(!world.exists(&name));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cnpg_3_a_move_that_waits_for_somebody_says_so_and_holds_nothing_else_up() {
     let world = World::new("db-move").await;

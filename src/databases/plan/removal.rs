@@ -98,6 +98,11 @@ pub fn plan_removal(us: &Holder, record: Option<&Record>, database: Option<&Data
     if database.is_template {
         steps.push(RemovalStep::ClearTemplate);
     }
+    let is_renamed = *found_as != record.database;
+    if manner.with_grace && !is_renamed && !firm.is_empty() {
+        // Closed, it could not be dropped when its time comes, and whoever has prepared a transaction could not get in to end it.
+        return if record.is_closed { Removal::Steps(vec![RemovalStep::Reopen]) } else { Removal::Blocked(blockers.to_vec()) };
+    }
     if manner.with_grace {
         return retire(record, database, found_as, sessions, manner, steps);
     }

@@ -330,6 +330,12 @@ fn a_database_in_use_is_not_closed_to_wait_for_its_end() {
     assert_eq!(removal(false, true, &session, false), steps(RemovalStep::Reopen), "somebody came in between");
     assert_eq!(removal(false, false, &session, false), Removal::Blocked(session.to_vec()), "somebody else has closed it");
     assert_eq!(removal(false, true, &session, true), steps(RemovalStep::EndSessions));
+    // What nobody can end who isn't let in, and what would hold up the drop in the end.
+    let firm = [Blocker::Firm("prepared transaction a".into())];
+    for force in [false, true] {
+        assert_eq!(removal(true, false, &firm, force), Removal::Blocked(firm.to_vec()));
+        assert_eq!(removal(false, true, &firm, force), steps(RemovalStep::Reopen), "it came before the database was closed");
+    }
 }
 
 #[test]
