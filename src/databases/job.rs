@@ -96,16 +96,28 @@ impl JobError {
         matches!(self, Self::Connect(ConnectError::Failed { source, .. }) if source.code() == Some("53300"))
     }
 
+    /// Whether it says nothing about the object: others are at work, or a server is busy or away.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Locked | Self::Silent(_) => true,
+            Self::Failed(failure) | Self::Connect(ConnectError::Failed { source: failure, .. }) => failure.recovery() == Recovery::Wait,
+            Self::Request(error) => !error.is_lasting(),
+            _ => false,
+        }
+    }
+
     fn refusal(&self) -> Refusal {
         let reason = match self {
             error if error.is_in_use() => "InUse",
-            Self::Failed(failure) if failure.code() == Some("42501") => "PermissionDenied",
-            Self::Failed(failure) => match failure.recovery() {
+            Self::Connect(ConnectError::Tls { .. } | ConnectError::Failed { source: Failure::Unreachable(_), .. }) | Self::Silent(_) => {
+                "ServerUnreachable"
+            }
+            Self::Failed(failure) | Self::Connect(ConnectError::Failed { source: failure, .. }) => match failure.recovery() {
+                _ if failure.code() == Some("42501") => "PermissionDenied",
                 Recovery::OtherData | Recovery::Operator => "Refused",
                 Recovery::Wait => "ServerBusy",
             },
-            Self::Connect(_) if self.is_full() => "ServerBusy",
-            Self::Connect(_) | Self::Silent(_) => "ServerUnreachable",
+            Self::Request(error) if error.is_lasting() => "RequestRefused",
             Self::Quoting(_) => "InvalidSpec",
             _ => "Pending",
         };
@@ -114,11 +126,20 @@ impl JobError {
 
     fn outcome(&self) -> Outcome {
         match self {
-            Self::Failed(failure) if failure.recovery() != Recovery::Wait => Outcome::NeedsPeople,
+            Self::Failed(_) | Self::Connect(ConnectError::Failed { .. }) | Self::Request(_) if !self.is_passing() => Outcome::NeedsPeople,
             Self::Quoting(_) => Outcome::NeedsPeople,
             _ => Outcome::Waits,
         }
     }
+}
+
+/// How the work on an object has ended.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    /// Whether the connection can still be used.
+    pub(super) is_usable: bool,
+    /// Whether the credentials are others by now.
+    pub(super) is_outdated: bool,
 }
 
 /// The work on one object.
@@ -130,26 +151,29 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Does the work and writes the status. Tells how it ended, and whether the connection can still be used.
-    pub(super) async fn run(&self, session: &mut Session) -> (Outcome, bool) {
+    /// Does the work and writes the status.
+    pub(super) async fn run(&self, session: &mut Session) -> Ended {
         // All that waits for a server is kept on the heap: most of it is never needed at a time.
         let done = session.run(async |sql: &Sql| self.work(sql).boxed().await).await;
         let is_usable = !matches!(&done, Err(error) if error.ends_connection());
+        let ended = |outcome| Ended { outcome, is_usable, is_outdated: false };
         let (report, mut outcome) = match done {
-            Ok(None) => return (Outcome::Settled, is_usable),
+            Ok(None) => return ended(Outcome::Settled),
             Ok(Some(report)) => {
                 let outcome = outcome_of(&report);
                 (report, outcome)
             }
-            Err(JobError::LeaseLost) => return (Outcome::Waits, is_usable),
+            Err(JobError::LeaseLost) => return ended(Outcome::Waits),
             Err(error) => {
                 tracing::debug!(object = %self.object.name_any(), error = with_causes(&error), "a database is not as asked for");
-                // What was as asked for can be used all the same: while a server is busy or away, nobody is told otherwise.
-                if error.outcome() == Outcome::Waits
-                    && status::applied_to(self.object).is_some()
-                    && self.object.metadata.deletion_timestamp.is_none()
+                if let JobError::Connect(error) = &error
+                    && self.reign.is_outdated(self.server, self.target, error).boxed().await
                 {
-                    return (Outcome::Waits, is_usable);
+                    return Ended { is_outdated: true, ..ended(Outcome::Waits) };
+                }
+                // What was as asked for can be used all the same: while a server is busy or away, nobody is told otherwise.
+                if error.is_passing() && status::applied_to(self.object).is_some() && self.object.metadata.deletion_timestamp.is_none() {
+                    return ended(Outcome::Waits);
                 }
                 (Report::refused(error.refusal(), self.object), error.outcome())
             }
@@ -158,7 +182,7 @@ impl Job<'_> {
             tracing::debug!(object = %self.object.name_any(), error = with_causes(&error), "a status can't be written");
             outcome = Outcome::Waits;
         }
-        (outcome, is_usable)
+        ended(outcome)
     }
 
     /// Nothing comes back of an object that is gone.

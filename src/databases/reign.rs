@@ -8,10 +8,14 @@ use kube::{Api, Client, ResourceExt, api::Patch};
 use serde_json::{Value, json};
 
 use crate::{
-    api::{condition, pg_database::PgDatabase},
+    api::{condition, pg_database::PgDatabase, pg_server::PgServer},
     events::{
         note::{Note, Reason, Reference},
         recorder::Notes,
+    },
+    postgres::{
+        failure::Failure,
+        session::{ConnectError, Target},
     },
     runtime::{
         lease::{Claim, WRITE_DEADLINE},
@@ -20,6 +24,7 @@ use crate::{
 };
 
 use super::{
+    connect,
     controller::Databases,
     job::JobError,
     metrics::Metrics,
@@ -66,6 +71,16 @@ impl Reign<'_> {
         let api: Api<PgDatabase> = Api::namespaced(self.client.clone(), &holder.namespace);
         let found = request::within(READ_DEADLINE, api.get_metadata_opt(&holder.name)).await?;
         Ok(found.is_none_or(|found| found.metadata.uid.as_deref() != Some(&holder.uid)))
+    }
+
+    /// Whether the Secrets say something else by now than when this target was made, which might be why there is no connection.
+    pub(super) async fn is_outdated(&self, server: &PgServer, target: &Target, error: &ConnectError) -> bool {
+        // Who was let in and finds no room, no database or no right to it has the right credentials.
+        if matches!(error, ConnectError::Failed { source: Failure::Refused { code, .. }, .. } if !code.starts_with("28")) {
+            return false;
+        }
+        let now = connect::target(&self.client, &self.databases.namespace, server).await;
+        now.is_ok_and(|now| !now.has_credentials_of(target))
     }
 
     /// Passes only who holds the lease. Comes before each write, of whatever and to wherever.

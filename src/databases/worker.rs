@@ -107,6 +107,8 @@ enum Done {
     Worked(Key, Outcome, Option<Session>),
     /// No connection could be had, for a job or for a look.
     Stranded(Option<Key>, ConnectError),
+    /// Nor will there be: the credentials are others by now.
+    Outdated,
 }
 
 impl Worker<'_> {
@@ -121,7 +123,7 @@ impl Worker<'_> {
                     complaint.settle();
                     backoff.reset();
                     match self.work(&server, &target, &expected).await {
-                        // The PgServer has changed or is gone.
+                        // The PgServer or its credentials have changed, or it is gone.
                         Ok(()) => continue,
                         Err(error) => error,
                     }
@@ -204,7 +206,7 @@ impl Worker<'_> {
         Ok(maintenance)
     }
 
-    /// Works until the `PgServer` changes or the server is away.
+    /// Works until the `PgServer` or its credentials change, or the server is away.
     async fn work(&self, server: &PgServer, target: &Target, expected: &Expected) -> Result<(), ServerError> {
         let databases = self.reign.databases;
         let (mut objects_changed, mut servers_changed) = (databases.objects.changes(), databases.servers.changes());
@@ -265,6 +267,10 @@ impl Worker<'_> {
                             (is_looking, next_look) = (false, Instant::now() + lanes::PAUSE);
                         }
                     }
+                    Some(Done::Outdated) => {
+                        tracing::info!(server = self.name, "the credentials are others by now; connecting anew");
+                        return Ok(());
+                    }
                     None => {}
                 },
                 () = objects_changed.next() => self.refresh(&mut queue),
@@ -287,18 +293,25 @@ impl Worker<'_> {
     async fn job(&self, server: &PgServer, target: &Target, key: Key, lane: Lane<Session>) -> Done {
         let mut session = match opened(lane, target).await {
             Ok(session) => session,
-            Err(error) => return Done::Stranded(Some(key), error),
+            Err(error) => return self.stranded(server, target, Some(key), error).boxed().await,
         };
         // It may have gone meanwhile.
         let Some(object) = self.object(&key) else { return Done::Worked(key, Outcome::Settled, Some(session)) };
         let job = Job { reign: self.reign, server, target, object: &object };
-        let (outcome, is_usable) = job.run(&mut session).await;
-        self.reign.metrics.worked(match outcome {
+        let ended = job.run(&mut session).await;
+        if ended.is_outdated {
+            return Done::Outdated;
+        }
+        self.reign.metrics.worked(match ended.outcome {
             Outcome::Settled => "settled",
             Outcome::Waits => "waits",
             Outcome::NeedsPeople => "needs_people",
         });
-        Done::Worked(key, outcome, is_usable.then_some(session))
+        Done::Worked(key, ended.outcome, ended.is_usable.then_some(session))
+    }
+
+    async fn stranded(&self, server: &PgServer, target: &Target, key: Option<Key>, error: ConnectError) -> Done {
+        if self.reign.is_outdated(server, target, &error).await { Done::Outdated } else { Done::Stranded(key, error) }
     }
 
     /// One look at the shared catalogue for all objects that wait for nothing: which of them differ from what is asked for, or have
@@ -306,7 +319,7 @@ impl Worker<'_> {
     async fn look(&self, server: &PgServer, target: &Target, lane: Lane<Session>, whole: Vec<Key>) -> Done {
         let mut session = match opened(lane, target).await {
             Ok(session) => session,
-            Err(error) => return Done::Stranded(None, error),
+            Err(error) => return self.stranded(server, target, None, error).boxed().await,
         };
         self.reign.metrics.looked();
         let objects: Vec<(Key, Arc<PgDatabase>)> = self.objects().into_iter().collect();

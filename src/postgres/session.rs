@@ -2,6 +2,7 @@
 
 use std::{fmt, pin::Pin, time::Duration};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use futures::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::{Client, Config, NoTls, config::SslMode};
@@ -39,6 +40,18 @@ pub struct Target {
     pub tls: Tls,
     /// Settings that the session begins with, such as `-c search_path=pg_catalog`; PgBouncer takes none.
     pub options: Option<String>,
+}
+
+impl Target {
+    /// Whether both say who they are in the same way, and trust the same authorities.
+    #[must_use]
+    pub fn has_credentials_of(&self, other: &Self) -> bool {
+        let is_same_password = match (&self.password, &other.password) {
+            (Some(one), Some(other)) => verify_slices_are_equal(one.expose_secret().as_bytes(), other.expose_secret().as_bytes()).is_ok(),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        is_same_password && (&self.user, &self.tls) == (&other.user, &other.tls)
+    }
 }
 
 impl fmt::Display for Target {

@@ -25,6 +25,14 @@ impl RequestError {
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists())
     }
+
+    /// Whether the API server will refuse it until somebody changes something: a right, a quota, what is asked for. What is gone, has
+    /// changed or is too much at the moment is another matter.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Refused(kube::Error::Api(status))
+            if (400..500).contains(&status.code) && ![404, 408, 409, 429].contains(&status.code))
+    }
 }
 
 /// The answer to a request, if it comes in time.

@@ -164,4 +164,12 @@ async fn cnpg_11337_a_password_is_changed_when_it_is_old_and_an_edited_one_is_se
         login(&uri, "SELECT current_user::text").await.ok()
     })
     .await;
+
+    // Where it can't be written, the author is told.
+    world.installation.kubectl(&["patch", "secret", "login", "-p", r#"{"immutable": true}"#]).await;
+    let object = world.until("rotated", "Ready", "RequestRefused").await;
+    assert_eq!(condition_of(&object, "Ready")["status"], "False");
+    assert!(message(&object, "Ready").contains("immutable"), "{object}");
+    world.delete("secret", "login").await;
+    world.until_ready("rotated").await;
 }

@@ -164,6 +164,19 @@ async fn a_database_with_all_its_connections_taken_is_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_kept_out_of_a_database_says_so() {
+    let world = World::new("db-kept-out").await;
+    let name = world.unique("kept out");
+    world.apply_object("out", &name, json!({"schemas": [{"name": "app"}]})).await;
+    world.until_ready("out").await;
+    world.sql(&format!("REVOKE CONNECT ON DATABASE \"{name}\" FROM PUBLIC, {}", super::world::ADMIN));
+    let object = world.until("out", "Ready", "PermissionDenied").await;
+    assert!(message(&object, "Ready").contains("42501"), "{object}");
+    world.sql(&format!("GRANT CONNECT ON DATABASE \"{name}\" TO PUBLIC"));
+    world.until_ready("out").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cnpg_5881_drift_is_told_or_undone() {
     let world = World::new("db-drift").await;
     let name = world.unique("drifting");

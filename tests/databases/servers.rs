@@ -231,6 +231,31 @@ async fn provider_sql_195_a_server_that_takes_no_further_connection_is_worked_on
     }
 }
 
+/// Sessions outlive the password that they were opened with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_password_is_read_again_where_the_old_one_is_refused() {
+    let mut world = World::on("db-password", Postgres::start().await).await;
+    let rules = world.sql("SHOW hba_file");
+    let before = std::fs::read_to_string(&rules).unwrap();
+    std::fs::write(&rules, format!("host refused all 127.0.0.1/32 reject\n{before}")).unwrap();
+    world.sql("SELECT pg_reload_conf()");
+    world.start(&[]);
+    world.apply_object("early", "early", json!({})).await;
+    world.until_ready("early").await;
+    // One database that lets nobody in is no reason to begin anew.
+    world.apply_object("refused", "refused", json!({"schemas": [{"name": "app"}]})).await;
+    let object = world.until("refused", "Ready", "Refused").await;
+    assert!(message(&object, "Ready").contains("28000"), "{object}");
+    let log = |world: &World| world.controllers.as_ref().unwrap().log();
+    assert!(!log(&world).contains("connecting anew"), "{}", log(&world));
+
+    world.sql(&format!("ALTER ROLE {ADMIN} PASSWORD 'another'"));
+    world.apply(&[secret("admin", &json!({"username": ADMIN, "password": "another"}))]).await;
+    world.apply_object("later", "later", json!({"schemas": [{"name": "app"}]})).await;
+    world.until_ready("later").await;
+    assert!(!log(&world).contains("can't be worked on"), "{}", log(&world));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_holds_the_lock_of_a_database_is_waited_for() {
     let world = World::new("db-lock").await;
