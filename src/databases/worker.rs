@@ -240,7 +240,9 @@ impl Worker<'_> {
                     }
                     Some(Done::Looked(session, looked)) => {
                         is_looking = false;
-                        lanes.give_back(session);
+                        // The name of a replica may lead to the primary by now, where a new connection would go.
+                        let is_replica = matches!(&looked, Ok(looked) if looked.server.in_recovery);
+                        lanes.give_back(session.filter(|_| !is_replica));
                         match looked {
                             Ok(looked) => {
                                 complaint.settle();

@@ -1,10 +1,19 @@
 //! Servers that are away, dead, read-only, or refuse.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use outrigger_bed::{Generation, Postgres};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 
 use super::{
     common::webhook::wait_for,
@@ -254,6 +263,37 @@ async fn a_changed_password_is_read_again_where_the_old_one_is_refused() {
     world.apply_object("later", "later", json!({"schemas": [{"name": "app"}]})).await;
     world.until_ready("later").await;
     assert!(!log(&world).contains("can't be worked on"), "{}", log(&world));
+}
+
+/// As after a failover: the name leads to the new primary, and the old one is a replica that goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_connected_to_a_replica_connects_anew() {
+    let mut world = World::on("db-replica-left", Postgres::start().await).await;
+    let (replica, primary) = (world.postgres, Postgres::shared().await);
+    let target = Arc::new(AtomicU16::new(replica.port()));
+    let name = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = name.local_addr().unwrap().port();
+    let leads_to = target.clone();
+    let leading = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((mut client, _)) = name.accept().await {
+            if let Ok(mut server) = TcpStream::connect(("127.0.0.1", leads_to.load(Ordering::SeqCst))).await {
+                connections.spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+            }
+        }
+    });
+    world.apply_server(port, json!({"tls": {"mode": "Disable", "ca": null}})).await;
+    world.start(&[]);
+    until_server(&world, "Ready").await;
+    let folder = world.sql("SHOW data_directory");
+    world.sql(&format!("COPY (SELECT) TO '{folder}/standby.signal'"));
+    replica.kill();
+    replica.restart();
+    until_server(&world, "ServerInRecovery").await;
+    world.more_looks(2).await;
+    target.store(primary.port(), Ordering::SeqCst);
+    until_server(&world, "Ready").await;
+    leading.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
