@@ -105,8 +105,10 @@ const DATABASES: &str = "SELECT d.datname::text, d.oid, pg_get_userbyid(d.datdba
         FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee <> d.datdba) \
     FROM pg_database d WHERE d.datname = ANY ($1)";
 
+// To be owner in its place takes both its name, for what is to be its own, and its rights, for what is.
 const ROLES: &str = "SELECT r.rolname::text, r.oid, r.rolsuper, \
     pg_has_role(r.oid, CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END) \
+    AND pg_has_role(r.oid, 'USAGE') \
     FROM pg_roles r WHERE r.rolname = ANY ($1)";
 
 /// How a parameter of a database is asked for.

@@ -383,5 +383,20 @@ async fn provider_sql_164_a_newer_server_is_served_without_a_superuser() {
     connection.await.unwrap().unwrap();
     world.until_gone("pgdatabase", "newer").await;
     assert!(!world.exists("newer"));
+
+    // Its own settings may make it a stand-in that is no heir.
+    drop(world.controllers.take());
+    world.sql(&format!("ALTER ROLE {ADMIN} SET createrole_self_grant = 'set'"));
+    world.start(&[]);
+    let owned = json!({"reclaimPolicy": "Delete", "owner": {"name": "heir", "create": true}, "parameters": {"work_mem": "8MB"}});
+    world.apply_object("heir", "heir", owned).await;
+    world.until_ready("heir").await;
+    world.sql(&format!("CREATE ROLE of_others; GRANT of_others TO {ADMIN} WITH INHERIT FALSE, SET TRUE"));
+    world.apply_object("others", "others", json!({"owner": {"name": "of_others"}})).await;
+    let object = world.until("others", "Ready", "PermissionDenied").await;
+    assert!(message(&object, "Ready").contains(&format!("GRANT it TO {ADMIN} WITH INHERIT TRUE, SET TRUE")), "{object}");
+    world.delete("pgdatabase", "heir").await;
+    world.until_gone("pgdatabase", "heir").await;
+    assert!(!world.exists("heir"));
     assert_eq!(world.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'newer'"), "0");
 }

@@ -42,10 +42,15 @@ pub(super) fn owner_steps(wish: &Wish, seen: &Seen) -> Result<Vec<Step>, Refusal
     let mut steps = Vec::new();
     if !role.is_ours_to_set {
         if record.is_none() {
-            let message = format!("nothing can be given to the role {name:?}: GRANT it TO {}", seen.server.user);
+            let user = &seen.server.user;
+            let message = if seen.server.version_number >= 160_000 {
+                format!("nothing can be given to the role {name:?}: GRANT it TO {user} WITH INHERIT TRUE, SET TRUE")
+            } else {
+                format!("nothing can be given to the role {name:?}: GRANT it TO {user}, who must have INHERIT")
+            };
             return Err(Refusal::new("PermissionDenied", message));
         }
-        steps.push(step(Action::JoinOwner, "only members of a role may give it something"));
+        steps.push(step(Action::JoinOwner, "only members of a role that inherit from it may give it something and change it"));
     }
     if let (Some(digest), Some(record)) = (&wish.digest, record)
         && record.digest.as_ref() != Some(digest)
