@@ -117,8 +117,9 @@ fn lock_key(name: &str) -> i64 {
     digest.as_ref().first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
-const COLUMNS: &str = "SELECT c.oid, c.database, c.cluster, c.uid, c.namespace, c.name, c.stage, d.datname::text, c.is_closed \
-    FROM outrigger.claims c LEFT JOIN pg_database d ON d.oid = c.oid";
+// Nothing takes an hour between a claim and its database.
+const COLUMNS: &str = "SELECT c.oid, c.database, c.cluster, c.uid, c.namespace, c.name, c.stage, d.datname::text, c.is_closed, \
+    c.since < now() - interval '1 hour' FROM outrigger.claims c LEFT JOIN pg_database d ON d.oid = c.oid";
 
 /// The claims to databases of these names.
 pub(super) async fn claims(client: &Client, databases: &[&str]) -> Result<Vec<Record>, Failure> {
@@ -354,6 +355,7 @@ fn read_record(row: &Row) -> Result<Record, Failure> {
         stage,
         found_as: row.try_get(7)?,
         is_closed: row.try_get(8)?,
+        is_old: row.try_get(9)?,
     })
 }
 

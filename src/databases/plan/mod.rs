@@ -91,6 +91,8 @@ pub struct Record {
     pub found_as: Option<String>,
     /// Whether it was closed here, to be dropped.
     pub is_closed: bool,
+    /// Whether it was written so long ago that whoever did so would have created the database since.
+    pub is_old: bool,
 }
 
 /// What is known of a role that was created here.
@@ -348,8 +350,10 @@ fn standing<'a>(wish: &Wish, seen: &'a Seen) -> Result<Standing<'a>, Refusal> {
                 &format!("the database {name:?} was claimed by {holder}, which is gone"),
             ),
             Some(database) => adoptable(wish, database, AdoptionPolicy::Force, &format!("the database {name:?} belongs to {holder}")),
-            // Where its database is gone, too, nobody loses anything; one that is about to be created is a matter of seconds.
-            None if wish.adoption == AdoptionPolicy::Force && record.stage == Stage::Held && record.found_as.is_none() => {
+            // Where its database is gone, too, nobody loses anything; one that is about to be created is a matter of minutes.
+            None if wish.adoption == AdoptionPolicy::Force
+                && (record.stage == Stage::Held && record.found_as.is_none() || record.stage == Stage::Intended && record.is_old) =>
+            {
                 Ok(Standing::Stale(record.oid))
             }
             None => Err(Refusal::new("ClaimedByAnother", format!("the name {name:?} belongs to {holder}; choose another name"))),

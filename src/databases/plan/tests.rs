@@ -63,7 +63,7 @@ fn database(oid: u32) -> Database {
 }
 
 fn record(uid: &str, oid: u32, stage: Stage) -> Record {
-    Record { oid, database: "shop".into(), holder: holder(uid), stage, found_as: None, is_closed: false }
+    Record { oid, database: "shop".into(), holder: holder(uid), stage, found_as: None, is_closed: false, is_old: false }
 }
 
 /// What the steps do to a server.
@@ -263,6 +263,9 @@ fn who_has_a_database_keeps_it() {
     let promised = Seen { record: Some(record("them", 7, Stage::Intended)), ..server() };
     let plan = plan(&wish("Force"), &promised);
     assert!(matches!(plan.claimed, Claimed::Refused(_)), "a name that another is about to use: {plan:?}");
+    let forgotten = Seen { record: Some(Record { is_old: true, ..record("them", 7, Stage::Intended) }), ..server() };
+    assert_eq!(actions(&self::plan(&wish("Force"), &forgotten)), [&Action::Forget(7)], "a name that nobody is about to use any more");
+    assert!(self::plan(&wish("IfUnclaimed"), &forgotten).steps.is_empty());
     let left = Seen { record: Some(record("them", 7, Stage::Held)), ..server() };
     assert_eq!(actions(&self::plan(&wish("Force"), &left)), [&Action::Forget(7)], "the database is gone");
     assert!(self::plan(&wish("IfUnclaimed"), &left).steps.is_empty());
