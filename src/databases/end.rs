@@ -48,8 +48,9 @@ impl Job<'_> {
         let report = match removal {
             Gone::Done { drop_after } => Report {
                 ready: Ok("Absent"),
-                claimed: None,
-                differences: None,
+                // Others may have the name.
+                claimed: Some(super::plan::Claimed::Pending),
+                differences: Some(Vec::new()),
                 blockers: Vec::new(),
                 oid: None,
                 drop_after,

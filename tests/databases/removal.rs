@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     common::webhook::wait_for,
-    world::{World, message},
+    world::{World, condition_of, message},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,9 +245,18 @@ async fn absent_drops_what_is_ours_and_nothing_else() {
     assert!(world.exists(&theirs));
     world.apply_object("ours", &ours, json!({"isTemplate": true})).await;
     world.until_ready("ours").await;
+    world.apply_object("ours", &ours, json!({"isTemplate": true, "connectionLimit": 5})).await;
+    world.until_ready("ours").await;
+    world.sql(&format!("ALTER DATABASE \"{ours}\" CONNECTION LIMIT 9"));
+    world.until("ours", "Drifted", "Changed").await;
     world.apply_object("ours", &ours, json!({"ensure": "Absent"})).await;
-    world.until("ours", "Ready", "Absent").await;
+    let object = world.until("ours", "Ready", "Absent").await;
     assert!(!world.exists(&ours), "a template, too");
+    // Nothing is left that others are told of.
+    let left = ["Claimed", "Drifted"].map(|condition| condition_of(&object, condition)["status"].as_str());
+    assert_eq!((left, &object["status"]["drift"]), ([Some("False"); 2], &Value::Null));
+    world.apply_object("next", &ours, json!({})).await;
+    world.until_ready("next").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

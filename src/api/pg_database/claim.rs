@@ -179,11 +179,18 @@ pub fn validate(claim: &Claim, known: &Inventory) -> Verdict {
 
 /// Two objects for one database would undo each other's work, and deleting one would drop the other's data.
 fn check_rivals(claim: &Claim, known: &Inventory, verdict: &mut Verdict) {
-    let rivals = known.claims(&claim.server, &claim.database).iter();
-    for rival in rivals.filter(|rival| !rival.is_same_object(claim) && !rival.deleting) {
+    let takes_over = known.server(&claim.server).is_some_and(|server| claim.adoption(server) == AdoptionPolicy::Force);
+    // Who is without its database, and wants to be, doesn't ask for it.
+    let is_rival =
+        |rival: &&Claim| !rival.is_same_object(claim) && !rival.deleting && (rival.established || rival.ensure == Ensure::Present);
+    for rival in known.claims(&claim.server, &claim.database).iter().filter(is_rival) {
         let field = "spec.name";
         let holder = format!("PgDatabase {} in namespace {}", rival.name, rival.namespace);
-        if rival.established {
+        if rival.established && takes_over {
+            let message =
+                format!("this database on server {} belongs to {holder}, and is taken from it (adoptionPolicy: Force)", claim.server);
+            verdict.warn(Finding::of(field, &claim.database, message));
+        } else if rival.established {
             let message = format!("this database on server {} belongs to {holder}; choose another name", claim.server);
             verdict.deny(Finding::of(field, &claim.database, message));
         } else if !claim.established {

@@ -38,6 +38,28 @@ fn cnpg_10866_an_established_claim_in_any_namespace_wins() {
 }
 
 #[test]
+fn what_belongs_to_somebody_is_taken_over_by_force_where_that_is_allowed() {
+    let holder = Claim { established: true, ..claim("b", "shop") };
+    let asked = |adoption| Claim { adoption: Some(adoption), ..claim("a", "shop") };
+    let allow = || json!([{ "namespaces": ["*"], "adoption": "Force" }]);
+    let verdict = validate(&asked(AdoptionPolicy::Force), &known(allow(), [holder.clone()]));
+    assert!(verdict.is_allowed(), "{verdict:?}");
+    assert!(verdict.warnings[0].message.contains("is taken from it"), "{verdict:?}");
+    let verdict = validate(&asked(AdoptionPolicy::IfUnclaimed), &known(allow(), [holder.clone()]));
+    assert_eq!(fields(&verdict.denials), ["spec.name"]);
+    let verdict = validate(&asked(AdoptionPolicy::Force), &known(all(), [holder]));
+    assert_eq!(fields(&verdict.denials), ["spec.adoptionPolicy"], "nobody allows it");
+}
+
+#[test]
+fn who_is_without_a_database_does_not_keep_its_name() {
+    let absent = Claim { ensure: Ensure::Absent, ..claim("b", "shop") };
+    assert_eq!(validate(&claim("a", "shop"), &known(all(), [absent.clone()])), Verdict::default());
+    let not_yet = Claim { established: true, ..absent };
+    assert_eq!(fields(&validate(&claim("a", "shop"), &known(all(), [not_yet])).denials), ["spec.name"], "it isn't gone yet");
+}
+
+#[test]
 fn an_object_is_not_its_own_rival() {
     let own = Claim { established: true, ..claim("a", "shop") };
     assert_eq!(validate(&own, &known(all(), [own.clone()])), Verdict::default());
