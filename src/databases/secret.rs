@@ -74,17 +74,38 @@ pub(super) fn decide(asked: Asked<'_>, found: Option<&Secret>, record: Option<&R
     if found.is_some_and(|found| !is_ours(found, asked.object)) {
         return Decision::Foreign;
     }
-    let known = found.and_then(|found| Some(SecretString::from(text(found, "password").filter(|password| !password.is_empty())?)));
-    let since = found.and_then(|found| found.annotations().get(PASSWORD_SINCE)?.parse::<Timestamp>().ok());
-    let known = known.filter(|_| !is_too_old(asked.secret, since, now));
-    let since = known.as_ref().and(since).unwrap_or(now);
-    let password = known.unwrap_or(fresh.password);
-    let verifier = verifier(password.expose_secret(), found, record, fresh.salt);
+    let known = found.and_then(|found| Known::of(found, record, fresh.salt, now));
+    let Known { password, verifier, since } = match known.filter(|known| !is_too_old(asked.secret, known.since, now)) {
+        Some(known) => known,
+        None => Known { verifier: Verifier::new(fresh.password.expose_secret(), fresh.salt), password: fresh.password, since: now },
+    };
     let secret = secret(asked, &password, &verifier, since);
     if found.is_some_and(|found| is_as(found, &secret)) {
         return Decision::Keep(verifier);
     }
     Decision::Write(Box::new(secret), verifier)
+}
+
+/// A password with its verifier.
+struct Known {
+    password: SecretString,
+    verifier: Verifier,
+    /// Since when there is this password.
+    since: Timestamp,
+}
+
+impl Known {
+    /// What the Secret has, if that is a password. Whoever writes one by hand changes nothing else, and an editor or a shell may leave a line
+    /// end behind it, which no list of users could hold.
+    fn of(found: &Secret, record: Option<&RoleRecord>, fresh: Salt, now: Timestamp) -> Option<Self> {
+        let password =
+            text(found, "password").map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty())?;
+        let verifier = verifier(&password, Some(found), record, fresh);
+        let is_written =
+            text(found, VERIFIER).is_some_and(|written| written == verifier.as_str() || Verifier::from_text(&written, &password).is_some());
+        let since = found.annotations().get(PASSWORD_SINCE).and_then(|since| since.parse().ok()).filter(|_| is_written).unwrap_or(now);
+        Some(Self { password: SecretString::from(password), verifier, since })
+    }
 }
 
 /// The verifier of a password: the one that was set, or that the Secret has, if it is this password's; or else one with a salt that nobody
@@ -100,12 +121,9 @@ fn is_ours(secret: &Secret, object: &PgDatabase) -> bool {
     object.uid().is_some_and(|uid| secret.owner_references().iter().any(|owner| owner.uid == uid))
 }
 
-fn is_too_old(wanted: &ConnectionSecret, since: Option<Timestamp>, now: Timestamp) -> bool {
+fn is_too_old(wanted: &ConnectionSecret, since: Timestamp, now: Timestamp) -> bool {
     let limit = wanted.rotate_after.as_deref().and_then(|text| duration::parse(text).ok());
-    match (limit, since) {
-        (Some(limit), Some(since)) => Duration::try_from(now.duration_since(since)).is_ok_and(|age| age >= limit),
-        _ => false,
-    }
+    limit.is_some_and(|limit| Duration::try_from(now.duration_since(since)).is_ok_and(|age| age >= limit))
 }
 
 /// Whether all that we write is there. What others have added stays.
@@ -119,12 +137,14 @@ fn is_as(found: &Secret, wanted: &Secret) -> bool {
         && holds(is.annotations.as_ref(), should.annotations.as_ref())
 }
 
-/// What makes the Secret that was found the wanted one. What others have added stays.
+/// What makes the Secret that was found the wanted one, if nobody has changed it since: they may have written a password. What others have
+/// added stays.
 pub(super) fn patch(found: &Secret, wanted: &Secret) -> Value {
     let was_asked = found.annotations().get(LABELS).map(String::as_str).unwrap_or_default();
     let mut labels: BTreeMap<&str, Option<&str>> = was_asked.split(',').filter(|key| !key.is_empty()).map(|key| (key, None)).collect();
     labels.extend(wanted.labels().iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))));
-    json!({"metadata": {"labels": labels, "annotations": wanted.metadata.annotations}, "data": wanted.data})
+    let metadata = json!({"resourceVersion": found.resource_version(), "labels": labels, "annotations": wanted.metadata.annotations});
+    json!({"metadata": metadata, "data": wanted.data})
 }
 
 fn text(secret: &Secret, key: &str) -> Option<String> {
@@ -277,6 +297,28 @@ mod tests {
         let rewritten = written(Some(&secret), 1);
         assert_eq!(text(&rewritten, "password").unwrap(), "theirs");
         assert!(text(&rewritten, "uri").unwrap().contains(":theirs@"));
+    }
+
+    #[test]
+    fn a_password_that_is_written_by_hand_is_new_and_has_no_line_end() {
+        let mut secret = written(None, 0);
+        secret.data.as_mut().unwrap().insert("password".into(), ByteString(b"by hand\r\n".to_vec()));
+        // It would be too old by now, were it the one that was there before.
+        let rewritten = written(Some(&secret), 3600);
+        assert_eq!(text(&rewritten, "password").unwrap(), "by hand");
+        assert!(Verifier::from_text(&text(&rewritten, VERIFIER).unwrap(), "by hand").is_some());
+        assert_eq!(rewritten.annotations()[PASSWORD_SINCE], Timestamp::from_second(3600).unwrap().to_string());
+        assert!(matches!(decision(Some(&rewritten), 7199), Decision::Keep(_)));
+        assert_eq!(text(&written(Some(&rewritten), 7200), "password").unwrap(), "p@7200");
+        secret.data.as_mut().unwrap().insert("password".into(), ByteString(b"\n".to_vec()));
+        assert_eq!(text(&written(Some(&secret), 1), "password").unwrap(), "p@1", "a line end is none");
+    }
+
+    #[test]
+    fn what_somebody_writes_meanwhile_is_not_written_over() {
+        let mut found = written(None, 0);
+        found.metadata.resource_version = Some("7".into());
+        assert_eq!(patch(&found, &written(Some(&found), 3600))["metadata"]["resourceVersion"], "7");
     }
 
     #[test]
