@@ -243,6 +243,13 @@ pub(super) async fn forget(client: &Client, oid: u32) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Takes away the claim of a database that waited to be dropped. Whoever has taken it over since keeps theirs.
+pub(super) async fn forget_retired(client: &Client, retired: &Retired) -> Result<(), Failure> {
+    let sql = "DELETE FROM outrigger.claims WHERE oid = $1 AND stage = 'retired' AND database = $2";
+    client.execute_typed(sql, &[(&retired.oid, Type::OID), (&retired.name, Type::TEXT)]).await?;
+    Ok(())
+}
+
 /// Creates a role and writes down for whom, in one transaction. The verifier is no password, and all there is in the server's log.
 pub(super) async fn create_role(
     client: &Client,

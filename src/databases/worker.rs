@@ -374,7 +374,7 @@ impl Worker<'_> {
             let is_as_retired = retired.found_as.as_ref() == Some(&retired.name);
             let swept = if !is_as_retired {
                 // Gone, or brought back under another name: no longer ours to drop.
-                within(READ_DEADLINE, ledger::forget(sql, retired.oid)).await
+                within(READ_DEADLINE, ledger::forget_retired(sql, &retired)).await
             } else if retired.is_due && drops < DROPS {
                 drops += 1;
                 self.drop_retired(sql, &retired).await
@@ -400,7 +400,7 @@ impl Worker<'_> {
         }
         self.reign.metrics.changed_the_server();
         tracing::info!(server = self.name, database = retired.name, "the database was dropped after its grace period");
-        within(READ_DEADLINE, ledger::forget(sql, retired.oid)).await?;
+        within(READ_DEADLINE, ledger::forget_retired(sql, retired)).await?;
         drop_roles(sql, &retired.holder, self.reign.claim).await
     }
 

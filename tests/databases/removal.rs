@@ -129,6 +129,32 @@ async fn a_session_that_nobody_here_may_end_leaves_the_database_open() {
     assert!(!world.exists(&name));
 }
 
+/// The sweep has read that a database was renamed, and somebody takes it over before the sweep forgets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_taken_over_meanwhile_is_not_forgotten() {
+    let mut world = World::on("db-sweep", Postgres::start().await).await;
+    let own = world.postgres;
+    world.start(&[]);
+    world.apply_object("taken", "taken", json!({"reclaimPolicy": "Delete", "drop": {"gracePeriod": "72h"}})).await;
+    let oid = world.until_ready("taken").await["status"]["oid"].to_string();
+    world.delete("pgdatabase", "taken").await;
+    world.until_gone("pgdatabase", "taken").await;
+    let uri = format!("host={} port={} user=postgres dbname=outrigger", own.socket_folder().display(), own.port());
+    let (client, connection) = tokio_postgres::connect(&uri, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    // Others may read what is there, and wait to change it.
+    client.batch_execute("BEGIN; LOCK TABLE outrigger.claims IN SHARE MODE").await.unwrap();
+    world.sql(&format!("ALTER DATABASE \"taken~dropped-{oid}\" RENAME TO taken"));
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DELETE FROM outrigger.claims%'";
+    wait_for("the sweep waits to forget it", async || (world.sql(waiting) == "1").then_some(())).await;
+    client.batch_execute("UPDATE outrigger.claims SET stage = 'held', database = 'taken', uid = 'another'; COMMIT").await.unwrap();
+    wait_for("the sweep is done", async || (world.sql(waiting) == "0").then_some(())).await;
+    world.more_looks(1).await;
+    assert_eq!(world.claims("taken"), "another held");
+    drop(client);
+    connection.await.unwrap().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cnpg_3_a_move_that_waits_for_somebody_says_so_and_holds_nothing_else_up() {
     let world = World::new("db-move").await;
