@@ -64,11 +64,26 @@ apiVersion: my.local/v1
 kind: PgDatabase
 metadata: {name: empty}
 spec: {server: pgsql}
+---
+apiVersion: my.local/v1
+kind: PgDatabase
+metadata: {name: shop}
+spec: {server: db.example.com, db: {name: web-shop}}
 ";
     let done = run_on(&["convert", "-"], theirs);
     assert_eq!(done.code, Some(1), "{done:?}");
-    for expected in ["the database that was made of it is \"myorders\"", "is no PgDatabase", "spec.db.name is missing", "pguser-secret"] {
+    for expected in [
+        "the database that was made of it is \"myorders\"",
+        "is no PgDatabase",
+        "spec.db.name is missing",
+        "pguser-secret",
+        "spec.server \"pgsql\" is a host as seen from the old operator's namespace: write pgsql.NAMESPACE.svc",
+        "\"web-shop\" is no name without quotes, so no database was ever made of it",
+    ] {
         assert!(done.messages.contains(expected), "{expected}: {}", done.messages);
+    }
+    for unexpected in ["spec.server \"db.example.com\"", "\"MyOrders\" is no name"] {
+        assert!(!done.messages.contains(unexpected), "{unexpected}: {}", done.messages);
     }
     let whole = theirs.split("---\n").next().unwrap_or_default();
     let converted = output(&["convert", "-"], whole);

@@ -41,6 +41,11 @@ pub(super) fn convert(name: &str, text: &str) -> Option<Converted> {
                 converted.warnings.push(format!("{origin}: is no {KIND} of {GROUP_VERSION}, and is left out"));
             }
         }
+        for host in servers.iter().filter(|host| !host.contains(['.', ':'])) {
+            converted.warnings.push(format!(
+                "spec.server {host:?} is a host as seen from the old operator's namespace: write {host}.NAMESPACE.svc into spec.host of the PgServer"
+            ));
+        }
         converted.objects = servers.iter().map(|server| self::server(server)).chain(databases).collect();
         if !servers.is_empty() {
             converted.warnings.push(
@@ -79,6 +84,12 @@ impl Converted {
         if made != name {
             self.warnings.push(format!("{origin}: spec.db.name is {name:?}, and the database that was made of it is {made:?}"));
         }
+        if !is_identifier(&made) {
+            self.warnings.push(format!(
+                "{}: spec.db.name {name:?} is no name without quotes, so no database was ever made of it; it is made now",
+                document.origin
+            ));
+        }
         // What exists is theirs by name, and becomes ours.
         let spec = json!({"server": object_name(server), "name": made, "adoptionPolicy": "IfUnclaimed"});
         let object = json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": KIND, "metadata": {"name": object, "namespace": "default"}, "spec": spec});
@@ -90,6 +101,12 @@ impl Converted {
 fn made(name: &str) -> String {
     let lower = name.trim_end_matches('\n').to_ascii_lowercase();
     lower.get(..lower.floor_char_boundary(postgres_name::MAX_BYTES)).unwrap_or_default().to_owned()
+}
+
+/// Whether the server reads it as a name without quotes (PostgreSQL manual, "Identifiers and Key Words").
+fn is_identifier(name: &str) -> bool {
+    let begins = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+    name.starts_with(begins) && name.chars().all(|c| begins(c) || c.is_ascii_digit() || c == '$')
 }
 
 fn server(host: &str) -> Node {
