@@ -212,7 +212,7 @@ impl<'a> Draft<'a> {
     /// Why this Secret may not say anything of this user.
     fn refusal(&self, name: &UserName, secret: &SourceSecret) -> Option<String> {
         let own = &self.found.namespace;
-        self.reserved.refusal(name, secret, own).or_else(|| {
+        self.reserved.refusal(name, &secret.namespace, own).or_else(|| {
             let Origin { namespace, .. } = self.past.origins.get(name)?;
             let is_another_s = secret.namespace != *own && secret.namespace != *namespace;
             let or_here = if namespace == own { String::new() } else { format!(" or in {own}") };
@@ -261,7 +261,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A user of whom nothing is known now stays as they were, if they were there.
+    /// A user of whom nothing is known now stays as they were, if they were there, and their namespace may give them still.
     fn keep(&mut self, name: &UserName) {
         let Some(password) = self.past.users.get(name) else { return };
         if !self.plan.users.contains_key(name) {
@@ -269,6 +269,10 @@ impl<'a> Draft<'a> {
             self.plan.origins.extend(self.past.origins.get(name).map(|origin| (name.clone(), origin.clone())));
         }
     }
+        let may_not = |origin: &Origin| self.reserved.refusal(name, &origin.namespace, &self.found.namespace).is_some();
+        if self.past.origins.get(name).is_some_and(may_not) {
+            return;
+        }
 }
 
 fn size(name: &UserName, password: &Password) -> usize {
@@ -286,12 +290,13 @@ pub(super) fn may_be_used(secret: &SourceSecret, namespace: &str) -> bool {
 }
 
 impl Reserved<'_> {
-    fn refusal(self, name: &UserName, secret: &SourceSecret, namespace: &str) -> Option<String> {
+    /// Why a Secret of one namespace may not give this user to a list of another, or of the same.
+    fn refusal(self, name: &UserName, giving: &str, namespace: &str) -> Option<String> {
         if self.probe == Some(name.as_str()) {
             return Some(format!("the user {name} is the list's probeUser: choose another name there"));
         }
         let what = match () {
-            () if secret.namespace == namespace => return None,
+            () if giving == namespace => return None,
             () if self.admin == Some(name.as_str()) => "the user of the console",
             () if self.own.iter().any(|own| own == name.as_str()) => "one of the list's reservedUsers",
             () => return None,

@@ -127,6 +127,40 @@ fn qs_pgbouncer_p8_who_may_only_be_unseen_keeps_what_they_have() {
     found.is_complete = false;
     let plan = planned(&found, &[("a", "old"), ("b", "1")]);
     assert_eq!(list(&plan), ["a=new", "b=1"]);
+#[test]
+fn a_user_who_is_reserved_later_keeps_no_password_of_another_namespace() {
+    let theirs = elsewhere(secret("theirs", 1, "ops", "theirs"), &[HERE]);
+    let first = planned(&found(vec![theirs.clone()]), &[]);
+    assert_eq!(list(&first), ["ops=theirs"]);
+    let past = Past { users: first.users, origins: first.origins, ..Past::default() };
+    let own = ["ops".to_owned()];
+    let bad_own = bad(secret("ours", 9, "ops", "x"), Some("ops"));
+    for reserved in [Reserved { admin: Some("ops"), ..Reserved::default() }, Reserved { own: &own, ..Reserved::default() }] {
+        for (what, secrets, is_complete) in [
+            ("its Secret is good", vec![theirs.clone()], true),
+            ("its Secret can't be used", vec![bad(theirs.clone(), Some("ops"))], true),
+            ("its Secret says nothing", vec![bad(theirs.clone(), None)], true),
+            ("ours can't be used", vec![theirs.clone(), bad_own.clone()], true),
+            ("its Secret may only be unseen", vec![], false),
+        ] {
+            let found = Found { is_complete, ..found(secrets) };
+            let plan = plan(&found, reserved, &Forms::default(), &past);
+            assert_eq!((list(&plan), removed(&plan)), (vec![], vec!["ops"]), "{what}");
+        }
+    }
+    let ours = Past {
+        users: users(&[("ops", "ours")]),
+        origins: planned(&found(vec![secret("ours", 9, "ops", "ours")]), &[]).origins,
+        ..Past::default()
+    };
+    let reserved = Reserved { admin: Some("ops"), ..Reserved::default() };
+    assert_eq!(
+        list(&plan(&found(vec![bad_own]), reserved, &Forms::default(), &ours)),
+        ["ops=ours"],
+        "our own bad Secret costs nobody anything"
+    );
+}
+
     assert!(plan.removed.is_empty());
 }
 
