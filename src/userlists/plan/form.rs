@@ -77,6 +77,14 @@ impl<'a> Forms<'a> {
     }
 }
 
+/// The verifier that may be stored instead of a password, whether or not it fits.
+pub(super) fn candidate<'a>(role: &'a RoleVerifier, before: Option<&'a Password>) -> Option<&'a Password> {
+    match role {
+        RoleVerifier::Given(given) => Some(given),
+        RoleVerifier::Unknown => before.filter(|before| before.form() == Form::Scram),
+    }
+}
+
 /// Which verifier is the role's: that of the Secret, as that of a `PgDatabase` has it, else the one that the list has already. A password
 /// that has not changed keeps its verifier, so nothing is ever salted anew.
 ///
@@ -87,11 +95,9 @@ pub(in crate::userlists) fn verifier(
     role: &RoleVerifier,
     before: Option<&Password>,
 ) -> Result<Password, &'static str> {
+    let why_not = if matches!(role, RoleVerifier::Given(_)) { MISFIT } else { UNKNOWN };
     let fits = |verifier: &&Password| verifier.form() == Form::Scram && verifier.is_verifier_of(password);
-    match role {
-        RoleVerifier::Given(given) => Some(given).filter(fits).cloned().ok_or(MISFIT),
-        RoleVerifier::Unknown => before.filter(fits).cloned().ok_or(UNKNOWN),
-    }
+    candidate(role, before).filter(fits).cloned().ok_or(why_not)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 
 use self::{
     contents::{CAPACITY, TOMBSTONE_PASSWORD},
-    form::Forms,
+    form::{Choice, Forms},
 };
 use super::{
     grammar::{self, Password, UserName, Users},
@@ -101,7 +101,7 @@ struct Statement<'a> {
 /// Whose Secret can't be used keeps the password that the list has already, and so does everybody who may only be unseen.
 pub(super) fn plan(found: &Found, reserved: Reserved<'_>, forms: &Forms<'_>, past: &Past) -> Plan {
     let is_probe = |name: &UserName| reserved.probe == Some(name.as_str());
-    let mut draft = Draft::new(found, reserved, past);
+    let mut draft = Draft::new(found, reserved, forms, past);
     for statement in statements(found, forms, past) {
         draft.hear(statement);
     }
@@ -169,6 +169,7 @@ impl Statement<'_> {
 struct Draft<'a> {
     found: &'a Found,
     reserved: Reserved<'a>,
+    forms: &'a Forms<'a>,
     past: &'a Past,
     /// Bytes that the list may still grow by.
     room: usize,
@@ -179,12 +180,12 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(found: &'a Found, reserved: Reserved<'a>, past: &'a Past) -> Self {
+    fn new(found: &'a Found, reserved: Reserved<'a>, forms: &'a Forms<'a>, past: &'a Past) -> Self {
         let used: usize = past.users.iter().map(|(name, password)| size(name, password)).sum();
         let tombstones: usize = past.removed.iter().map(tombstone_size).sum();
         let origins: usize = past.origins.values().map(|origin| origin.length(&found.namespace)).sum();
         let room = CAPACITY.saturating_sub(used + tombstones + origins);
-        Self { found, reserved, past, room, owners: BTreeMap::new(), unusable: Vec::new(), plan: Plan::default() }
+        Self { found, reserved, forms, past, room, owners: BTreeMap::new(), unusable: Vec::new(), plan: Plan::default() }
     }
 
     fn hear(&mut self, statement: Statement<'a>) {
@@ -237,13 +238,17 @@ impl<'a> Draft<'a> {
             return None;
         }
         let origin = Origin::of(secret);
-        let before = match self.past.users.get(name) {
+        let known = self.past.users.get(name);
+        let before = match known {
             Some(password) => size(name, password),
             None if self.past.removed.contains(name) => tombstone_size(name),
             None => 0,
         };
         let origin_before = self.past.origins.get(name).map_or(0, |origin| origin.length(&self.found.namespace));
-        let wanted = size(name, password) + origin.length(&self.found.namespace);
+        // Which of the two is stored shows itself when they have been compared.
+        let may_be_stored = if self.forms.choice(name, password) == Choice::Verifier { form::candidate(verifier, known) } else { None };
+        let longest = may_be_stored.map_or(0, |verifier| size(name, verifier)).max(size(name, password));
+        let wanted = longest + origin.length(&self.found.namespace);
         let Some(room) = (self.room + before + origin_before).checked_sub(wanted) else {
             self.keep(name);
             return Some(format!("the list has no room for this password of the user {name}: divide its users among several UserLists"));
@@ -275,8 +280,9 @@ impl<'a> Draft<'a> {
         }
 }
 
+/// Its entry, or what would be left of it: whoever is in the list can be removed from it, too.
 fn size(name: &UserName, password: &Password) -> usize {
-    grammar::entry_length(name.as_str(), password.expose_secret())
+    grammar::entry_length(name.as_str(), password.expose_secret()).max(tombstone_size(name))
 }
 
 /// Its entry, and its name among those who were removed.

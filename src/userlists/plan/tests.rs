@@ -1,8 +1,14 @@
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
-use super::*;
-use crate::userlists::grammar::Password;
+use super::{
+    contents::{DigestKey, KEY_LENGTH, contents},
+    *,
+};
+use crate::{
+    postgres::scram::{Salt, Verifier},
+    userlists::{grammar::Password, origins, verifiers::Verifiers},
+};
 
 const HERE: &str = "pooler";
 
@@ -282,4 +288,53 @@ fn what_does_not_fit_is_left_out_and_named_and_costs_nobody_else_anything() {
     assert!(first.users.keys().all(|user| second.users.contains_key(user)));
     assert_eq!(second.users.len() + second.skipped.len(), 601);
     assert!(!second.skipped.is_empty() && second.skipped.iter().all(|skipped| skipped.reason.contains("no room")), "{:?}", second.skipped);
+}
+
+/// What a list of these users has with all that is remembered of it.
+fn length(plan: &Plan) -> usize {
+    let key = DigestKey::new(&[1; KEY_LENGTH]);
+    let contents = contents(plan, &plan.removed, None, &key).unwrap();
+    let names = plan.users.keys().chain(&plan.removed);
+    let origins = origins::render(names.cloned(), &plan.origins, HERE);
+    let removed: usize = plan.removed.iter().map(|name| name.as_str().len() + 1).sum();
+    contents.list.expose_secret().len() + origins.len() + removed
+}
+
+/// A full list, most of whose entries are short.
+fn full(role: &RoleVerifier) -> Vec<SourceSecret> {
+    let long = (0..440).map(|n| secret(&format!("long{n}"), 1, &format!("long{n}"), &"p".repeat(2000)));
+    let short = (0..1300).map(|n| {
+        let mut secret = secret(&format!("short{n}"), 2, &format!("u{n}"), "secret");
+        secret.users = vec![Ok(Credentials { verifier: role.clone(), ..credentials(&format!("u{n}"), "secret") })];
+        secret
+    });
+    long.chain(short).collect()
+}
+
+#[tokio::test]
+async fn a_list_of_verifiers_keeps_to_its_room_and_so_does_the_next_one() {
+    let spec = serde_json::json!({"selector": {"matchLabels": {"a": "b"}}, "output": {"name": "list"}, "storedForm": "Verifier"});
+    let spec = serde_json::from_value(spec).unwrap();
+    let forms = Forms::new(&spec);
+    let verifier = Verifier::new("secret", Salt::random().unwrap());
+    let found = found(full(&RoleVerifier::Given(Password::new(verifier.as_str()).unwrap())));
+    let (mut verifiers, mut past) = (Verifiers::default(), Past::default());
+    for turn in ["first", "next"] {
+        let mut plan = plan(&found, Reserved::default(), &forms, &past);
+        verifiers.put_into(&mut plan, &forms, &past.users).await;
+        assert_eq!(plan.users.len() + plan.skipped.len(), 1740, "{turn}");
+        assert!(!plan.skipped.is_empty() && length(&plan) <= CAPACITY, "{turn}: {} {}", plan.skipped.len(), length(&plan));
+        past = Past { users: plan.users, origins: plan.origins, ..Past::default() };
+    }
+}
+
+#[test]
+fn whoever_is_in_a_full_list_can_be_removed_from_it() {
+    let mut found = found(full(&RoleVerifier::Unknown));
+    let first = planned(&found, &[]);
+    assert!(!first.skipped.is_empty());
+    found.secrets.retain(|secret| secret.name.starts_with("long"));
+    let second = next(&found, &first);
+    assert!(second.removed.len() > 700 && second.skipped.is_empty(), "{}", second.removed.len());
+    assert!(length(&second) <= CAPACITY, "{}", length(&second));
 }
