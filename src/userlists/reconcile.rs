@@ -379,7 +379,7 @@ impl<'a> Reconciler<'a> {
     /// The console's passwords, the newest first: a pooler that has not read the newest list takes one from before.
     fn console_passwords(&self, plan: &Plan, memory: &Memory) -> Vec<SecretString> {
         let Some(admin) = &self.list.spec.admin else { return Vec::new() };
-        let newest = admin_of(plan, admin).filter(|password| password.form() == Form::Plain).map(|password| password.secret());
+        let newest = admin_of(plan, admin).map(|password| password.secret());
         let mut passwords = memory.console_passwords.clone();
         if let Some(newest) = newest {
             passwords.retain(|known| known.expose_secret() != newest.expose_secret());
@@ -487,7 +487,11 @@ fn too_few(plan: &Plan, spec: &UserListSpec, observed: &Observed) -> Verdict {
 }
 
 fn no_admin(admin: &Admin) -> Verdict {
-    Verdict::no("AdminMissing", format!("no selected Secret is of the console's user {}: label one, or change admin.user", admin.user))
+    let message = format!(
+        "no selected Secret has the password itself of the console's user {}, which a hash is not: label one that does, or change admin.user",
+        admin.user
+    );
+    Verdict::no("AdminMissing", message)
 }
 
 fn too_long(length: usize, removed: usize) -> Verdict {
@@ -498,6 +502,7 @@ fn too_long(length: usize, removed: usize) -> Verdict {
     Verdict::no("NotRepresentable", message)
 }
 
+/// The password of the console's user. A hash signs in nowhere.
 fn admin_of(plan: &Plan, admin: &Admin) -> Option<Password> {
-    plan.users.get(&UserName::new(&admin.user).ok()?).cloned()
+    plan.users.get(&UserName::new(&admin.user).ok()?).filter(|password| password.form() == Form::Plain).cloned()
 }

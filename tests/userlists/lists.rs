@@ -4,6 +4,7 @@ use kube::{
     ResourceExt,
     api::{Patch, PatchParams},
 };
+use outrigger::postgres::scram::{Salt, Verifier};
 use outrigger_bed::ControlPlane;
 use serde_json::json;
 
@@ -142,8 +143,17 @@ async fn qs_pgbouncer_p16_too_few_users_never_take_the_place_of_a_good_list() {
 #[tokio::test(flavor = "multi_thread")]
 async fn qs_pgbouncer_p4_p5_the_console_s_secret_follows_its_user_and_is_never_empty() {
     let world = World::new(ControlPlane::shared().await, "list-admin").await;
-    world.apply(&[user("alice", "one")]).await;
-    world.list(&json!({"admin": {"user": "pgbouncer", "secret": {"name": "console"}}})).await;
+    let hash = Verifier::new("secret", Salt::random().unwrap());
+    world.apply(&[user("alice", "one"), user("ops", hash.as_str())]).await;
+    world.list(&json!({})).await;
+    world.until_written(&text(&[("alice", "one"), ("ops", hash.as_str())])).await;
+    world.list(&json!({"admin": {"user": "ops", "secret": {"name": "console"}}})).await;
+    let status = world.until("Ready", "False", "AdminMissing").await;
+    assert!(status["conditions"].to_string().contains("which a hash is not"), "{status}");
+    assert_eq!(world.data("console").await, None, "by a hash nobody signs in");
+    world.delete("secret", "ops").await;
+    world.list(&json!({"admin": {"user": "pgbouncer", "secret": {"name": "console"}}, "reloadPolicy": "Restart"})).await;
+    world.until_written(&text(&[("alice", "one")])).await;
     world.until("Ready", "False", "AdminMissing").await;
     assert_eq!(world.data("console").await, None);
     assert_eq!(world.written().await, Some(text(&[("alice", "one")])), "the others have their list");
