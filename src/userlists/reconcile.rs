@@ -127,7 +127,7 @@ impl From<WriteError> for Obstacle {
             WriteError::Foreign(_) => Self::Verdict(Verdict::no("SecretNotOurs", error.to_string())),
             WriteError::LeaseLost => Self::Again,
             WriteError::Request { source, .. } if source.is_conflict() => Self::Again,
-            WriteError::Request { .. } => Self::Verdict(Verdict::no(WRITE_FAILED, with_causes(&error))),
+            WriteError::Label(_) | WriteError::Request { .. } => Self::Verdict(Verdict::no(WRITE_FAILED, with_causes(&error))),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt, api::Patch};
+use kube::{Api, ResourceExt, api::Patch, core::PartialObjectMeta};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::{Value, json};
 
@@ -91,6 +91,8 @@ pub(super) enum WriteError {
     #[error("the lease is lost")]
     LeaseLost,
 }
+    #[error("Secret {0} does not keep the label {MARK}, by which it is seen: let the policy that takes it away leave it there")]
+    Label(String),
 
 impl Role {
     const fn as_str(self) -> &'static str {
@@ -211,7 +213,7 @@ impl Desired {
             return Err(WriteError::LeaseLost);
         }
         let written = match seen {
-            Some(seen) => self.write_over(api, self.patch(seen)).await,
+            Some(seen) => self.write_over(api, self.patch(seen)).await.map(drop),
             None => match self.create(api, list).await {
                 // It is there, and not shown among ours: a stranger's, or one of ours that is too new or has lost its label.
                 Err(error) if error.is_conflict() => self.label(api, list).await?.and(Err(error)),
@@ -226,15 +228,20 @@ impl Desired {
         match request::within(WRITE_DEADLINE, api.get(&self.name)).await.map(|secret| WrittenSecret::read(&secret)) {
             Ok(found) if found.belongs_to(list) => {
                 let patch = json!({"metadata": {"resourceVersion": found.version, "labels": self.label_map()}});
-                Ok(self.write_over(api, patch).await)
+                let patched = self.write_over(api, patch).await;
+                let keeps = |labels: &BTreeMap<String, String>| labels.get(MARK).is_some_and(|label| label == self.role.as_str());
+                match patched {
+                    Ok(patched) if !keeps(patched.labels()) => Err(WriteError::Label(self.name.clone())),
+                    patched => Ok(patched.map(drop)),
+                }
             }
             Ok(_) => Err(WriteError::Foreign(self.name.clone())),
             Err(error) => Ok(Err(error)),
         }
     }
 
-    async fn write_over(&self, api: &Api<Secret>, patch: Value) -> Result<(), RequestError> {
-        request::within(WRITE_DEADLINE, api.patch_metadata(&self.name, &request::patching(), &Patch::Merge(patch))).await.map(drop)
+    async fn write_over(&self, api: &Api<Secret>, patch: Value) -> Result<PartialObjectMeta<Secret>, RequestError> {
+        request::within(WRITE_DEADLINE, api.patch_metadata(&self.name, &request::patching(), &Patch::Merge(patch))).await
     }
 
     /// Over the version that was seen; what we don't want there goes.

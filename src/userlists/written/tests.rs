@@ -150,3 +150,25 @@ fn of_a_list_that_somebody_has_changed_no_origin_is_made_up() {
     written.data.insert("userlist.txt".to_owned(), SecretSlice::from(b"\"mallory\" \"x\"\n".to_vec()));
     assert!(written.memory("userlist.txt", "db", None).unwrap().past.origins.is_empty());
 }
+
+#[tokio::test]
+async fn a_secret_that_does_not_keep_its_label_is_said() {
+    let api = FakeApi::default();
+    let unlabelled = |api: &FakeApi| {
+        let mut stored = api.object(PATH).unwrap();
+        stored["metadata"]["labels"] = json!({"theirs": "x"});
+        stored
+    };
+    let policed = api.clone();
+    // A policy takes the label away from what is patched.
+    let client = api.client(move |uri| match uri.query() {
+        Some(query) if uri.path() == PATH && query.contains("fieldManager") => Fate::Answered(200, unlabelled(&policed)),
+        _ => Fate::DONE,
+    });
+    let secrets: Api<Secret> = Api::namespaced(client, "db");
+    desired("one").write(&secrets, &id("ours"), None, &current()).await.unwrap();
+    api.put(PATH, unlabelled(&api));
+    let refused = desired("two").write(&secrets, &id("ours"), None, &current()).await.unwrap_err();
+    assert!(matches!(&refused, WriteError::Label(name) if name == "list"), "{refused:?}");
+    assert!(refused.to_string().contains("does not keep the label outrigger.dev/userlist"), "{refused}");
+}
