@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::{Value, json};
 
 use crate::{
-    api::user_list::{DIGEST_ANNOTATION, REMOVED_USERS_KEY},
+    api::user_list::{DIGEST_ANNOTATION, REMOVED_USERS_KEY, RESERVED_KEYS},
     runtime::{
         lease::{Claim, WRITE_DEADLINE},
         request::{self, RequestError},
@@ -33,8 +33,6 @@ pub(super) const MARK: &str = "outrigger.dev/userlist";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "outrigger");
 /// The key of the digests' key.
 const DIGEST_KEY: &str = "outrigger.digest-key";
-/// What the keys by which a list's Secret remembers begin with.
-const OURS: &str = "outrigger.";
 /// The key of what is known of the Secrets that gave users: a line for each entry of the list.
 const ORIGINS: &str = "outrigger.origins";
 /// The key of the console's passwords, the newest first, one on each line: a pooler that has not read the newest list takes an older one.
@@ -142,7 +140,7 @@ impl WrittenSecret {
 
     /// Its list, which may be under another key if the spec has named another before.
     fn list(&self, key: &str) -> &[u8] {
-        let before = || self.data.iter().find(|(key, _)| !key.starts_with(OURS)).map(|(_, list)| list);
+        let before = || self.data.iter().find(|(key, _)| !key.starts_with(RESERVED_KEYS)).map(|(_, list)| list);
         self.data.get(key).or_else(before).map(ExposeSecret::expose_secret).unwrap_or_default()
     }
 
