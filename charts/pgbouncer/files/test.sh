@@ -59,6 +59,8 @@ sign_in() {
   users "/userlist/$USERLIST_KEY" > /tmp/users
   signed_in=0 unknown=0
   while IFS=$separator read -r user password; do
+    # Whose password nobody knows.
+    if grep -qxF -e "$user" /userlist/outrigger.removed-users 2> /tmp/attempt; then continue; fi
     case $password in
       SCRAM-SHA-256\$* | md5????????????????????????????????) unknown=$((unknown + 1)); continue ;;
     esac
