@@ -67,7 +67,16 @@ fn readme_network_policy_restricts_clients_metrics_and_the_agent() {
     let policy = &find(&objects, "NetworkPolicy/pooler-one")["spec"];
     let ports: Vec<&Value> = policy["ingress"].as_array().unwrap().iter().map(|rule| &rule["ports"][0]["port"]).collect();
     assert_eq!(ports, [&json!("pgbouncer"), &json!("metrics"), &json!(15801)]);
-    assert_eq!(policy["ingress"][0]["from"], json!([{"namespaceSelector": {"matchLabels": {"team": "shop"}}}]));
+    let tests = &policy["ingress"][0]["from"][1]["podSelector"]["matchLabels"];
+    let pod = &find(&objects, "Pod/pooler-one-test-logins")["metadata"]["labels"];
+    assert!(
+        tests.as_object().unwrap().iter().all(|(key, value)| pod[key] == *value) && tests["app.kubernetes.io/component"] == "test",
+        "{tests}"
+    );
+    assert_eq!(
+        policy["ingress"][0]["from"],
+        json!([{"namespaceSelector": {"matchLabels": {"team": "shop"}}}, {"podSelector": {"matchLabels": tests}}])
+    );
     let operator = &policy["ingress"][2]["from"][0]["podSelector"]["matchLabels"];
     assert_eq!(operator["app.kubernetes.io/name"], "outrigger");
     assert_eq!(policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"], "one");

@@ -130,6 +130,13 @@ spec:
         - {port: pgbouncer, protocol: TCP}
       from:
         {{- .values.networkPolicy.clients | default (list (dict "podSelector" dict)) | toYaml | nindent 8 }}
+        {{- if and .values.networkPolicy.clients (not (hasPrefix "verify-" .values.tls.client.mode)) }}
+        # The pods of `helm test`.
+        - podSelector:
+            matchLabels:
+              {{- include "pgbouncer.releaseSelector" .root | nindent 14 }}
+              app.kubernetes.io/component: test
+        {{- end }}
     {{- if .values.exporter.enabled }}
     - ports:
         - {port: metrics, protocol: TCP}
