@@ -211,6 +211,18 @@ pub enum AuthType {
     Trust,
 }
 
+impl AuthType {
+    /// Whether whoever is named in a list is let in without a look at the password that it has, or may be by the rules that decide.
+    pub(crate) fn admits_by_name(self) -> bool {
+        matches!(self, Self::Cert | Self::Hba | Self::Trust)
+    }
+
+    /// Whether only the password that a list has lets its user in.
+    pub(crate) fn asks_for_passwords(self) -> bool {
+        matches!(self, Self::Md5 | Self::Plain | Self::ScramSha256)
+    }
+}
+
 /// The user of `PgBouncer`'s console.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use tokio::time::Instant;
 
 use crate::{
-    api::user_list::{Admin, AdminSecret, NAMESPACES_ANNOTATION, PoolerStatus, ReloadPolicy, UserListSpec, UserListStatus},
+    api::user_list::{Admin, AdminSecret, AuthType, NAMESPACES_ANNOTATION, PoolerStatus, ReloadPolicy, UserListSpec, UserListStatus},
     cluster::snapshot::{Changes, Snapshot},
     events::{
         note::{Note, Reason},
@@ -110,6 +110,7 @@ struct Standing {
     /// With which its poolers may be spoken to.
     console_passwords: Vec<SecretString>,
     removed: BTreeSet<UserName>,
+    fresh_since: Option<Timestamp>,
     skipped: Vec<Skipped>,
 }
 
@@ -264,13 +265,14 @@ impl<'a> Reconciler<'a> {
         if seen.is_some_and(|seen| !seen.belongs_to(&self.id)) {
             return Err(WriteError::Foreign(spec.output.name.clone()).into());
         }
-        let memory = self.memory(seen.and_then(|seen| seen.memory(&spec.output.key, &self.id.namespace, spec.probe_user.as_deref())))?;
+        let memory = self.memory(seen, written)?;
         standing.digest = seen.and_then(|seen| seen.digest.clone());
         self.confirmed.stands(standing.digest.as_deref());
-        standing.probe = seen.zip(spec.probe_user.as_ref()).and_then(|(seen, probe)| seen.password_of(&spec.output.key, probe));
+        standing.probe = seen.zip(probe_of(spec)).and_then(|(seen, probe)| seen.password_of(&spec.output.key, probe));
         standing.users = standing.digest.as_ref().map(|_| memory.past.users.len());
         standing.console_passwords.clone_from(&memory.console_passwords);
         standing.removed.clone_from(&memory.past.removed);
+        standing.fresh_since = memory.fresh_since;
         let forms = Forms::new(spec);
         let mut plan = self.plan(observed, &forms, &memory);
         standing.skipped.clone_from(&plan.skipped);
@@ -296,12 +298,18 @@ impl<'a> Reconciler<'a> {
         Ok(Verdict { is_ready: Some(true), reason: "Written", message })
     }
 
-    /// What the list's Secret remembers; if somebody has deleted it, what it did; if it never was, a beginning.
-    fn memory(&self, seen: Option<Memory>) -> Result<Memory, Obstacle> {
-        match seen.or_else(|| self.memory.clone()) {
-            Some(memory) => Ok(memory),
-            None => Memory::new().map_err(|_| Obstacle::Verdict(Verdict::no(WRITE_FAILED, "there are no random bytes to be had"))),
+    /// What the list's Secret remembers; if somebody has deleted it, what it did; if it had another name, what that one does; if it never
+    /// was, a beginning. If nobody knows any more, whoever was removed may be in the memory of pods, and only a restart takes them from it.
+    fn memory(&self, seen: Option<&Arc<WrittenSecret>>, written: &[Arc<WrittenSecret>]) -> Result<Memory, Obstacle> {
+        let UserListSpec { output, probe_user, .. } = &self.list.spec;
+        let read = |seen: &Arc<WrittenSecret>| seen.memory(&output.key, &self.id.namespace, probe_user.as_deref(), self.memory.as_ref());
+        let before = self.told.digest.as_deref();
+        let former = || written.iter().find(|secret| before.is_some_and(|digest| secret.is_list_of(&self.id, digest)));
+        if let Some(memory) = seen.and_then(read).or_else(|| self.memory.clone()).or_else(|| former().and_then(read)) {
+            return Ok(memory);
         }
+        let begun = Memory::new().map_err(|_| Obstacle::Verdict(Verdict::no(WRITE_FAILED, "there are no random bytes to be had")))?;
+        Ok(Memory { fresh_since: before.map(|_| this_second()), ..begun })
     }
 
     fn plan(&self, observed: &Observed, forms: &Forms<'_>, memory: &Memory) -> Plan {
@@ -320,13 +328,16 @@ impl<'a> Reconciler<'a> {
     ) -> Result<(), Obstacle> {
         let list = self.list.clone();
         let spec = &list.spec;
-        let may_be_reloaded = spec.reload_policy != ReloadPolicy::Restart || self.has_agents(&plan.removed).await;
-        let tombstones = if may_be_reloaded { plan.removed.clone() } else { BTreeSet::new() };
-        let contents = contents(plan, &tombstones, spec.probe_user.as_deref(), &memory.digest_key());
+        let admits_by_name = spec.auth_type.is_some_and(AuthType::admits_by_name);
+        let may_be_reloaded = admits_by_name || spec.reload_policy != ReloadPolicy::Restart || self.has_agents(&plan.removed).await;
+        let removed = if may_be_reloaded { plan.removed.clone() } else { BTreeSet::new() };
+        let tombstones = if admits_by_name { BTreeSet::new() } else { removed.clone() };
+        let fresh_since = if admits_by_name { self.fresh_since(&removed, &memory) } else { memory.fresh_since };
+        let contents = contents(plan, &tombstones, probe_of(spec), &memory.digest_key());
         let Contents { list, digest, probe } =
             contents.map_err(|error| Obstacle::Verdict(Verdict::no("NotRepresentable", error.to_string())))?;
-        let past = Past { users: plan.users.clone(), removed: tombstones, origins: plan.origins.clone() };
-        let memory = Memory { past, ..memory };
+        let past = Past { users: plan.users.clone(), removed, origins: plan.origins.clone() };
+        let memory = Memory { past, fresh_since, ..memory };
         let data = memory.data(&spec.output.key, &list, &self.id.namespace);
         let length: usize = data.values().map(|value| value.expose_secret().len()).sum();
         if length > MOST_BYTES {
@@ -340,6 +351,7 @@ impl<'a> Reconciler<'a> {
             probe,
             console_passwords: memory.console_passwords.clone(),
             removed: memory.past.removed.clone(),
+            fresh_since,
             skipped: std::mem::take(&mut standing.skipped),
         };
         self.memory = Some(memory);
@@ -369,6 +381,13 @@ impl<'a> Reconciler<'a> {
             tracing::info!(namespace, name, secret = desired.name, "a Secret of a UserList was written");
         }
         Ok(())
+    }
+
+    /// Since when pods must have started where the names of a list are let in without their passwords.
+    fn fresh_since(&self, removed: &BTreeSet<UserName>, memory: &Memory) -> Option<Timestamp> {
+        let known = &self.memory.as_ref().unwrap_or(memory).past.removed;
+        let is_known = removed.is_empty() || memory.fresh_since.is_some() && removed.is_subset(known);
+        if is_known { memory.fresh_since } else { Some(this_second()) }
     }
 
     /// Whether agents may RELOAD a list for which all pods are to be restarted. Only asked if somebody would be forgotten.
@@ -401,7 +420,13 @@ impl<'a> Reconciler<'a> {
             lists: &lists,
             id: &self.id,
             spec: &self.list.spec,
-            live: Live { digest, probe: standing.probe.as_ref(), admin: &standing.console_passwords, removed: &standing.removed },
+            live: Live {
+                digest,
+                probe: standing.probe.as_ref(),
+                admin: &standing.console_passwords,
+                removed: &standing.removed,
+                fresh_since: standing.fresh_since,
+            },
         };
         let may_be_interrupted = self.interruptions < MOST_INTERRUPTIONS;
         let interruption = async {
@@ -505,4 +530,15 @@ fn too_long(length: usize, removed: usize) -> Verdict {
 /// The password of the console's user. A hash signs in nowhere.
 fn admin_of(plan: &Plan, admin: &Admin) -> Option<Password> {
     plan.users.get(&UserName::new(&admin.user).ok()?).filter(|password| password.form() == Form::Plain).cloned()
+}
+
+/// The user of the probe. There is none where its password would not be what lets it in: it proves nothing there.
+fn probe_of(spec: &UserListSpec) -> Option<&str> {
+    spec.probe_user.as_deref().filter(|_| spec.auth_type.is_none_or(AuthType::asks_for_passwords))
+}
+
+/// As the list's Secret has it.
+fn this_second() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }

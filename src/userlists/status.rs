@@ -68,7 +68,8 @@ impl Report {
             users: self.users.and_then(|users| i32::try_from(users).ok()),
             skipped_secrets: i32::try_from(self.skipped.len()).ok(),
             skipped: skipped.collect(),
-            digest: self.digest.clone(),
+            // Even while it can't be seen: that there was a list must not be forgotten.
+            digest: self.digest.clone().or_else(|| before.digest.clone()),
             poolers: self.poolers.iter().take(MOST_POOLERS).cloned().collect(),
         }
     }
@@ -182,6 +183,15 @@ mod tests {
         ] {
             assert_eq!(report(poolers.clone()).applied().holds, expected, "{poolers:?}");
         }
+    }
+
+    #[test]
+    fn that_there_was_a_list_is_not_forgotten_while_it_can_not_be_seen() {
+        let id = ListId { namespace: "n".to_owned(), name: "l".to_owned(), uid: "u".to_owned(), generation: 3 };
+        let before = report(Vec::new()).status(&id, &UserListStatus::default(), &second(1));
+        let unseen = Report { digest: None, ..report(Vec::new()) };
+        assert_eq!(unseen.status(&id, &before, &second(2)).digest.as_deref(), Some("d"));
+        assert_eq!(unseen.applied().reason, "NoList");
     }
 
     #[test]

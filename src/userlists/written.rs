@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, api::Patch, core::PartialObjectMeta};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
@@ -33,10 +34,12 @@ pub(super) const MARK: &str = "outrigger.dev/userlist";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "outrigger");
 /// The key of the digests' key.
 const DIGEST_KEY: &str = "outrigger.digest-key";
-/// The key of what is known of the Secrets that gave users: a line for each entry of the list.
+/// The key of what is known of the Secrets that gave users: a line for each entry of the list, then for each removed user who has none.
 const ORIGINS: &str = "outrigger.origins";
 /// The key of the console's passwords, the newest first, one on each line: a pooler that has not read the newest list takes an older one.
 const CONSOLE_PASSWORDS: &str = "outrigger.console-passwords";
+/// The key of the second after which pods must have started (RFC 3339).
+const FRESH_SINCE: &str = "outrigger.fresh-since";
 
 /// A Secret with our label, as it was seen.
 #[derive(Debug)]
@@ -73,6 +76,8 @@ pub(super) struct Memory {
     /// The newest first.
     pub(super) console_passwords: Vec<SecretString>,
     pub(super) key: [u8; KEY_LENGTH],
+    /// Pods that started before this second may let in somebody whom the list does not remember, or can't keep out.
+    pub(super) fresh_since: Option<Timestamp>,
 }
 
 /// Why a Secret was not written.
@@ -86,11 +91,11 @@ pub(super) enum WriteError {
         #[source]
         source: RequestError,
     },
+    #[error("Secret {0} does not keep the label {MARK}, by which it is seen: let the policy that takes it away leave it there")]
+    Label(String),
     #[error("the lease is lost")]
     LeaseLost,
 }
-    #[error("Secret {0} does not keep the label {MARK}, by which it is seen: let the policy that takes it away leave it there")]
-    Label(String),
 
 impl Role {
     const fn as_str(self) -> &'static str {
@@ -119,17 +124,35 @@ impl WrittenSecret {
         self.owner.as_deref() == Some(&list.uid)
     }
 
-    /// What it remembers, if it is a list, of whose users one is the probe. What others have spoilt is forgotten.
-    pub(super) fn memory(&self, key: &str, namespace: &str, probe: Option<&str>) -> Option<Memory> {
+    /// Whether it is this list's, and one of a digest.
+    pub(super) fn is_list_of(&self, list: &ListId, digest: &str) -> bool {
+        let role = self.labels.get(MARK).map(String::as_str);
+        self.belongs_to(list) && role == Some(Role::List.as_str()) && self.digest.as_deref() == Some(digest)
+    }
+
+    /// What it remembers, if it is a list, of whose users one is the probe. What others have spoilt is forgotten, unless it is known; of a list
+    /// that they have changed the names alone are taken, for whoever it names may be remembered by a pooler.
+    pub(super) fn memory(&self, key: &str, namespace: &str, probe: Option<&str>, known: Option<&Memory>) -> Option<Memory> {
         let text = |key: &str| std::str::from_utf8(self.data.get(key)?.expose_secret()).ok();
         let digest_key = <[u8; KEY_LENGTH]>::try_from(self.data.get(DIGEST_KEY)?.expose_secret()).ok()?;
         let removed: BTreeSet<UserName> =
             text(REMOVED_USERS_KEY).unwrap_or_default().lines().filter_map(|line| UserName::new(line).ok()).collect();
-        let entries: Vec<_> = grammar::read(self.list(key)).filter_map(|(_, entry)| entry.ok()).collect();
-        let origins = origins::read(text(ORIGINS).unwrap_or_default(), entries.iter().map(|(name, _)| name.clone()), namespace);
+        let list = self.list(key);
+        let entries: Vec<_> = grammar::read(list).filter_map(|(_, entry)| entry.ok()).collect();
+        let is_intact = self.digest.as_ref() == Some(&DigestKey::new(&digest_key).of_list(list));
+        if let Some(known) = known.filter(|_| !is_intact) {
+            let mut memory = known.clone();
+            let names = entries.into_iter().map(|(name, _)| name);
+            let is_new = |name: &UserName| !known.past.users.contains_key(name) && probe != Some(name.as_str());
+            memory.past.removed.extend(names.filter(is_new));
+            return Some(memory);
+        }
+        let origins = text(ORIGINS).filter(|_| is_intact).unwrap_or_default();
+        let origins = origins::read(origins, names(list, &removed).into_iter(), namespace);
         let users = entries.into_iter().filter(|(name, _)| !removed.contains(name) && probe != Some(name.as_str())).collect();
         let console_passwords = text(CONSOLE_PASSWORDS).unwrap_or_default().lines().map(SecretString::from).collect();
-        Some(Memory { past: Past { users, removed, origins }, console_passwords, key: digest_key })
+        let fresh_since = text(FRESH_SINCE).and_then(|text| text.parse().ok());
+        Some(Memory { past: Past { users, removed, origins }, console_passwords, key: digest_key, fresh_since })
     }
 
     /// The password of this user in its list.
@@ -157,11 +180,11 @@ impl WrittenSecret {
 }
 
 impl Memory {
-    /// That of a list that was never written.
+    /// That of a list that was never written, or of which nothing is known any more.
     pub(super) fn new() -> Result<Self, aws_lc_rs::error::Unspecified> {
         let mut key = [0; KEY_LENGTH];
         aws_lc_rs::rand::fill(&mut key)?;
-        Ok(Self { past: Past::default(), console_passwords: Vec::new(), key })
+        Ok(Self { past: Past::default(), console_passwords: Vec::new(), key, fresh_since: None })
     }
 
     pub(super) fn digest_key(&self) -> DigestKey {
@@ -172,18 +195,27 @@ impl Memory {
     pub(super) fn data(&self, key: &str, list: &SecretString, namespace: &str) -> BTreeMap<String, SecretSlice<u8>> {
         let list = list.expose_secret().as_bytes();
         let Past { removed, origins, .. } = &self.past;
-        let removed: Vec<&str> = removed.iter().map(UserName::as_str).collect();
         let console: Vec<&str> = self.console_passwords.iter().map(ExposeSecret::expose_secret).collect();
-        let names = grammar::read(list).filter_map(|(_, entry)| Some(entry.ok()?.0));
+        let fresh_since = self.fresh_since.map(|since| (FRESH_SINCE, since.to_string().into_bytes()));
+        let origins = origins::render(names(list, removed).into_iter(), origins, namespace);
+        let removed: Vec<&str> = removed.iter().map(UserName::as_str).collect();
         let data = [
             (key, list.to_vec()),
             (DIGEST_KEY, self.key.to_vec()),
             (REMOVED_USERS_KEY, removed.join("\n").into_bytes()),
-            (ORIGINS, origins::render(names, origins, namespace).into_bytes()),
+            (ORIGINS, origins.into_bytes()),
             (CONSOLE_PASSWORDS, console.join("\n").into_bytes()),
         ];
-        data.into_iter().map(|(key, value)| (key.to_owned(), SecretSlice::from(value))).collect()
+        data.into_iter().chain(fresh_since).map(|(key, value)| (key.to_owned(), SecretSlice::from(value))).collect()
     }
+}
+
+/// Of whom origins are written: the names of a list in its order, and the removed users who are not in it.
+fn names(list: &[u8], removed: &BTreeSet<UserName>) -> Vec<UserName> {
+    let mut names: Vec<_> = grammar::read(list).filter_map(|(_, entry)| Some(entry.ok()?.0)).collect();
+    let listed: BTreeSet<_> = names.iter().cloned().collect();
+    names.extend(removed.difference(&listed).cloned());
+    names
 }
 
 impl Desired {

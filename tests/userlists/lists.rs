@@ -87,6 +87,23 @@ async fn a_deleted_or_changed_target_is_rebuilt_at_once_with_the_same_digest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_goes_to_another_secret_forgets_nobody() {
+    let world = World::new(ControlPlane::shared().await, "list-moved").await;
+    world.apply(&[user("alice", "one"), user("bob", "two"), user("carol", "three")]).await;
+    world.list(&json!({})).await;
+    world.until_written(&text(&[("alice", "one"), ("bob", "two"), ("carol", "three")])).await;
+    world.delete("secret", "carol").await;
+    world.apply(&[user("bob", "")]).await;
+    wait_for("bob's Secret is left out", async || (world.status().await["skippedSecrets"] == 1).then_some(())).await;
+    let list = wait_for("carol is removed", async || world.written().await.filter(|list| !list.contains("three"))).await;
+    let digest = world.secrets().get(OUTPUT).await.unwrap().annotations()["outrigger.dev/userlist-digest"].clone();
+    wait_for("the status has the digest", async || (world.status().await["digest"] == json!(digest)).then_some(())).await;
+    world.list(&json!({"output": {"name": "other-users"}})).await;
+    let moved = wait_for("the other Secret is written", async || world.data("other-users").await).await;
+    assert_eq!(moved["userlist.txt"], list, "bob has his password still, and carol is a tombstone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_s_secret_is_left_alone_until_it_is_gone() {
     let world = World::new(ControlPlane::shared().await, "list-foreign").await;
     let theirs = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": OUTPUT}, "stringData": {"userlist.txt": "theirs"}});

@@ -1,10 +1,11 @@
 //! Where users come from, and who may not be used.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use kube::api::{Patch, PatchParams};
 use outrigger_bed::ControlPlane;
 use serde_json::{Value, json};
 
-use crate::world::{World, grant, text, user, wait_for};
+use crate::world::{OUTPUT, World, grant, text, user, wait_for};
 
 fn elsewhere(mut secret: Value, namespace: &str, shared_with: Option<&str>) -> Value {
     secret["metadata"]["namespace"] = json!(namespace);
@@ -89,6 +90,15 @@ async fn nobody_takes_over_a_user_of_another_namespace_while_its_secret_is_away(
     taking["metadata"]["name"] = json!("rival");
     world.apply(&[taking]).await;
     wait_for("it is left out", async || world.status().await["skipped"].to_string().contains("is of namespace").then_some(())).await;
+    // Whoever edits the list does not change whose its users are.
+    let list = wait_for("the rival is removed", async || world.written().await.filter(|list| !list.contains("\"x\""))).await;
+    let lines: Vec<&str> = list.lines().rev().collect();
+    for edited in [text(&[("own", "one")]), lines.join("\n") + "\n"] {
+        let patch = json!({"stringData": {"userlist.txt": edited}});
+        world.secrets().patch(OUTPUT, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        let undone = wait_for("the edit is undone", async || world.written().await.filter(|list| *list != edited)).await;
+        assert_eq!(undone, list);
+    }
     world.installation.kubectl(&["delete", "secret", "app", "--namespace", team.name()]).await;
     let list = wait_for("its Secret is missed", async || world.written().await.filter(|list| !list.contains("two"))).await;
     assert!(list.contains("\"app\" \"") && !list.contains("theirs"), "only a tombstone has its name: {list}");

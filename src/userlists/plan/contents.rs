@@ -54,6 +54,11 @@ impl DigestKey {
         })
     }
 
+    /// By which a list is known.
+    pub(in crate::userlists) fn of_list(&self, list: &[u8]) -> String {
+        self.digest("list", list)
+    }
+
     fn password(&self, purpose: &str, content: &[u8]) -> Option<Password> {
         Password::new(&self.digest(purpose, content)).ok()
     }
@@ -62,7 +67,7 @@ impl DigestKey {
 /// The list of a plan: the same plan under the same key gives the same bytes.
 ///
 /// A removed user stays as a tombstone, with a password that nobody knows, unless all pods start anew: PgBouncer's memory of a user whom a
-/// RELOAD no longer finds is one with an empty password, or with the old one.
+/// RELOAD no longer finds is one with an empty password, or with the old one. Where nobody asks for passwords, a tombstone would let them in.
 pub(in crate::userlists) fn contents(
     plan: &Plan,
     tombstones: &BTreeSet<UserName>,
@@ -85,7 +90,7 @@ pub(in crate::userlists) fn contents(
         }
     };
     let list = grammar::render(&entries);
-    let digest = key.digest("list", list.expose_secret().as_bytes());
+    let digest = key.of_list(list.expose_secret().as_bytes());
     Ok(Contents { list, digest, probe })
 }
 

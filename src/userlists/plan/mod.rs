@@ -269,15 +269,15 @@ impl<'a> Draft<'a> {
     /// A user of whom nothing is known now stays as they were, if they were there, and their namespace may give them still.
     fn keep(&mut self, name: &UserName) {
         let Some(password) = self.past.users.get(name) else { return };
+        let may_not = |origin: &Origin| self.reserved.refusal(name, &origin.namespace, &self.found.namespace).is_some();
+        if self.past.origins.get(name).is_some_and(may_not) {
+            return;
+        }
         if !self.plan.users.contains_key(name) {
             self.plan.users.insert(name.clone(), password.clone());
             self.plan.origins.extend(self.past.origins.get(name).map(|origin| (name.clone(), origin.clone())));
         }
     }
-        let may_not = |origin: &Origin| self.reserved.refusal(name, &origin.namespace, &self.found.namespace).is_some();
-        if self.past.origins.get(name).is_some_and(may_not) {
-            return;
-        }
 }
 
 /// Its entry, or what would be left of it: whoever is in the list can be removed from it, too.

@@ -15,12 +15,17 @@ const RELOAD_PATIENCE: Duration = Duration::from_secs(180);
 /// The least time between two restarts of a workload: whoever changes a password again and again must not keep a shared pooler rolling.
 const RESTART_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 
+/// What is said of a pod that is not ours to restart, and remembers somebody whom no list can take from it.
+const NOT_FRESH: &str = "users who were removed may be let in until it starts anew: restart it, or set reloadPolicy: Auto";
+
 /// A pod of a pooler, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::userlists) struct PodSight {
     pub(in crate::userlists) name: String,
     pub(in crate::userlists) uid: String,
     pub(in crate::userlists) address: Option<IpAddr>,
+    /// When it was made, by the API server's clock.
+    pub(in crate::userlists) created: Option<Timestamp>,
     /// Whether its containers run and are ready.
     pub(in crate::userlists) is_ready: bool,
     pub(in crate::userlists) annotations: BTreeMap<String, String>,
@@ -69,6 +74,8 @@ pub(in crate::userlists) struct Means {
     pub(in crate::userlists) policy: ReloadPolicy,
     /// Whether there is a user of the console.
     pub(in crate::userlists) has_admin: bool,
+    /// A pod from before this may let in somebody who is not in the list, whatever it reads.
+    pub(in crate::userlists) fresh_since: Option<Timestamp>,
 }
 
 /// Why a pod doesn't use the list.
@@ -118,6 +125,12 @@ impl PodSight {
         let says = |key: &str, value: &str| self.annotations.get(key).is_some_and(|found| found == value);
         says(DIGEST_ANNOTATION, newest.digest) && says(LIST_ANNOTATION, newest.list)
     }
+
+    /// Whether it was made after this second, or by a restart since: that one is written by our clock, and names no parts of seconds.
+    fn is_made_since(&self, since: Timestamp) -> bool {
+        let restarted = LastRestart::read(|key| self.annotations.get(key).cloned()).at;
+        self.created.is_some_and(|created| created > since) || restarted.is_some_and(|restarted| restarted >= since)
+    }
 }
 
 impl LastRestart {
@@ -150,6 +163,12 @@ pub(in crate::userlists) fn way(pod: &PodSight, means: Means, newest: Newest<'_>
     let Some(address) = pod.address.filter(|_| pod.is_ready) else {
         return Way::Wait(format!("pod {} isn't ready", pod.name));
     };
+    if means.fresh_since.is_some_and(|since| !pod.is_made_since(since)) {
+        return match means.policy {
+            ReloadPolicy::Auto | ReloadPolicy::Restart => Way::Restart,
+            ReloadPolicy::Reload | ReloadPolicy::None => Way::Wait(NOT_FRESH.to_owned()),
+        };
+    }
     if let Some(port) = pod.annotations.get(AGENT_ANNOTATION) {
         return match port.parse::<u16>() {
             Ok(port) if port > 0 => Way::Ask(SocketAddr::new(address, port)),
@@ -191,6 +210,7 @@ mod tests {
             name: "pooler-1".to_owned(),
             uid: "1".to_owned(),
             address: Some(IpAddr::from([10, 0, 0, 1])),
+            created: Some(at(0)),
             is_ready: true,
             annotations: annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         }
@@ -210,7 +230,7 @@ mod tests {
             (ReloadPolicy::Restart, true, Way::Restart),
             (ReloadPolicy::None, true, Way::Leave),
         ] {
-            let means = Means { policy, has_admin };
+            let means = Means { policy, has_admin, fresh_since: None };
             assert_eq!(way(&pod(&[]), means, NEWEST, &Known::Untold), expected, "{policy:?} {has_admin}");
             let after_start = way(&started(), means, NEWEST, &Known::Untold);
             assert_eq!(after_start == Way::Done, policy != ReloadPolicy::None, "{policy:?}");
@@ -222,12 +242,12 @@ mod tests {
     #[test]
     fn a_list_that_returns_is_told_anew_to_pods_that_started_with_it_and_were_told_another_since() {
         let here = IpAddr::from([10, 0, 0, 1]);
-        let auto = Means { policy: ReloadPolicy::Auto, has_admin: true };
+        let auto = Means { policy: ReloadPolicy::Auto, has_admin: true, fresh_since: None };
         for since in [Known::Uses("other".to_owned()), Known::Unsure] {
             assert_eq!(way(&started(), auto, NEWEST, &since), Way::Reload(here), "{since:?}");
         }
         assert_eq!(way(&started(), auto, NEWEST, &Known::Uses("d".to_owned())), Way::Done);
-        let restart = Means { policy: ReloadPolicy::Restart, has_admin: true };
+        let restart = Means { policy: ReloadPolicy::Restart, ..auto };
         assert_eq!(way(&started(), restart, NEWEST, &Known::Uses("other".to_owned())), Way::Restart);
         assert_eq!(way(&started(), restart, NEWEST, &Known::Unsure), Way::Done, "nobody sends it RELOADs");
         let of_another = pod(&[(DIGEST_ANNOTATION, "d"), (LIST_ANNOTATION, "theirs")]);
@@ -235,8 +255,39 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_may_remember_whom_no_list_can_take_from_it_is_started_anew_and_only_once() {
+        let agent = (AGENT_ANNOTATION, "8080");
+        for (policy, expected) in
+            [(ReloadPolicy::Auto, true), (ReloadPolicy::Restart, true), (ReloadPolicy::Reload, false), (ReloadPolicy::None, false)]
+        {
+            let means = Means { policy, has_admin: true, fresh_since: Some(at(10)) };
+            let (restarted, before) = (at(10).to_string(), at(9).to_string());
+            let known = Known::Uses("d".to_owned());
+            for old in [
+                pod(&[]),
+                pod(&[agent]),
+                pod(&[(DIGEST_ANNOTATION, "d"), (LIST_ANNOTATION, "ours"), (RESTARTED_ANNOTATION, before.as_str())]),
+            ] {
+                match way(&old, means, NEWEST, &known) {
+                    Way::Restart => assert!(expected, "{policy:?}"),
+                    Way::Wait(message) => assert!(!expected && message.contains("restart it"), "{policy:?} {message}"),
+                    other => panic!("{policy:?} {other:?}"),
+                }
+            }
+            let later = |seconds| PodSight { created: Some(at(seconds)), ..pod(&[]) };
+            assert_ne!(way(&later(11), means, NEWEST, &known), way(&later(10), means, NEWEST, &known), "{policy:?}");
+            let usual = Means { fresh_since: None, ..means };
+            for new in
+                [later(11), pod(&[(RESTARTED_ANNOTATION, restarted.as_str())]), pod(&[(RESTARTED_ANNOTATION, restarted.as_str()), agent])]
+            {
+                assert_eq!(way(&new, means, NEWEST, &known), way(&new, usual, NEWEST, &known), "{policy:?}");
+            }
+        }
+    }
+
+    #[test]
     fn who_can_not_be_told_yet_is_named() {
-        let means = Means { policy: ReloadPolicy::Auto, has_admin: true };
+        let means = Means { policy: ReloadPolicy::Auto, has_admin: true, fresh_since: None };
         let unready = PodSight { is_ready: false, ..pod(&[]) };
         assert_eq!(way(&unready, means, NEWEST, &Known::Untold), Way::Wait("pod pooler-1 isn't ready".to_owned()));
         for port in ["", "0", "70000", "http"] {

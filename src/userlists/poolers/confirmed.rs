@@ -104,6 +104,7 @@ mod tests {
             name: name.to_owned(),
             uid: uid.to_owned(),
             address: None,
+            created: None,
             is_ready: true,
             annotations: std::collections::BTreeMap::new(),
         }

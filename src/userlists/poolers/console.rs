@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::{
@@ -35,6 +36,8 @@ pub(in crate::userlists) struct Live<'a> {
     pub(in crate::userlists) admin: &'a [SecretString],
     /// Whose sessions are to end.
     pub(in crate::userlists) removed: &'a BTreeSet<UserName>,
+    /// Since when pods must have started.
+    pub(in crate::userlists) fresh_since: Option<Timestamp>,
 }
 
 /// Why a pod does not use the list yet.

@@ -230,7 +230,7 @@ impl Herald<'_> {
     }
 
     fn means(&self) -> Means {
-        Means { policy: self.spec.reload_policy, has_admin: !self.live.admin.is_empty() }
+        Means { policy: self.spec.reload_policy, has_admin: !self.live.admin.is_empty(), fresh_since: self.live.fresh_since }
     }
 
     fn newest(&self) -> Newest<'_> {

@@ -138,6 +138,7 @@ fn sight(pod: &Pod) -> PodSight {
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
+        created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
         is_ready: conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True"),
         annotations: pod.annotations().clone(),
     }

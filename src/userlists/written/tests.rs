@@ -118,26 +118,37 @@ fn remembering() -> (Memory, WrittenSecret) {
         [("app", "team"), ("gone", "team"), ("own", "db")].map(|(user, namespace)| (name(user), Origin::of(&secret(namespace, user))));
     let users = ["app", "own"].map(|user| (name(user), Password::new("x").unwrap())).into();
     let past = Past { users, removed: [name("gone")].into(), origins: origins.into() };
-    let memory = Memory { past, console_passwords: vec![SecretString::from("new"), SecretString::from("old")], key: [7; KEY_LENGTH] };
-    let entries = ["app", "gone", "own", "probe"].map(|user| (name(user), Password::new("x").unwrap()));
-    let data = memory.data("userlist.txt", &grammar::render(&entries.into()), "db");
-    let written =
-        WrittenSecret { name: "list".to_owned(), version: "1".to_owned(), owner: None, labels: BTreeMap::new(), digest: None, data };
+    let memory = Memory {
+        past,
+        console_passwords: vec![SecretString::from("new"), SecretString::from("old")],
+        key: [7; KEY_LENGTH],
+        fresh_since: Some(Timestamp::from_second(1_000_000).unwrap()),
+    };
+    let written = holding(&memory, &["app", "gone", "own", "probe"]);
     (memory, written)
+}
+
+/// The Secret of a list with these names.
+fn holding(memory: &Memory, names: &[&str]) -> WrittenSecret {
+    let entries = names.iter().map(|user| (UserName::new(user).unwrap(), Password::new("x").unwrap()));
+    let list = grammar::render(&entries.collect());
+    let data = memory.data("userlist.txt", &list, "db");
+    let digest = Some(memory.digest_key().of_list(list.expose_secret().as_bytes()));
+    WrittenSecret { name: "list".to_owned(), version: "1".to_owned(), owner: None, labels: BTreeMap::new(), digest, data }
 }
 
 #[test]
 fn all_is_remembered_whatever_the_probe_and_the_key_are_called_now() {
     let (memory, written) = remembering();
     for key in ["userlist.txt", "users.txt"] {
-        let found = written.memory(key, "db", Some("probe")).unwrap();
+        let found = written.memory(key, "db", Some("probe"), None).unwrap();
         assert_eq!(
             (&found.past.users, &found.past.removed, &found.past.origins),
             (&memory.past.users, &memory.past.removed, &memory.past.origins)
         );
         let passwords: Vec<&str> = found.console_passwords.iter().map(ExposeSecret::expose_secret).collect();
-        assert_eq!((passwords, found.key), (vec!["new", "old"], memory.key));
-        let renamed = written.memory(key, "db", Some("another")).unwrap();
+        assert_eq!((passwords, found.key, found.fresh_since), (vec!["new", "old"], memory.key, memory.fresh_since));
+        let renamed = written.memory(key, "db", Some("another"), None).unwrap();
         assert_eq!(renamed.past.origins, memory.past.origins);
         assert!(renamed.past.users.keys().any(|user| user.as_str() == "probe"), "who was the probe is to be removed");
         assert!(written.password_of(key, "probe").is_some());
@@ -146,9 +157,24 @@ fn all_is_remembered_whatever_the_probe_and_the_key_are_called_now() {
 
 #[test]
 fn of_a_list_that_somebody_has_changed_no_origin_is_made_up() {
-    let (_, mut written) = remembering();
-    written.data.insert("userlist.txt".to_owned(), SecretSlice::from(b"\"mallory\" \"x\"\n".to_vec()));
-    assert!(written.memory("userlist.txt", "db", None).unwrap().past.origins.is_empty());
+    let (memory, mut written) = remembering();
+    let [other, others] = ["\"mallory\" \"x\"\n", "\"probe\" \"x\"\n\"own\" \"x\"\n\"mallory\" \"x\"\n\"app\" \"x\"\n"];
+    for list in [other, others] {
+        written.data.insert("userlist.txt".to_owned(), SecretSlice::from(list.as_bytes().to_vec()));
+        let alone = written.memory("userlist.txt", "db", None, None).unwrap().past;
+        assert!(alone.origins.is_empty() && alone.users.contains_key(&UserName::new("mallory").unwrap()), "{alone:?}");
+        let found = written.memory("userlist.txt", "db", Some("probe"), Some(&memory)).unwrap().past;
+        assert_eq!((&found.users, &found.origins), (&memory.past.users, &memory.past.origins), "who knows better needs no list");
+        let removed: Vec<&str> = found.removed.iter().map(UserName::as_str).collect();
+        assert_eq!(removed, ["gone", "mallory"], "a pooler may have read of whom it named");
+    }
+}
+
+#[test]
+fn whose_a_removed_user_was_is_remembered_without_an_entry_in_the_list() {
+    let (memory, _) = remembering();
+    let found = holding(&memory, &["app", "own", "probe"]).memory("userlist.txt", "db", Some("probe"), None).unwrap();
+    assert_eq!((found.past.removed, found.past.origins), (memory.past.removed, memory.past.origins));
 }
 
 #[tokio::test]
