@@ -12,9 +12,13 @@ mod gaps;
 mod helm;
 #[path = "../common/monitoring.rs"]
 mod judges;
+mod live;
 mod monitoring;
 mod refused;
 mod rendered;
+mod tls;
+#[path = "../common/until.rs"]
+mod until;
 mod values;
 
 use helm::{Helm, Outcome, find};

@@ -25,11 +25,13 @@ pub struct PoolerSettings {
     pub auth_type: &'static str,
     /// The lines of its databases; none for all of the server's by its socket, where no password is asked for.
     pub databases: Option<String>,
+    /// Its `server_login_retry`: for how long a server that refused somebody is asked no more.
+    pub login_retry: Duration,
 }
 
 impl Default for PoolerSettings {
     fn default() -> Self {
-        Self { auth_type: "scram-sha-256", databases: None }
+        Self { auth_type: "scram-sha-256", databases: None, login_retry: Duration::from_secs(15) }
     }
 }
 
@@ -66,12 +68,27 @@ impl PgBouncer {
     /// When it cannot be obtained or started: the test that needs it has failed.
     pub async fn start_with(generation: Generation, server: &Postgres, auth_file: &Path, settings: PoolerSettings) -> Self {
         let all = format!("* = host={} port={}", server.socket_folder().display(), server.port());
-        let (databases, auth_file) = (settings.databases.unwrap_or(all), auth_file.to_owned());
-        let started = tokio::task::spawn_blocking(move || Self::try_start(generation, &databases, settings.auth_type, &auth_file)).await;
+        let (databases, auth_file) = (settings.databases.clone().unwrap_or(all), auth_file.to_owned());
+        let started = tokio::task::spawn_blocking(move || Self::try_start(generation, &databases, &settings, &auth_file)).await;
         crate::expect(started.map_err(anyhow::Error::from).flatten(), "cannot start PgBouncer")
     }
 
-    fn try_start(generation: Generation, databases: &str, auth_type: &str, auth_file: &Path) -> Result<Self> {
+    /// Starts one with a `pgbouncer.ini` of somebody else's, who knows all its folders and its port on 127.0.0.1.
+    ///
+    /// # Panics
+    /// When it cannot be obtained or started: the test that needs it has failed.
+    pub async fn start_configured(generation: Generation, port: u16, configuration: String) -> Self {
+        let started = tokio::task::spawn_blocking(move || {
+            let pooler = Self { run: Run::create()?, programs: Programs::of(generation)?, port };
+            pooler.run.write("pgbouncer.ini", configuration)?;
+            pooler.launch()?;
+            anyhow::Ok(pooler)
+        });
+        crate::expect(started.await.map_err(anyhow::Error::from).flatten(), "cannot start PgBouncer")
+    }
+
+    fn try_start(generation: Generation, databases: &str, settings: &PoolerSettings, auth_file: &Path) -> Result<Self> {
+        let PoolerSettings { auth_type, login_retry, .. } = settings;
         let pooler = Self { run: Run::create()?, programs: Programs::of(generation)?, port: free_port()? };
         std::fs::create_dir_all(pooler.socket_folder())?;
         let authority = Authority::create()?;
@@ -80,11 +97,12 @@ impl PgBouncer {
             authority.issue(&pooler.run, "pgbouncer", "localhost", None, vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         let settings = format!(
             "[databases]\n{databases}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir = {}\n\
-             auth_type = {auth_type}\nauth_file = {}\nadmin_users = admin\n\
+             auth_type = {auth_type}\nauth_file = {}\nadmin_users = admin\nserver_login_retry = {}\n\
              client_tls_sslmode = allow\nclient_tls_cert_file = {}\nclient_tls_key_file = {}\n",
             pooler.port,
             pooler.socket_folder().display(),
             auth_file.display(),
+            login_retry.as_secs(),
             identity.certificate_file.display(),
             identity.key_file.display(),
         );
@@ -111,7 +129,8 @@ impl PgBouncer {
         self.run.path(pki::CA_CERTIFICATE)
     }
 
-    /// Runs SQL through it, or a command if the database is `pgbouncer`, and returns what that prints.
+    /// Runs SQL through it, or a command if the database is `pgbouncer`, and returns what that prints. The database may be a connection
+    /// string.
     ///
     /// # Errors
     /// It refuses the user, or the command.
