@@ -12,6 +12,11 @@ fn rules() -> Vec<Value> {
     groups["groups"][0]["rules"].as_array().unwrap().clone()
 }
 
+/// What an alert looks at.
+pub(crate) fn expression(alert: &str) -> Value {
+    rules().iter().find(|rule| rule["alert"] == alert).unwrap()["expr"].clone()
+}
+
 #[test]
 fn prometheus_reads_the_rules_and_the_panels() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
@@ -29,13 +34,43 @@ fn grafana_s_own_types_take_the_dashboard() {
 
 /// An alert, some series of the exporter and of the agent, one value a minute, and the pods it is raised for at the fifth minute.
 #[test]
-fn alerts_are_raised_when_they_should_be_and_only_then() {
-    let cases: [(&str, &str, &[&str]); 6] = [
+fn pgbouncer_t40_alerts_are_raised_when_they_should_be_and_only_then() {
+    let cases: [(&str, &str, &[&str]); 7] = [
         ("PgBouncerDown", "pgbouncer_up{pod='a'} 0x9\npgbouncer_up{pod='b'} 1x9", &["a"]),
         (
             "PgBouncerClientsWait",
             "pgbouncer_pools_client_maxwait_seconds{pod='a', database='x', user='u'} 9x9\n\
              pgbouncer_pools_client_maxwait_seconds{pod='b', database='x', user='u'} 1x9",
+            &["a"],
+        ),
+        (
+            // Of b another user has a connection, of c the server is back, and nobody waits for long at d.
+            "PgBouncerServerAway",
+            "pgbouncer_pools_client_maxwait_seconds{pod='a', database='x', user='u'} 9x1 0x9\n\
+             pgbouncer_pools_server_active_connections{pod='a', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_idle_connections{pod='a', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_used_connections{pod='a', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_testing_connections{pod='a', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_client_maxwait_seconds{pod='b', database='x', user='u'} 9x9\n\
+             pgbouncer_pools_server_active_connections{pod='b', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_idle_connections{pod='b', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_used_connections{pod='b', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_testing_connections{pod='b', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_client_maxwait_seconds{pod='b', database='x', user='another'} 0x9\n\
+             pgbouncer_pools_server_active_connections{pod='b', database='x', user='another'} 1x9\n\
+             pgbouncer_pools_server_idle_connections{pod='b', database='x', user='another'} 0x9\n\
+             pgbouncer_pools_server_used_connections{pod='b', database='x', user='another'} 0x9\n\
+             pgbouncer_pools_server_testing_connections{pod='b', database='x', user='another'} 0x9\n\
+             pgbouncer_pools_client_maxwait_seconds{pod='c', database='x', user='u'} 9x1 0x9\n\
+             pgbouncer_pools_server_active_connections{pod='c', database='x', user='u'} 0x3 1x9\n\
+             pgbouncer_pools_server_idle_connections{pod='c', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_used_connections{pod='c', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_testing_connections{pod='c', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_client_maxwait_seconds{pod='d', database='x', user='u'} 1x9\n\
+             pgbouncer_pools_server_active_connections{pod='d', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_idle_connections{pod='d', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_used_connections{pod='d', database='x', user='u'} 0x9\n\
+             pgbouncer_pools_server_testing_connections{pod='d', database='x', user='u'} 0x9",
             &["a"],
         ),
         (
