@@ -5,7 +5,7 @@ use outrigger_bed::{ControlPlane, Generation, PoolerSettings, Postgres};
 use serde_json::{Value, json};
 
 use crate::{
-    pooler::{ADMIN, Pooler, workload},
+    pooler::{ADMIN, Pooler, settings, workload},
     world::{World, controllers, user, wait_for},
 };
 
@@ -20,8 +20,9 @@ impl Forms<'_> {
     async fn start(generation: Generation, auth_type: &'static str, name: &str) -> Self {
         let (world, server) = (World::new(ControlPlane::shared().await, name).await, Postgres::shared().await);
         let address = format!("host=127.0.0.1 port={}", server.port());
-        let databases = format!("* = {address}\nforced = {address} dbname=postgres user='forced-{}'", world.name());
-        let pooler = Pooler::start_with(generation, PoolerSettings { auth_type, databases: Some(databases) }).await;
+        let databases =
+            format!("postgres = {address} pool_mode=transaction\nforced = {address} dbname=postgres user='forced-{}'", world.name());
+        let pooler = Pooler::start_with(generation, PoolerSettings { auth_type, databases: Some(databases), ..settings().await }).await;
         workload(&world, "Deployment", &json!({})).await;
         Self { world, pooler, server }
     }
@@ -81,6 +82,31 @@ impl Forms<'_> {
         }
     }
 
+    /// `PgBouncer` signs in to the server again by what it has, for a session that goes on and for a new one.
+    async fn outlives_the_loss_of_connections(&self, role: &str) {
+        let name = self.name(role);
+        let session = self.pooler.sign_in(&name, "secret").await.unwrap();
+        let mut before = session.backend().await.unwrap();
+        for loss in ["terminated", "RECONNECT"] {
+            if loss == "RECONNECT" {
+                self.pooler.bouncer.query("pgbouncer", "admin", ADMIN, loss).unwrap();
+            } else {
+                let ended = format!("SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity WHERE usename = '{name}'");
+                self.server.query_as_owner("postgres", &ended);
+            }
+            wait_for("the pooler has no connection of before", async || {
+                let connections = self.pooler.bouncer.query("pgbouncer", "admin", ADMIN, "SHOW SERVERS").unwrap();
+                let is_of_before = |line: &&str| line.contains(&name) && line.split('|').any(|field| field == before.to_string());
+                connections.lines().find(is_of_before).is_none().then_some(())
+            })
+            .await;
+            let now = session.backend().await.unwrap_or_else(|error| panic!("{loss}: the session of {role} is over: {error}"));
+            assert_ne!(now, before, "{loss}");
+            self.signs_in(role, "secret").await;
+            before = now;
+        }
+    }
+
     async fn ready_message(&self) -> String {
         let status = self.world.until("Ready", "True", "Written").await;
         status["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == "Ready").unwrap()["message"].to_string()
@@ -131,6 +157,10 @@ async fn verifiers_where_they_sign_in(generation: Generation, auth_type: &'stati
             forms.signs_in(role, "secret").await;
         }
         assert!(forms.pooler.sign_in(&forms.name(role), "wrong").await.is_err(), "{role} with another password");
+    }
+    if takes_verifiers {
+        forms.outlives_the_loss_of_connections("given").await;
+        forms.outlives_the_loss_of_connections("offered").await;
     }
     let forced = forms.pooler.sign_in_to("forced", &forms.name("offered"), "secret").await.unwrap();
     let row = forced.client.query_one("SELECT current_user::text", &[]).await.unwrap();

@@ -14,7 +14,7 @@ use outrigger_bed::{Generation, PgBouncer, PoolerSettings, Postgres};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::world::{World, wait_for};
 
@@ -37,10 +37,18 @@ pub(crate) struct Session {
 /// What renews the pooler's file, as the kubelet does for a mounted Secret.
 pub(crate) struct Kubelet(JoinHandle<()>);
 
+/// There is no database of the probe's name, so nobody has to ask the server, which has refused it before: by default that takes a quarter of a
+/// minute.
+pub(crate) async fn settings() -> PoolerSettings {
+    let server = Postgres::shared().await;
+    let databases = format!("postgres = host={} port={}", server.socket_folder().display(), server.port());
+    PoolerSettings { databases: Some(databases), login_retry: Duration::from_secs(1), ..PoolerSettings::default() }
+}
+
 impl Pooler {
     /// It begins with the console's user alone.
     pub(crate) async fn start(generation: Generation) -> Self {
-        Self::start_with(generation, PoolerSettings::default()).await
+        Self::start_with(generation, settings().await).await
     }
 
     pub(crate) async fn start_with(generation: Generation, settings: PoolerSettings) -> Self {
@@ -109,8 +117,10 @@ impl Pooler {
 impl Session {
     /// The process of PostgreSQL that serves it.
     pub(crate) async fn backend(&self) -> Result<i32, String> {
-        let row = self.client.query_one("SELECT pg_backend_pid()", &[]).await.map_err(|error| format!("{error:?}"))?;
-        Ok(row.get(0))
+        // In transaction mode an older pooler takes no prepared statements.
+        let answer = self.client.simple_query("SELECT pg_backend_pid()").await.map_err(|error| format!("{error:?}"))?;
+        let row = answer.iter().find_map(|message| if let SimpleQueryMessage::Row(row) = message { row.get(0) } else { None });
+        row.and_then(|id| id.parse().ok()).ok_or_else(|| format!("{answer:?}"))
     }
 }
 

@@ -1,10 +1,10 @@
 //! A password is changed: which one is taken when, and what becomes of sessions.
 
-use outrigger_bed::{ControlPlane, Generation};
+use outrigger_bed::{ControlPlane, Generation, PoolerSettings};
 use serde_json::json;
 
 use crate::{
-    pooler::{ADMIN, Pooler, role, workload, workload_for},
+    pooler::{ADMIN, Pooler, role, settings, workload, workload_for},
     world::{World, user, wait_for},
 };
 
@@ -13,9 +13,9 @@ async fn taken(pooler: &Pooler, user: &str) -> (bool, bool) {
     (pooler.sign_in(user, "old").await.is_ok(), pooler.sign_in(user, "new").await.is_ok())
 }
 
-async fn rotated(generation: Generation, name: &str) {
+async fn rotated(generation: Generation, settings: PoolerSettings, name: &str) {
     let world = World::new(ControlPlane::shared().await, name).await;
-    let (pooler, alice, bob) = (Pooler::start(generation).await, role("alice").await, role("bob").await);
+    let (pooler, alice, bob) = (Pooler::start_with(generation, settings).await, role("alice").await, role("bob").await);
     workload(&world, "StatefulSet", &json!({})).await;
     let secret = |object: &str, name: &str, password: &str| {
         let mut secret = user(object, password);
@@ -65,12 +65,13 @@ async fn rotated(generation: Generation, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_has_no_second_without_a_password_that_is_taken() {
-    rotated(Generation::Installed, "rotation-older").await;
+    rotated(Generation::Installed, settings().await, "rotation-older").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_is_the_same_at_a_newer_pooler() {
-    rotated(Generation::Newer, "rotation-newer").await;
+    // Where the server is asked for all databases, and no sooner again than by default, a probe takes a quarter of a minute.
+    rotated(Generation::Newer, PoolerSettings::default(), "rotation-newer").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
