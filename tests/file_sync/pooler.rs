@@ -1,6 +1,10 @@
 //! PgBouncer, whose list of users is a mirrored Secret.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
 
 use kube::api::DeleteParams;
 
@@ -198,7 +202,7 @@ async fn until_applied_with(agent: &Sidecar, digest: &str, sessions: usize) {
 /// The agent's whole life: it waits for a list that can be used, says which one PgBouncer has loaded, and never writes one that would lock
 /// people out.
 #[tokio::test(flavor = "multi_thread")]
-async fn pgbouncer_g8_the_agent_waits_for_a_list_and_says_which_one_is_in_use() {
+async fn the_agent_waits_for_a_list_and_says_which_one_is_in_use() {
     let (cluster, server) = (ControlPlane::shared().await, Postgres::shared().await);
     let site = Site::new(cluster, "pooler-agent").await;
     let (first, second) = (server.database("first"), server.database("second"));
@@ -340,4 +344,104 @@ async fn a_list_whose_key_is_gone_from_its_secret_stays_the_one_that_is_in_use()
     until_applied(&agent, "one").await;
     put_digested(&site, ADMIN, "three").await;
     until_applied(&agent, "three").await;
+}
+
+/// A pooler of a generation with its agent and these users, whose list has the digest `one`.
+async fn with_agent(generation: Generation, site: &Site<'_>, users: &str) -> (PgBouncer, Sidecar) {
+    put_digested(site, users, "one").await;
+    let (status, log) = site.once(&[("RESOURCE", "secret")]).await;
+    assert!(status.success(), "{log}");
+    let pooler = PgBouncer::start_of(generation, Postgres::shared().await, &site.path().join(LIST)).await;
+    let agent = agent(site, &pooler.socket_folder().display().to_string(), &pooler.port().to_string());
+    until_applied(&agent, "one").await;
+    (pooler, agent)
+}
+
+async fn a_list_that_is_away(generation: Generation, name: &str) {
+    let (site, server) = (Site::new(ControlPlane::shared().await, name).await, Postgres::shared().await);
+    let (first, second, third) = (server.database("first"), server.database("second"), server.database("third"));
+    let (pooler, agent) = with_agent(generation, &site, &list(&[&first])).await;
+    let file = site.path().join(LIST);
+    let reload = || pooler.query("pgbouncer", "admin", "of-the-pooler", "RELOAD").unwrap();
+    let signs_in = |user: &str| pooler.query(user, user, "password", "SELECT 1").unwrap();
+
+    fs::remove_file(&file).unwrap();
+    reload();
+    signs_in(&first);
+    until_applied(&agent, "one").await;
+    put_digested(&site, &list(&[&first, &second]), "two").await;
+    until_applied(&agent, "two").await;
+    for user in [&first, &second] {
+        signs_in(user);
+    }
+
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+    reload();
+    for user in [&first, &second] {
+        signs_in(user);
+    }
+    until_applied(&agent, "two").await;
+    put_digested(&site, &list(&[&first, &second, &third]), "three").await;
+    until_applied(&agent, "three").await;
+    for user in [&first, &second, &third] {
+        signs_in(user);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pgbouncer_g8_a_list_that_is_away_or_can_not_be_read_at_a_reload_locks_nobody_out() {
+    a_list_that_is_away(Generation::Installed, "pooler-away").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pgbouncer_g8_a_list_that_is_away_or_can_not_be_read_at_a_reload_of_a_newer_pooler_locks_nobody_out() {
+    a_list_that_is_away(Generation::Newer, "pooler-away-newer").await;
+}
+
+/// `PgBouncer` does not read a file again that has the inode, the size and, in whole seconds, the time of the one that it has read.
+async fn lists_of_one_size_within_one_second(generation: Generation, name: &str) {
+    const ROUNDS: u32 = 60;
+    let (site, server) = (Site::new(ControlPlane::shared().await, name).await, Postgres::shared().await);
+    let user = server.database("twin");
+    let with = |password: &str| format!("{ADMIN}\"{user}\" \"{password}\"\n");
+    let (pooler, agent) = with_agent(generation, &site, &with("password-0000")).await;
+    let file = site.path().join(LIST);
+    let (mut before, mut of_one_second) = (fs::metadata(&file).unwrap(), 0);
+    for round in 1..=ROUNDS {
+        let digest = format!("round-{round}");
+        put_digested(&site, &with(&format!("password-{round:04}")), &digest).await;
+        until_applied(&agent, &digest).await;
+        let now = fs::metadata(&file).unwrap();
+        assert_eq!(now.size(), before.size());
+        assert!(
+            now.mtime() > before.mtime(),
+            "its inode may be used again, so its time alone tells it from one before: {before:?}, {now:?}"
+        );
+        // When it was renamed nobody can change.
+        of_one_second += usize::from(now.ctime() == before.ctime());
+        before = now;
+        // A login takes its time, which is not to come between each two of them.
+        if round % 10 == 0 {
+            pooler.query(&user, &user, &format!("password-{round:04}"), "SELECT 1").unwrap();
+            assert!(pooler.query(&user, &user, &format!("password-{:04}", round - 1), "SELECT 1").is_err(), "{round}");
+        }
+    }
+    assert!(of_one_second > 4, "{of_one_second}");
+
+    // Nor is one lost that came while PgBouncer was still told of another.
+    for round in 100..200 {
+        put_digested(&site, &with(&format!("password-{round:04}")), &format!("round-{round}")).await;
+    }
+    until_applied(&agent, "round-199").await;
+    pooler.query(&user, &user, "password-0199", "SELECT 1").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pgbouncer_g9_of_lists_of_one_size_within_one_second_each_is_live() {
+    lists_of_one_size_within_one_second(Generation::Installed, "pooler-twins").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pgbouncer_g9_of_lists_of_one_size_within_one_second_each_is_live_at_a_newer_pooler() {
+    lists_of_one_size_within_one_second(Generation::Newer, "pooler-twins-newer").await;
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT},
     io::Errno,
 };
 
@@ -43,7 +43,10 @@ pub(super) fn open_confined(folder: &impl AsFd, path: &str, flags: OFlags) -> Re
 /// Writes a file under another name and lets it take its place.
 pub(super) fn write_whole(parent: &OwnedFd, name: &str, bytes: &[u8], mode: u32, fsync: bool, no_replace: bool) -> Result<Stat, Errno> {
     let unfinished = unfinished(name);
-    let written = write_unfinished(parent, &unfinished, bytes, mode, fsync).and_then(|()| rename(parent, &unfinished, name, no_replace));
+    let written = write_unfinished(parent, &unfinished, bytes, mode, fsync).and_then(|()| {
+        make_later(parent, &unfinished, name);
+        rename(parent, &unfinished, name, no_replace)
+    });
     if written.is_err() {
         // What can't be removed is removed at the next attempt.
         let _ = rustix::fs::unlinkat(parent, &unfinished, AtFlags::empty());
@@ -73,6 +76,21 @@ fn write_unfinished(parent: &OwnedFd, name: &str, bytes: &[u8], mode: u32, fsync
         rustix::fs::fsync(&file)?;
     }
     Ok(())
+}
+
+/// Lets a file be from a later second than the one whose place it takes. A file system may soon use an inode again, so of several files of one
+/// size and one second the last may look like the first to who compares no more than that, as `PgBouncer` does at a RELOAD.
+#[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
+fn make_later(parent: &OwnedFd, unfinished: &str, name: &str) {
+    let second = |name| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| stat.st_mtime as i64);
+    let (Ok(before), Ok(now)) = (second(name), second(unfinished)) else { return };
+    if now > before {
+        return;
+    }
+    let later = Timespec { tv_sec: before.saturating_add(1), tv_nsec: 0 };
+    let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: later };
+    // Some file systems keep no such times; the file is what matters.
+    let _ = rustix::fs::utimensat(parent, unfinished, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
 fn rename(parent: &OwnedFd, from: &str, to: &str, no_replace: bool) -> Result<(), Errno> {
