@@ -38,9 +38,10 @@ fn values(server: &str) -> Value {
         },
         "instances": {
             "current": {"userList": {"matchLabels": {LABEL.0: LABEL.1}}, "serverConnections": 20},
-            "old": {"version": "1.18", "replicas": 1, "existingUserlistSecret": "by-hand", "existingAdminSecret": "by-hand-admin"},
+            "old": {"version": "1.18", "replicas": 1, "existingUserlistSecret": "by-hand", "existingAdminSecret": "by-hand-admin",
+                "config": {"max_client_conn": 20}},
         },
-        "tests": {"image": site::POSTGRES, "databases": {"app": "app", "other": "app"}},
+        "tests": {"image": site::POSTGRES, "mostClients": 20, "databases": {"app": "app", "other": "app"}},
     })
 }
 
@@ -112,6 +113,8 @@ async fn pgbouncer_t31_poolers_follow_their_lists_and_lose_no_transaction() {
         "server connections: app has",
         "of at most 10",
         "skipped: what needs outrigger-probe",
+        "filled: beside 20 clients another was refused",
+        "skipped: max_client_conn, since 600 clients are more",
     ] {
         assert!(report.contains(expected), "{expected}: {report}");
     }

@@ -67,7 +67,7 @@ sign_in() {
     case $user in
       # Its own user, and those of other instances with the same labels.
       "$PROBES"-*) continue ;;
-      "$ADMIN") database=pgbouncer command='SHOW VERSION;' ;;
+      "$ADMIN") database=pgbouncer command='SHOW VERSION;' admin_password=$password ;;
       *) database=$(database_of "$user") command='SELECT current_user;' ;;
     esac
     [ -n "$database" ] || { say "skipped: $user, for whom tests.databases names no database"; continue; }
@@ -92,18 +92,44 @@ measure() {
   awk -v most="$most" -v limit="$LATENCY" 'BEGIN { exit limit > 0 && most > limit }' || fail "95 of 100 queries were to be below $LATENCY ms"
 }
 
+# Opens so many sessions at the console at once, which stay until `leave`, and waits until each was served or refused.
+crowd() {
+  number=0
+  rm -f /tmp/done /tmp/client.*
+  trap 'touch /tmp/done' EXIT
+  while [ "$number" -lt "$1" ]; do
+    number=$((number + 1))
+    { say 'SHOW VERSION;'; until [ -e /tmp/done ]; do sleep 0.5; done; } | client pgbouncer "$2" "$3" > "/tmp/client.$number" 2>&1 &
+  done
+  until_done "$1 clients were answered" all_answered "$1"
+}
+leave() { touch /tmp/done; wait; }
+
+# Sessions at the console until PgBouncer has as many clients as it may: they count, and are never refused for that, and need no server. Then
+# whoever else comes is refused.
+fill() {
+  [ "$MOST_CLIENTS" -gt 0 ] || { say 'skipped: max_client_conn, since tests.mostClients is 0'; return; }
+  [ -n "${admin_password:-}" ] && [ -n "${measured_user:-}" ] || { say "skipped: max_client_conn, for which $ADMIN and another user must sign in"; return; }
+  limit=$(query pgbouncer "$ADMIN" "$admin_password" 'SHOW CONFIG;' | awk -F '|' '$1 == "max_client_conn" { print $2 }')
+  all=$((limit * PODS))
+  [ "$all" -le "$MOST_CLIENTS" ] || { say "skipped: max_client_conn, since $all clients are more than tests.mostClients"; return; }
+  crowd "$all" "$ADMIN" "$admin_password"
+  until_done 'max_client_conn refuses a client' is_full
+  leave
+  say "filled: beside $all clients another was refused"
+  until_done 'there is room again' query "$measured_database" "$measured_user" "$measured_password" 'SELECT 1;'
+}
+is_full() {
+  refusal=$(query "$measured_database" "$measured_user" "$measured_password" 'SELECT 1;' 2>&1) && { say 'it was served'; return 1; }
+  case $refusal in *max_client_conn*) ;; *) say "$refusal"; return 1 ;; esac
+}
+
 # One client more than all pods let that user be: at least one must be refused, and the others served.
 saturate() {
   [ "$LIMITED" = true ] || { say 'skipped: the limit of clients, which this PgBouncer has for all users together alone'; return; }
-  most=$((CLIENTS * PODS + 1)) number=0
-  rm -f /tmp/done /tmp/client.*
-  while [ "$number" -lt "$most" ]; do
-    number=$((number + 1))
-    { say 'SHOW VERSION;'; until [ -e /tmp/done ]; do sleep 0.2; done; } | client pgbouncer "$PROBE" "$1" > "/tmp/client.$number" 2>&1 &
-  done
-  until_done "$most clients were answered" all_answered "$most"
-  touch /tmp/done
-  wait
+  most=$((CLIENTS * PODS + 1))
+  crowd "$most" "$PROBE" "$1"
+  leave
   refused=$(cat /tmp/client.* | grep -c max_user_client_connections || true)
   served=$(cat /tmp/client.* | grep -c '^PgBouncer ' || true)
   say "saturated: of $most clients at once $served were served and $refused refused"
@@ -129,6 +155,7 @@ case $1 in
   logins)
     sign_in
     measure
+    fill
     if [ -e /before/password ]; then
       password=$(cat /before/password)
       until_done "the list has $PROBE" probe "$password"

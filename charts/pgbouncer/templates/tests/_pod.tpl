@@ -54,6 +54,7 @@ spec:
         - {name: PROBES, value: {{ $tests.user | quote }}}
         - {name: PROBE, value: {{ include "pgbouncer.testUser" $instance | quote }}}
         - {name: CLIENTS, value: {{ $tests.clients | quote }}}
+        - {name: MOST_CLIENTS, value: {{ $tests.mostClients | quote }}}
         - {name: PODS, value: {{ $instance.pods | quote }}}
         - {name: LIMITED, value: {{ include "pgbouncer.isAtLeast" (dict "instance" $instance "version" "1.24") | quote }}}
         - {name: TIMEOUT, value: {{ $tests.timeoutSeconds | quote }}}
