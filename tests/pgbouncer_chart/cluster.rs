@@ -60,7 +60,18 @@ async fn the_notes_say_what_is_missing_and_what_an_old_version_can_not_do() {
         "pgbouncer-pharia:5432  PgBouncer 1.24, at most 3 pods, users from the Secret users",
         "pgbouncer-pharia: PgBouncer 1.24 waits for clients to leave when it is told to end",
         "pgbouncer-temporal: PgBouncer 1.18 can't end the sessions of a single user",
+        "pgbouncer-temporal: PgBouncer 1.18 of Debian 12 has no fix of CVE-2026-6664",
         "No PodMonitor was made",
+    ] {
+        assert!(notes.contains(expected), "{expected}: {notes}");
+    }
+    assert_eq!(notes.matches("CVE").count(), 1, "{notes}");
+    let others =
+        ["defaults.existingUserlistSecret=users", "image.repository=registry.example.com/pgbouncer", "instances.temporal.version=1.26"];
+    let notes = helm.output(&[&["install", "pooler", CHART, "--dry-run=server", "--values", EXAMPLE][..], &set(&others)].concat());
+    for expected in [
+        "pgbouncer-pharia: see that PgBouncer 1.24 of registry.example.com/pgbouncer has the fix of CVE-2026-6664",
+        "pgbouncer-temporal: PgBouncer 1.26 may take 80 KiB of memory for each user, and its limit is 128Mi",
     ] {
         assert!(notes.contains(expected), "{expected}: {notes}");
     }

@@ -1,6 +1,7 @@
 //! The chart pgbouncer: what it renders, what it refuses, what its page says, and which known gaps of such charts it closes.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod away;
 mod cluster;
 #[path = "../common/committed.rs"]
 mod committed;
@@ -10,6 +11,8 @@ mod exporter;
 mod gaps;
 #[path = "../common/helm.rs"]
 mod helm;
+mod helm_test;
+mod image;
 #[path = "../common/monitoring.rs"]
 mod judges;
 mod live;

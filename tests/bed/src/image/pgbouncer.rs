@@ -2,11 +2,13 @@
 //! linked with, of one of two Debian releases.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Result;
 
 use super::layer::Layer;
 use super::{Image, ImageConfig, package};
+use crate::obtain::command::output;
 use crate::obtain::debian;
 
 /// The program, in its package.
@@ -51,6 +53,13 @@ impl Generation {
         };
         packages.lines().filter(|line| !line.starts_with('#'))
     }
+}
+
+/// The version of the Debian package that an image of this generation is made of now.
+pub fn package_version(generation: Generation) -> Result<String> {
+    let package = debian::download_of(generation.release(), &["pgbouncer"])?;
+    let version = output(Command::new("dpkg-deb").arg("--field").args(package).arg("Version"))?;
+    Ok(version.trim().to_owned())
 }
 
 /// Writes the image as `<destination>`. The same packages make the same bytes.
