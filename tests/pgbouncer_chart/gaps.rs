@@ -299,6 +299,25 @@ fn qs_pgbouncer_p12_a_disruption_budget_is_there_for_two_pods_or_more() {
     assert!(!has_budget(&["defaults.autoscaling.enabled=true", "defaults.autoscaling.minReplicas=1"]));
 }
 
+/// A drain waits for one pod at a time, and for none that is not ready anyway.
+#[test]
+fn pgbouncer_t41_no_budget_blocks_a_drain() {
+    let helm = helm_or_return!("pgbouncer_t41_no_budget_blocks_a_drain");
+    let objects = least(&helm, &[]);
+    let budget = &find(&objects, "PodDisruptionBudget/pooler-one")["spec"];
+    assert_eq!((&budget["maxUnavailable"], &budget["unhealthyPodEvictionPolicy"]), (&json!(1), &json!("AlwaysAllow")));
+    assert!(!least(&helm, &["defaults.replicas=1"]).iter().any(|object| object["kind"] == "PodDisruptionBudget"));
+}
+
+/// Who cancels a query comes by a connection of its own, which must reach the same pod.
+#[test]
+fn pgbouncer_t32_each_client_can_be_led_to_one_pod_always() {
+    let helm = helm_or_return!("pgbouncer_t32_each_client_can_be_led_to_one_pod_always");
+    let affinity = |more: &[&str]| find(&least(&helm, more), "Service/pooler-one")["spec"]["sessionAffinity"].clone();
+    assert_eq!(affinity(&["defaults.service.sessionAffinity=ClientIP"]), "ClientIP");
+    assert_eq!(affinity(&[]), "None", "a few clients would not be spread by it");
+}
+
 /// P13: an image without a version.
 #[test]
 fn qs_pgbouncer_p13_every_image_has_a_version() {
