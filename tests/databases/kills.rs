@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Every so many messages, unless `OUTRIGGER_KILLS` says otherwise: `make soak` takes every one.
-const STEP: usize = 9;
+const STEP: usize = 12;
 /// More messages than the life of one database takes.
 const MOST_MESSAGES: i64 = 200;
 
@@ -101,7 +101,8 @@ async fn who_is_killed_before_any_message_is_followed_by_one_that_goes_on() {
             break;
         }
     }
-    assert!(kills >= 4 && strangers >= 1, "{kills} {strangers}");
+    eprintln!("killed {kills} times");
+    assert!(kills >= 3 && strangers >= 1, "{kills} {strangers}");
     let orphans = "SELECT count(*) FROM outrigger.claims c LEFT JOIN pg_database d USING (oid) WHERE d.oid IS NULL OR stage = 'intended'";
     assert_eq!(world.postgres.query_as_owner("outrigger", orphans), "0");
     assert!(world.exists("first"));
