@@ -86,8 +86,7 @@ impl Converted {
         }
         if !is_identifier(&made) {
             self.warnings.push(format!(
-                "{}: spec.db.name {name:?} is no name without quotes, so no database was ever made of it; it is made now",
-                document.origin
+                "{origin}: spec.db.name {name:?} is no name without quotes, so no database was ever made of it; it is made now"
             ));
         }
         // What exists is theirs by name, and becomes ours.
