@@ -70,7 +70,7 @@ struct Downloaded {
 
 /// Downloads a module and returns its folder, which nobody may change.
 pub(crate) fn module(module: &str, version: &str) -> Result<PathBuf> {
-    let folder = cache::subfolder("go/modules".to_owned())?;
+    let folder = cache::subfolder("go/modules")?;
     download(&toolchain()?, &folder, &format!("{module}@v{version}")).map(|downloaded| downloaded.dir)
 }
 
