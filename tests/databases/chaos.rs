@@ -49,6 +49,7 @@ impl Numbers {
 }
 
 /// What becomes of one object.
+#[allow(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 #[derive(Debug, Clone)]
 struct Fate {
     name: String,

@@ -176,12 +176,12 @@ async fn kopf_k11_a_changed_spec_makes_no_second_database_and_the_end_drops_the_
 
 /// The right to see `PgDatabase`s, or no more than `PgServer`s.
 async fn may_list(world: &World, resources: &[&str]) {
-    let role = world.installation.kubectl(&["get", "clusterrole", world.name(), "-o", "json"]).await;
-    let mut role: serde_json::Value = serde_json::from_str(&role).unwrap();
-    let rules = role["rules"].as_array_mut().unwrap();
-    let rule = rules.iter_mut().find(|rule| rule["apiGroups"] == json!(["outrigger.dev"])).unwrap();
-    rule["resources"] = json!(resources);
-    let patch = json!({"rules": role["rules"]}).to_string();
+    let printed = world.installation.kubectl(&["get", "clusterrole", world.name(), "-o", "json"]).await;
+    let mut rights: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let rules = rights["rules"].as_array_mut().unwrap();
+    let of_ours = rules.iter_mut().find(|rule| rule["apiGroups"] == json!(["outrigger.dev"])).unwrap();
+    of_ours["resources"] = json!(resources);
+    let patch = json!({"rules": rights["rules"]}).to_string();
     world.installation.kubectl(&["patch", "clusterrole", world.name(), "--type=merge", "-p", &patch]).await;
 }
 

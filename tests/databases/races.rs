@@ -107,11 +107,9 @@ async fn what_somebody_grants_at_the_same_moment_is_looked_at_again() {
         until_it_waits(&world, "GRANT").await;
         other.batch_execute("COMMIT").await.unwrap();
         world.until_ready("granted").await;
-        let has = format!(
-            "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee \
-             WHERE datname = 'granted' AND rolname LIKE 'reader%' AND privilege_type = 'CONNECT'"
-        );
-        assert_eq!(world.sql(&has), count.to_string());
+        let has = "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee \
+             WHERE datname = 'granted' AND rolname LIKE 'reader%' AND privilege_type = 'CONNECT'";
+        assert_eq!(world.sql(has), count.to_string());
         let log = log(&world);
         let looked_again = log.lines().filter(|line| line.contains("looking again") && line.contains("tuple concurrently updated"));
         assert_eq!(looked_again.count(), count, "{log}");

@@ -388,8 +388,8 @@ async fn provider_sql_164_a_newer_server_is_served_without_a_superuser() {
     drop(world.controllers.take());
     world.sql(&format!("ALTER ROLE {ADMIN} SET createrole_self_grant = 'set'"));
     world.start(&[]);
-    let owned = json!({"reclaimPolicy": "Delete", "owner": {"name": "heir", "create": true}, "parameters": {"work_mem": "8MB"}});
-    world.apply_object("heir", "heir", owned).await;
+    let to_inherit = json!({"reclaimPolicy": "Delete", "owner": {"name": "heir", "create": true}, "parameters": {"work_mem": "8MB"}});
+    world.apply_object("heir", "heir", to_inherit).await;
     world.until_ready("heir").await;
     world.sql(&format!("CREATE ROLE of_others; GRANT of_others TO {ADMIN} WITH INHERIT FALSE, SET TRUE"));
     world.apply_object("others", "others", json!({"owner": {"name": "of_others"}})).await;
