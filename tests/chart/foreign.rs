@@ -1,6 +1,6 @@
 //! What the charts make of other people's kinds, as an API server takes it that knows them.
 
-use outrigger_bed::{ControlPlane, gaps, obtain};
+use outrigger_bed::{ControlPlane, gaps, obtain, versions};
 use serde_json::Value;
 
 use crate::{
@@ -33,13 +33,24 @@ async fn what_is_made_of_foreign_kinds_is_what_they_take() {
         let apply = ["apply", "--server-side", "-f", definition.to_str().unwrap()];
         drop(cluster.kubectl(&apply).await.success());
     }
+    let version = versions::kubernetes().unwrap();
     let monitored = ["metrics.serviceMonitor.enabled=true", "metrics.alerts.enabled=true"];
     let own = [&set(&[&["certificates.mode=cert-manager"], &monitored[..]].concat())[..], &KNOWN].concat();
     let given =
         set(&["certificates.mode=cert-manager", "certificates.issuerRef.name=company", "certificates.issuerRef.kind=ClusterIssuer"]);
-    let poolers = ["metrics.podMonitor.enabled=true", "instances.one.databases.app.host=postgres", "defaults.exporter.enabled=true"];
+    let poolers = [
+        "metrics.podMonitor.enabled=true",
+        "defaults.exporter.enabled=true",
+        "instances.one.databases.app.host=postgres",
+        "instances.one.existingUserlistSecret=users",
+    ];
     let poolers = helm.output(
-        &[&["template", "poolers", POOLERS, "--namespace", "outrigger"], &KNOWN[..], &set(&[&monitored[..], &poolers].concat())].concat(),
+        &[
+            &["template", "poolers", POOLERS, "--namespace", "outrigger", "--kube-version", &version],
+            &KNOWN[..],
+            &set(&[&monitored[..], &poolers].concat()),
+        ]
+        .concat(),
     );
     let poolers: Vec<Value> = serde_saphyr::from_multiple(&poolers).unwrap();
     for (objects, expected) in [
@@ -55,7 +66,7 @@ async fn what_is_made_of_foreign_kinds_is_what_they_take() {
             ][..],
         ),
         (helm.objects(&given), &["Certificate/outrigger-admission"]),
-        (poolers, &["PodMonitor/poolers-pgbouncer", "PrometheusRule/poolers-pgbouncer", "ServiceMonitor/poolers-pgbouncer"]),
+        (poolers, &["PodMonitor/poolers", "PrometheusRule/poolers", "ServiceMonitor/poolers"]),
     ] {
         taken(cluster, &objects, expected).await;
     }

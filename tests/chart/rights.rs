@@ -52,7 +52,7 @@ const INSTALLATIONS: [(&str, &[&str]); 4] = [
         &[
             "certificates.mode=files",
             "certificates.secretName=tls",
-            "certificates.caBundle=Cg==",
+            "certificates.caBundle=-----BEGIN CERTIFICATE-----",
             "userLists.enabled=false",
             "repair.mode=off",
         ],
