@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use outrigger_bed::{Browser, Namespace, Node, Page, gaps, image};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
@@ -113,9 +116,10 @@ async fn ready_node(test: &str) -> Option<&'static Node> {
     Some(node)
 }
 
-/// Ends a process as a crash would.
+/// Ends a process as a crash would. It may have ended by now, with one that was killed before it.
 pub(crate) fn kill(process: u32) {
-    kill_process(Pid::from_raw(process.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+    let killed = kill_process(Pid::from_raw(process.try_into().unwrap()).unwrap(), Signal::KILL);
+    assert!(matches!(killed, Ok(()) | Err(Errno::SRCH)), "{killed:?}");
 }
 
 pub(crate) fn pod(name: &str, annotations: &[(&str, &str)], app: &Value) -> Value {
