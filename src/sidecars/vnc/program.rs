@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, ErrorKind, PipeReader},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -87,7 +87,7 @@ pub(super) struct Kind {
 pub(super) enum Stopped {
     /// It ended when it was asked to, and has cleaned up.
     ByItself,
-    /// It was killed.
+    /// It was killed, or asked to end before it could clean up.
     Killed,
 }
 
@@ -197,8 +197,10 @@ impl Program {
     /// Asks it to end, waits a moment for that, and kills what is left.
     pub(super) async fn stop(mut self) -> Stopped {
         self.group.signal(Signal::TERM);
-        if timeout(END_LIMIT, self.child.wait()).await.is_ok() {
-            return Stopped::ByItself;
+        if let Ok(ended) = timeout(END_LIMIT, self.child.wait()).await {
+            // A program that has only begun may die of the signal.
+            let has_died_of_it = ended.is_ok_and(|status| status.signal().is_some());
+            return if has_died_of_it { Stopped::Killed } else { Stopped::ByItself };
         }
         tracing::warn!(program = self.name, "did not end within {END_LIMIT:?}, and is killed");
         self.group.signal(Signal::KILL);
@@ -221,7 +223,26 @@ fn receiver(reader: PipeReader) -> io::Result<Receiver> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_dies_of_the_signal_has_not_cleaned_up() {
+        for (trap, expected) in [("trap 'exit 0' TERM;", Stopped::ByItself), ("", Stopped::Killed)] {
+            let folder = tempfile::tempdir().unwrap();
+            let begun = folder.path().join("begun");
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(format!("{trap} : > {}; while :; do sleep 0.01; done", begun.display()));
+            let program = Program::start(Kind { program: "sh", package: "dash" }, command, &Orphans::default()).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !begun.exists() {
+                assert!(Instant::now() < deadline, "it does not begin");
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(program.stop().await, expected, "{trap:?}");
+        }
+    }
 
     #[test]
     fn turns_are_those_that_were_taken_and_those_that_were_cut_short() {
