@@ -197,15 +197,11 @@ async fn a_server_that_is_away(generation: Generation, test: &str) {
     let away = until_pools("both have waited for long", &|pools| waiting(pools) == 2 && for_long(pools)).await;
     assert_eq!(alerts(&away), ["app"], "{away:?}");
     assert_eq!(kubelet.failures().await, 0, "the pods stay ready and alive");
-    let newcomer = connect(&config).await.unwrap();
-    let newcomer = tokio::spawn(async move { newcomer.batch_execute("SELECT 1").await });
-    until_pools("the newcomer waits, too", &|pools| waiting(pools) == 3).await;
 
     server.restart();
     let _gate = Gate::open(port, server.port()).await;
     with_session.await.unwrap().unwrap();
     for_the_first_time.await.unwrap().unwrap();
-    newcomer.await.unwrap().unwrap();
     let back = of_app().await;
     assert_eq!(alerts(&back), Vec::<String>::new(), "{back:?}");
     assert_eq!(kubelet.failures().await, 0);

@@ -68,7 +68,8 @@ fn readme_network_policy_restricts_clients_metrics_and_the_agent() {
     let ports: Vec<&Value> = policy["ingress"].as_array().unwrap().iter().map(|rule| &rule["ports"][0]["port"]).collect();
     assert_eq!(ports, [&json!("pgbouncer"), &json!("metrics"), &json!(15801)]);
     let tests = &policy["ingress"][0]["from"][1]["podSelector"]["matchLabels"];
-    let pod = &find(&objects, "Pod/pooler-one-test-logins")["metadata"]["labels"];
+    let pod = objects.iter().find(|object| title(object) == "Pod/pooler-one-test-logins").unwrap();
+    let pod = &pod["metadata"]["labels"];
     assert!(
         tests.as_object().unwrap().iter().all(|(key, value)| pod[key] == *value) && tests["app.kubernetes.io/component"] == "test",
         "{tests}"
