@@ -21,7 +21,7 @@ use crate::{
 use super::{
     job::{Job, JobError, LONG_STATEMENT_LIMIT, ROUNDS, STATEMENT_LIMIT, within},
     ledger, look,
-    plan::{Blocker, Change, Holder, Manner, Refusal, Removal, RemovalStep, Stage, plan_removal, unfit},
+    plan::{Blocker, Change, Claimed, Holder, Manner, Refusal, Removal, RemovalStep, Stage, plan_removal, unfit},
     reign::set_finalizer,
     status::Report,
     worker::READ_DEADLINE,
@@ -49,7 +49,7 @@ impl Job<'_> {
             Gone::Done { drop_after } => Report {
                 ready: Ok("Absent"),
                 // Others may have the name.
-                claimed: Some(super::plan::Claimed::Pending),
+                claimed: Some(Claimed::Pending),
                 differences: Some(Vec::new()),
                 blockers: Vec::new(),
                 oid: None,
