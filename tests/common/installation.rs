@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use kube::Client;
 use outrigger::{
     admission::registration::{self, Endpoint},
     certificates::ring::SECRET_TYPE,
@@ -11,7 +12,7 @@ use outrigger::{
 use outrigger_bed::{ControlPlane, Namespace};
 use serde_json::{Value, json};
 
-use super::{process::Server, webhook::wait_for};
+use super::{objects, process::Server, webhook::wait_for};
 
 /// The Secret with the CA.
 pub(crate) const SECRET: &str = "outrigger-ca";
@@ -21,6 +22,7 @@ pub(crate) struct Installation<'cluster> {
     pub(crate) cluster: &'cluster ControlPlane,
     pub(crate) namespace: Namespace<'cluster>,
     kubeconfig: PathBuf,
+    client: Client,
 }
 
 impl<'cluster> Installation<'cluster> {
@@ -29,7 +31,7 @@ impl<'cluster> Installation<'cluster> {
         let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/outrigger/crds");
         drop(cluster.kubectl(&["apply", "--server-side", "-f", crds]).await.success());
         let namespace = cluster.namespace(name).await;
-        let installation = Self { cluster, kubeconfig: cluster.kubeconfig_of(namespace.name()), namespace };
+        let installation = Self { cluster, kubeconfig: cluster.kubeconfig_of(namespace.name()), client: cluster.client(), namespace };
         installation.apply(&installation.rights()).await;
         installation
     }
@@ -138,6 +140,15 @@ impl<'cluster> Installation<'cluster> {
         let text = yaml_writer::write_all(manifests.iter().cloned().map(Node::from).collect::<Vec<_>>().iter());
         let applied = self.cluster.kubectl_with_input(&["apply", "-f", "-"], &text).await;
         assert!(applied.status.success(), "{}", applied.stderr);
+    }
+
+    /// An object of this namespace as it is stored; none if it isn't there.
+    pub(crate) async fn stored(&self, kind: &str, name: &str) -> Option<Value> {
+        self.stored_in(self.name(), kind, name).await
+    }
+
+    pub(crate) async fn stored_in(&self, namespace: &str, kind: &str, name: &str) -> Option<Value> {
+        objects::stored(&self.client, namespace, kind, name).await
     }
 
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {

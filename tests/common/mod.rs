@@ -5,6 +5,7 @@ pub(crate) mod balancer;
 pub(crate) mod https;
 pub(crate) mod installation;
 pub(crate) mod load;
+pub(crate) mod objects;
 pub(crate) mod other_webhook;
 pub(crate) mod own_certificate;
 pub(crate) mod process;

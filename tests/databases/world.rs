@@ -129,8 +129,7 @@ impl World {
     }
 
     pub(crate) async fn get_in(&self, namespace: &str, kind: &str, name: &str) -> Option<Value> {
-        let output = self.installation.cluster.kubectl(&["-n", namespace, "get", kind, name, "-o", "json"]).await;
-        output.status.success().then(|| serde_json::from_str(&output.stdout).unwrap())
+        self.installation.stored_in(namespace, kind, name).await
     }
 
     /// Waits until the condition of a `PgDatabase` speaks of its newest spec and has this reason, and returns the object.

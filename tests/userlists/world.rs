@@ -79,15 +79,13 @@ impl<'cluster> World<'cluster> {
     }
 
     pub(crate) async fn status(&self) -> Value {
-        let text = self.installation.kubectl(&["get", "userlist", "users", "-o", "json"]).await;
-        serde_json::from_str::<Value>(&text).unwrap()["status"].take()
+        self.installation.stored("userlist", "users").await.unwrap()["status"].take()
     }
 
     /// The status, once a condition has this status and reason for the newest spec.
     pub(crate) async fn until(&self, condition: &str, status: &str, reason: &str) -> Value {
         wait_for(&format!("{condition} is {status} because of {reason}"), async || {
-            let text = self.installation.kubectl(&["get", "userlist", "users", "-o", "json"]).await;
-            let mut object: Value = serde_json::from_str(&text).unwrap();
+            let mut object = self.installation.stored("userlist", "users").await?;
             let found = object["status"]["conditions"].as_array()?.iter().find(|found| found["type"] == condition)?.clone();
             let is_new = found["observedGeneration"] == object["metadata"]["generation"];
             (is_new && found["status"] == status && found["reason"] == reason).then(|| object["status"].take())
