@@ -27,13 +27,13 @@ use crate::{
     until::until,
 };
 
-const ADMINISTRATOR: &str = "the token of the administrator";
+pub(crate) const ADMINISTRATOR: &str = "the token of the administrator";
 pub(crate) const UPGRADE: &str = "GET /websockify HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: binary\r\n";
 
 /// A sidecar with a page, and the folder that its Secret would be.
-struct Desk {
-    port: u16,
+pub(crate) struct Desk {
+    pub(crate) port: u16,
     sidecar: Sidecar,
     site: Site,
     _novnc: TempDir,
@@ -60,7 +60,7 @@ impl Desk {
     }
 
     /// One that issues tickets.
-    async fn with_tickets() -> Self {
+    pub(crate) async fn with_tickets() -> Self {
         let variables = [("VNC_TICKETS", "true"), ("VNC_ADMINISTRATOR_TOKEN_FILE", "FOLDER/administrator-token")];
         Self::start(&[("administrator-token", ADMINISTRATOR)], &variables).await
     }
@@ -80,7 +80,7 @@ impl Desk {
         (stream, status)
     }
 
-    async fn ticket(&self, token: &str, wanted: &str) -> (u16, String) {
+    pub(crate) async fn ticket(&self, token: &str, wanted: &str) -> (u16, String) {
         let mut stream = self.connection().await;
         let request = format!(
             "POST /tickets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{wanted}",
@@ -149,7 +149,7 @@ async fn is_answered(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Resu
     }
 }
 
-fn status(text: &str) -> String {
+pub(crate) fn status(text: &str) -> String {
     format!("document.getElementById('status').textContent.includes('{text}')")
 }
 

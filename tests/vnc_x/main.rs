@@ -9,6 +9,7 @@ mod cookie;
 mod ends;
 mod guacamole;
 mod listening;
+mod page;
 mod probe;
 mod restricted;
 #[path = "../common/rfb_login.rs"]

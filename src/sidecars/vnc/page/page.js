@@ -6,6 +6,8 @@
 const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013]);
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
+/** So often the page is loaded again where a part of it did not come. */
+const MOST_LOADS = 5;
 /** HTTP statuses after which it may be let in in a moment: too many viewers, not ready. */
 const PASSING_REFUSALS = new Set([429, 503]);
 const TOKEN_PREFIX = "outrigger.token.";
@@ -14,6 +16,7 @@ const TOKEN = /^[\w.-]+$/;
 const ASK = "whoever gave you this address, or runs this desktop, can give you one";
 
 const element = (id) => document.getElementById(id);
+const given = location.hash;
 const options = takeOptions();
 let RFB;
 let rfb = null;
@@ -27,7 +30,7 @@ function takeOptions() {
     kept.delete("token");
     // Words without a value stay as they were written.
     const rest = kept.toString().replace(/=(?=&|$)/g, "");
-    history.replaceState(null, "", rest ? `#${rest}` : location.pathname + location.search);
+    history.replaceState(history.state, "", rest ? `#${rest}` : location.pathname + location.search);
   }
   return { token: given.get("token"), viewOnly: given.has("view-only") };
 }
@@ -92,14 +95,19 @@ async function disconnected({ code, reason, wasOpen }) {
     return;
   }
   if (refused || PASSING.has(code)) {
-    const wait = pause * (0.75 + Math.random() / 2);
-    pause = Math.min(pause * 2, LONGEST_PAUSE);
+    const wait = nextPause();
     say(`${refused ? sentence(refused.text) : reason || "The connection was lost"}; connecting again …`, true);
     retry = setTimeout(connect, wait);
   } else {
     say(reason || "The session has ended", true);
   }
   element("connect").hidden = false;
+}
+
+function nextPause() {
+  const wait = pause * (0.75 + Math.random() / 2);
+  pause = Math.min(pause * 2, LONGEST_PAUSE);
+  return wait;
 }
 
 /** A ticket is good once and claims are good for a time, so a page that comes back may have neither any more. */
@@ -169,11 +177,34 @@ async function start() {
   try {
     ({ default: RFB } = await import("./novnc/core/rfb.js"));
   } catch (error) {
-    const answer = await fetch("novnc/core/rfb.js").catch(() => null);
-    say(answer?.status === 404 ? await answer.text() : `The page can't be loaded: ${error.message}`, true);
+    await loadAgain(error);
     return;
   }
+  history.replaceState(null, "", location.href);
   connect();
+}
+
+/** A document remembers of a module that it could not be fetched, so another try takes a new one: as soon as the way is free again. */
+async function loadAgain(error) {
+  const answer = await fetch("novnc/core/rfb.js").catch(() => null);
+  if (answer?.status === 404) {
+    say(await answer.text(), true);
+    return;
+  }
+  const loads = history.state?.loads ?? 0;
+  // What a browser can't read (another kind of error) it can't read the next time either.
+  const isPassing = error instanceof TypeError && loads < MOST_LOADS;
+  say(`The page can't be loaded: ${error.message}${isPassing ? "; trying again …" : ""}`, true);
+  if (!isPassing) return;
+  setTimeout(() => {
+    if (!answer?.ok) {
+      loadAgain(error);
+      return;
+    }
+    // With the token, which was taken from the address.
+    history.replaceState({ loads: loads + 1 }, "", location.pathname + location.search + given);
+    location.reload();
+  }, nextPause());
 }
 
 await start();
