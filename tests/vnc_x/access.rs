@@ -36,7 +36,7 @@ pub(crate) struct Desk {
     pub(crate) port: u16,
     sidecar: Sidecar,
     site: Site,
-    _novnc: TempDir,
+    pub(crate) novnc: TempDir,
 }
 
 impl Desk {
@@ -56,7 +56,7 @@ impl Desk {
         set.extend(values.iter().map(|(name, value)| (*name, value.as_str())));
         let sidecar = site.start(&set);
         sidecar.until_status("/startupz", 200).await;
-        Self { port, sidecar, site, _novnc: novnc }
+        Self { port, sidecar, site, novnc }
     }
 
     /// One that issues tickets.
@@ -93,7 +93,7 @@ impl Desk {
         (status, answer["ticket"].as_str().unwrap_or_default().to_owned())
     }
 
-    fn page(&self, token: &str) -> String {
+    pub(crate) fn page(&self, token: &str) -> String {
         format!("http://127.0.0.1:{}/{token}", self.port)
     }
 }

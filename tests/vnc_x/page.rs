@@ -1,8 +1,11 @@
 //! The page on a way that fails.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use outrigger_bed::Browser;
@@ -68,4 +71,14 @@ async fn a_page_of_which_a_part_did_not_come_is_loaded_again_with_its_token() {
     page.until(&status("Connected"));
     assert_eq!(way.failures.load(Ordering::Relaxed), 0, "it was cut off");
     assert_eq!(page.evaluate("location.hash + JSON.stringify(history.state)"), "null", "nothing is left in the address");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_the_browser_can_not_read_says_so_once() {
+    let desk = Desk::with_tickets().await;
+    fs::write(desk.novnc.path().join("core/rfb.js"), "no module").unwrap();
+    let browser = Browser::start().await;
+    let page = browser.open(&desk.page(""));
+    page.until(&status("The page can't be loaded: Unexpected identifier").replace("can't", "can\\'t"));
+    assert_eq!(page.evaluate("document.getElementById('status').textContent.includes('again')"), false, "it would be no better");
 }

@@ -16,7 +16,8 @@ const TOKEN = /^[\w.-]+$/;
 const ASK = "whoever gave you this address, or runs this desktop, can give you one";
 
 const element = (id) => document.getElementById(id);
-const given = location.hash;
+/** As the address was given, with the token. */
+const fragment = location.hash;
 const options = takeOptions();
 let RFB;
 let rfb = null;
@@ -180,8 +181,13 @@ async function start() {
     await loadAgain(error);
     return;
   }
-  history.replaceState(null, "", location.href);
+  forgetLoads();
   connect();
+}
+
+/** So that what fails another day is tried as often again. */
+function forgetLoads() {
+  history.replaceState(null, "", location.href);
 }
 
 /** A document remembers of a module that it could not be fetched, so another try takes a new one: as soon as the way is free again. */
@@ -195,14 +201,16 @@ async function loadAgain(error) {
   // What a browser can't read (another kind of error) it can't read the next time either.
   const isPassing = error instanceof TypeError && loads < MOST_LOADS;
   say(`The page can't be loaded: ${error.message}${isPassing ? "; trying again …" : ""}`, true);
-  if (!isPassing) return;
+  if (!isPassing) {
+    forgetLoads();
+    return;
+  }
   setTimeout(() => {
     if (!answer?.ok) {
       loadAgain(error);
       return;
     }
-    // With the token, which was taken from the address.
-    history.replaceState({ loads: loads + 1 }, "", location.pathname + location.search + given);
+    history.replaceState({ loads: loads + 1 }, "", location.pathname + location.search + fragment);
     location.reload();
   }, nextPause());
 }
