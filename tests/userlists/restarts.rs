@@ -76,8 +76,7 @@ async fn a_pooler_that_is_not_there_is_said_and_nobody_is_told_where_nobody_is_t
     world.list(&json!({"poolers": [{"name": "pooler"}], "reloadPolicy": "None"})).await;
     world.until("Applied", "False", "Pending").await;
     workload(&world, "Deployment", &json!({})).await;
-    let status = wait_for("the pod is seen", async || Some(world.status().await).filter(|status| status["poolers"][0]["pods"] == 1)).await;
-    assert!(status.to_string().contains("reloadPolicy"), "{status}");
+    until_message(&world, "users", "reloadPolicy").await;
     assert_eq!(restarted_for(&world, "Deployment").await, None);
 }
 

@@ -161,7 +161,7 @@ impl LastRestart {
 /// confirmed. Where no RELOADs are sent, none can have.
 pub(in crate::userlists) fn way(pod: &PodSight, means: Means, newest: Newest<'_>, known: &Known) -> Way {
     let Some(address) = pod.address.filter(|_| pod.is_ready) else {
-        return Way::Wait(format!("pod {} isn't ready", pod.name));
+        return Way::Wait("it isn't ready".to_owned());
     };
     if means.fresh_since.is_some_and(|since| !pod.is_made_since(since)) {
         return match means.policy {
@@ -172,7 +172,7 @@ pub(in crate::userlists) fn way(pod: &PodSight, means: Means, newest: Newest<'_>
     if let Some(port) = pod.annotations.get(AGENT_ANNOTATION) {
         return match port.parse::<u16>() {
             Ok(port) if port > 0 => Way::Ask(SocketAddr::new(address, port)),
-            _ => Way::Wait(format!("pod {}: annotation {AGENT_ANNOTATION} must be a port, and is {port:?}", pod.name)),
+            _ => Way::Wait(format!("annotation {AGENT_ANNOTATION} must be a port, and is {port:?}")),
         };
     }
     let uses = match known {
@@ -286,13 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn who_can_not_be_told_yet_is_named() {
+    fn why_a_pod_can_not_be_told_yet_is_said() {
         let means = Means { policy: ReloadPolicy::Auto, has_admin: true, fresh_since: None };
         let unready = PodSight { is_ready: false, ..pod(&[]) };
-        assert_eq!(way(&unready, means, NEWEST, &Known::Untold), Way::Wait("pod pooler-1 isn't ready".to_owned()));
+        assert_eq!(way(&unready, means, NEWEST, &Known::Untold), Way::Wait("it isn't ready".to_owned()));
         for port in ["", "0", "70000", "http"] {
             let Way::Wait(reason) = way(&pod(&[(AGENT_ANNOTATION, port)]), means, NEWEST, &Known::Untold) else { panic!("{port}") };
-            assert!(reason.contains("pooler-1") && reason.contains("must be a port"), "{reason}");
+            assert!(reason.contains("must be a port") && reason.contains(&format!("{port:?}")), "{reason}");
         }
     }
 
