@@ -12,6 +12,10 @@ use serde::{
     ser,
 };
 
+/// The name of a type that takes a list as the text it is written in, to read it later or never. To `serde_json`, which knows nothing of
+/// it, such a type is what it holds.
+pub const UNREAD_LIST: &str = "$outrigger::UnreadList";
+
 /// Reads a value, as `serde_json::from_str` does.
 pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
     read(text).map_or_else(|| serde_json::from_str(text), Ok)
@@ -30,6 +34,16 @@ pub fn write(value: &impl Serialize, text: &mut String) -> Result<(), serde_json
     if writer::write(value, text).is_err() {
         text.truncate(start);
         text.push_str(&serde_json::to_string(value)?);
+    }
+    Ok(())
+}
+
+/// Writes a value's JSON behind a text as a text: what `serde_json::to_string` makes of what it makes of the value.
+pub fn write_as_text(value: &impl Serialize, text: &mut String) -> Result<(), serde_json::Error> {
+    let start = text.len();
+    if writer::write_as_text(value, text).is_err() {
+        text.truncate(start);
+        write(&serde_json::to_string(value)?, text)?;
     }
     Ok(())
 }
@@ -59,17 +73,40 @@ impl ser::Error for Unusual {
 }
 
 /// Where the first byte stands, from a place on, at which a string ends or needs a closer look.
+#[inline]
 fn special(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let marks = marks(u64::from_le_bytes(*word));
+        let marks = marks_in(*word);
         if marks != 0 {
             return Some(at + marks.trailing_zeros() as usize / 8);
         }
         at += word.len();
     }
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
-    bytes.get(at..)?.iter().position(is_special).map(|place| at + place)
+    special_in_rest(bytes, at)
+}
+
+/// The same for less than eight bytes, which are rare behind a string that is read.
+#[cold]
+#[inline(never)]
+fn special_in_rest(bytes: &[u8], from: usize) -> Option<usize> {
+    bytes.get(from..)?.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ')).map(|place| from + place)
+}
+
+/// Whether nothing in a text needs a closer look, which is so for nearly all.
+#[inline]
+fn is_plain(text: &[u8]) -> bool {
+    let found = match (text.last_chunk::<8>(), text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        // What the last word has in common with the one before is looked at twice.
+        (Some(last), ..) => text.as_chunks::<8>().0.iter().fold(marks_in(*last), |found, word| found | marks_in(*word)),
+        (None, Some(first), Some(last)) => marks(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))),
+        _ => return special_in_rest(text, 0).is_none(),
+    };
+    found == 0
+}
+
+const fn marks_in(word: [u8; 8]) -> u64 {
+    marks(u64::from_le_bytes(word))
 }
 
 /// Marks quotes, backslashes and control characters among eight bytes, in the highest bit of each. Above the lowest mark

@@ -16,17 +16,25 @@ pub struct Patch {
 impl Patch {
     /// Puts a value where there is none, or into a list; on a member that is there, it replaces (RFC 6902, section 4.1).
     pub fn add(&mut self, path: &str, value: &impl Serialize) -> Result<(), serde_json::Error> {
-        self.operation("add", path, Some(value))
+        self.operation("add", path, |text| value_member(value, text))
+    }
+
+    /// Puts a value's JSON, as a text, where there is none.
+    pub fn add_as_text(&mut self, path: &str, value: &impl Serialize) -> Result<(), serde_json::Error> {
+        self.operation("add", path, |text| {
+            text.push_str(VALUE);
+            json::write_as_text(value, text)
+        })
     }
 
     /// Puts a value in the place of another.
     pub fn replace(&mut self, path: &str, value: &impl Serialize) -> Result<(), serde_json::Error> {
-        self.operation("replace", path, Some(value))
+        self.operation("replace", path, |text| value_member(value, text))
     }
 
     /// Takes a value away.
     pub fn remove(&mut self, path: &str) -> Result<(), serde_json::Error> {
-        self.operation("remove", path, None::<&()>)
+        self.operation("remove", path, |_| Ok(()))
     }
 
     /// Whether it changes nothing.
@@ -49,16 +57,18 @@ impl Patch {
         if self.is_empty() { "[]" } else { self.text.as_str() }
     }
 
-    fn operation(&mut self, name: &str, path: &str, value: Option<&impl Serialize>) -> Result<(), serde_json::Error> {
+    fn operation(
+        &mut self,
+        name: &str,
+        path: &str,
+        write_value: impl FnOnce(&mut String) -> Result<(), serde_json::Error>,
+    ) -> Result<(), serde_json::Error> {
         self.open();
         self.text.push_str(r#"{"op":""#);
         self.text.push_str(name);
         self.text.push_str(r#"","path":"#);
         json::write(&path, &mut self.text)?;
-        if let Some(value) = value {
-            self.text.push_str(r#","value":"#);
-            json::write(value, &mut self.text)?;
-        }
+        write_value(&mut self.text)?;
         self.text.push_str("}]");
         Ok(())
     }
@@ -73,6 +83,13 @@ impl Patch {
             self.text.push('[');
         }
     }
+}
+
+const VALUE: &str = r#","value":"#;
+
+fn value_member(value: &impl Serialize, text: &mut String) -> Result<(), serde_json::Error> {
+    text.push_str(VALUE);
+    json::write(value, text)
 }
 
 /// A name as one segment of a pointer (RFC 6901, section 3).
@@ -92,7 +109,8 @@ mod tests {
         patch.add("/spec/volumes/-", &serde_json::json!({"name": "x"})).unwrap();
         patch.replace("/a", &1).unwrap();
         patch.remove("/\"quoted\"").unwrap();
-        let expected = r#"[{"op":"add","path":"/spec/volumes/-","value":{"name":"x"}},{"op":"replace","path":"/a","value":1},{"op":"remove","path":"/\"quoted\""}]"#;
+        patch.add_as_text("/b", &["x"]).unwrap();
+        let expected = r#"[{"op":"add","path":"/spec/volumes/-","value":{"name":"x"}},{"op":"replace","path":"/a","value":1},{"op":"remove","path":"/\"quoted\""},{"op":"add","path":"/b","value":"[\"x\"]"}]"#;
         assert_eq!(patch.as_json(), expected);
     }
 

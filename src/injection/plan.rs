@@ -210,7 +210,7 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
                 for (kind, grants) in &mut grants {
                     if let Some(grant) = grants.next_if(|grant| grant.container == &*container.name) {
                         self.missing_mounts(*kind, container, grant, &mut mounts);
-                        self.missing_env(*kind, container, grant, &mut env);
+                        self.missing_env(*kind, container, grant, &mut env)?;
                     }
                 }
                 self.grant(list, index, container, &mounts, &env)?;
@@ -264,10 +264,12 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
         container: &PodContainer<'_>,
         grant: &'g Grant<'a>,
         missing: &mut Vec<&'g Variable<'a>>,
-    ) {
+    ) -> Result<(), InjectionError> {
+        let named_alike = container.env.value().filter(|there| grant.env.iter().any(|variable| there.may_have(variable.name)));
+        let there = named_alike.map(|there| there.read(&container.name)).transpose()?.unwrap_or_default();
         for variable in &grant.env {
             // The kubelet lets the last of several win.
-            match container.env.items().iter().rev().find(|there| &*there.name == variable.name) {
+            match there.iter().rev().find(|there| &*there.name == variable.name) {
                 None => missing.push(variable),
                 Some(there) if there.value.as_deref() == variable.value() => {}
                 Some(there) => {
@@ -283,6 +285,7 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
                 }
             }
         }
+        Ok(())
     }
 
     fn grant(
@@ -386,10 +389,11 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
     fn refresh_identity(&mut self, rig: &Rig<'_>, list: List, index: usize) -> Result<(), InjectionError> {
         let containers = if list == List::Init { &self.spec.init_containers } else { &self.spec.containers };
         let Some(there) = containers.items().get(index) else { return Ok(()) };
+        let env = there.env.value().map(|env| env.read(&there.name)).transpose()?.unwrap_or_default();
         let theirs = |name: &str| self.record.added.merged.iter().any(|merged| merged.name == *name);
         for wanted in rig.container.env.iter().filter(|variable| vnc::IDENTITY.contains(&variable.name) && !theirs(rig.container.name)) {
-            let place = there.env.items().iter().position(|variable| &*variable.name == wanted.name);
-            let differs = |place: &usize| there.env.items().get(*place).and_then(|there| there.value.as_deref()) != wanted.value();
+            let place = env.iter().position(|variable| &*variable.name == wanted.name);
+            let differs = |place: &usize| env.get(*place).and_then(|there| there.value.as_deref()) != wanted.value();
             if let Some(place) = place.filter(differs) {
                 self.patch.replace(&format!("/spec/{}/{index}/env/{place}/value", list.name()), &wanted.value())?;
             }
@@ -450,14 +454,15 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
         let app = self.spec.containers.items().iter().find(|container| !mesh::is_injected(&container.name));
         if let Some(app) = app {
             self.record.added.annotations.push(DEFAULT_CONTAINER.into());
-            self.annotate(DEFAULT_CONTAINER, &&*app.name)?;
+            // On an existing one, `add` replaces (RFC 6902, section 4.1).
+            self.patch.add(&annotation_path(DEFAULT_CONTAINER), &&*app.name)?;
         }
         Ok(())
     }
 
     fn write_status(&mut self) -> Result<(), InjectionError> {
         self.make_annotations()?;
-        self.annotate(STATUS, &self.record.to_text()?)
+        Ok(self.patch.add_as_text(&annotation_path(STATUS), &self.record)?)
     }
 
     /// Makes the maps that hold annotations, first of all operations, and remembers it.
@@ -479,11 +484,10 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
         self.patch = first;
         Ok(())
     }
+}
 
-    /// Sets an annotation. On an existing one, `add` replaces (RFC 6902, section 4.1).
-    fn annotate(&mut self, name: &str, value: &impl Serialize) -> Result<(), InjectionError> {
-        Ok(self.patch.add(&format!("/metadata/annotations/{}", segment(name)), value)?)
-    }
+fn annotation_path(name: &str) -> String {
+    format!("/metadata/annotations/{}", segment(name))
 }
 
 /// What stood in a slot that holds no list, or `None` if it holds one.

@@ -144,7 +144,7 @@ pub struct Container<'a> {
     pub restart_policy: Option<Text<'a>>,
     /// Environment variables.
     #[serde(borrow, default)]
-    pub env: Slot<Vec<Variable<'a>>>,
+    pub env: Slot<Variables<'a>>,
     /// Declared ports.
     #[serde(borrow, default)]
     pub ports: Slot<Vec<Port<'a>>>,
@@ -164,8 +164,67 @@ impl Container<'_> {
     }
 }
 
+/// Environment variables, read when somebody asks for one: of all that we look at they are the most, and hardly ever is one ours.
+#[derive(Debug)]
+pub enum Variables<'a> {
+    /// The list as it was written.
+    Unread(&'a str),
+    /// The list.
+    Read(Vec<Variable<'a>>),
+}
+
+impl<'a> Variables<'a> {
+    /// Whether one of them may have this name. If none may, the list need not be read.
+    #[must_use]
+    pub fn may_have(&self, name: &str) -> bool {
+        match self {
+            // A name can be written in many ways with escapes, and in one without.
+            Self::Unread(text) => text.contains(name) || text.contains('\\'),
+            Self::Read(list) => list.iter().any(|variable| *variable.name == *name),
+        }
+    }
+
+    /// The list.
+    ///
+    /// # Errors
+    /// It is no list of variables. `container` is whose it is.
+    pub fn read(&self, container: &str) -> Result<Cow<'_, [Variable<'a>]>, InjectionError> {
+        match self {
+            Self::Read(list) => Ok(Cow::Borrowed(list)),
+            Self::Unread(text) => json::from_str(text).map(Cow::Owned).map_err(|error| InjectionError::BadField {
+                field: format!("env of container {container}"),
+                problem: without_position(&error),
+            }),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Variables<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(json::UNREAD_LIST, VariablesVisitor(PhantomData))
+    }
+}
+
+struct VariablesVisitor<'a>(PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> serde::de::Visitor<'de> for VariablesVisitor<'a> {
+    type Value = Variables<'a>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a list of variables")
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Variables::Unread(text))
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        Deserialize::deserialize(deserializer).map(Variables::Read)
+    }
+}
+
 /// An environment variable; `value` is missing where it comes from elsewhere.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Variable<'a> {
     /// Its name.
     #[serde(borrow, default)]
@@ -249,9 +308,7 @@ impl<'a> Pod<'a> {
         let mut json = serde_json::Deserializer::from_str(text);
         let error = serde_path_to_error::deserialize::<_, Pod<'_>>(&mut json).err()?;
         let field = error.path().to_string();
-        // The position is one in our own JSON, which nobody but us has seen.
-        let problem = error.into_inner().to_string();
-        let problem = problem.split_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem).to_owned();
+        let problem = without_position(&error.into_inner());
         (field != ".").then_some(InjectionError::BadField { field, problem })
     }
 
@@ -266,6 +323,12 @@ impl<'a> Pod<'a> {
         let pairs = self.metadata.value().and_then(|metadata| metadata.annotations.value());
         pairs.into_iter().flat_map(|pairs| pairs.0.iter().map(|(key, value)| (&**key, &**value)))
     }
+}
+
+/// What is wrong. The position is one in our own JSON, which nobody but us has seen.
+fn without_position(error: &serde_json::Error) -> String {
+    let problem = error.to_string();
+    problem.split_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem).to_owned()
 }
 
 /// A map of texts, kept as the list it was written as.
@@ -354,6 +417,42 @@ mod tests {
         assert_eq!(pod.annotation("b"), Some("with \"quotes\""));
         let pairs = pod.metadata.value().unwrap().annotations.value().unwrap();
         assert!(matches!(pairs.0[0].1.0, Cow::Borrowed("plain")));
+    }
+
+    fn with_env(env: &str) -> String {
+        format!(r#"{{"spec":{{"containers":[{{"name":"app","env":{env}}}]}}}}"#)
+    }
+
+    fn env<'a, 'p>(pod: &'a Pod<'p>) -> &'a Variables<'p> {
+        pod.spec.value().unwrap().containers.items()[0].env.value().unwrap()
+    }
+
+    #[test]
+    fn variables_are_read_only_where_one_may_be_meant_however_it_is_written() {
+        for written in ["DISPLAY", r"DISPL\u0041Y"] {
+            let text = with_env(&format!(r#"[{{"name":"A","value":"1"}}, {{"name":"{written}","valueFrom":{{}}}}]"#));
+            let pod = Pod::read(&text).unwrap();
+            assert!(matches!(env(&pod), Variables::Unread(_)), "{written}");
+            assert!(env(&pod).may_have("DISPLAY"), "{written}");
+            let slowly: Pod<'_> = serde_json::from_str(&text).unwrap();
+            assert!(env(&slowly).may_have("DISPLAY") && !env(&slowly).may_have("B"));
+            for pod in [&pod, &slowly] {
+                let read = env(pod).read("app").unwrap();
+                let pairs: Vec<_> = read.iter().map(|variable| (&*variable.name, variable.value.as_deref())).collect();
+                assert_eq!(pairs, [("A", Some("1")), ("DISPLAY", None)]);
+            }
+        }
+        let text = with_env(r#"[{"name":"A"}]"#);
+        assert!(!env(&Pod::read(&text).unwrap()).may_have("DISPLAY"));
+    }
+
+    #[test]
+    fn variables_of_the_wrong_type_are_named_when_they_are_read() {
+        let text = with_env(r#"[{"name":5}]"#);
+        let error = env(&Pod::read(&text).unwrap()).read("app").unwrap_err().to_string();
+        assert!(error.contains("env of container app: invalid type: integer `5`") && !error.contains("line"), "{error}");
+        let error = Pod::read(&with_env("{}")).unwrap_err().to_string();
+        assert!(error.contains("spec.containers[0].env"), "{error}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{json, pod::Text};
+use super::pod::Text;
 
 /// What was done to a pod, and by whom.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -99,14 +99,6 @@ impl<'a> Record<'a> {
     /// Reads a record from the annotation's text.
     pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
-    }
-
-    /// The annotation's text.
-    pub(crate) fn to_text(&self) -> Result<String, serde_json::Error> {
-        // Room for three sidecars, so that it doesn't grow while it is written.
-        let mut text = String::with_capacity(2048);
-        json::write(self, &mut text)?;
-        Ok(text)
     }
 
     /// Whether a container of this name is ours, or the user's merged with ours.

@@ -90,7 +90,7 @@ impl Undo<'_> {
         let name = self.renamed.recorded_name(&container.name);
         let (at, named) = (format!("/spec/{list}/{index}"), format!("/spec/{list}/{}", segment(name)));
         if let Some(names) = self.added.env.get(name) {
-            let env = container.env.items();
+            let env = container.env.value().map(|env| env.read(&container.name)).transpose()?.unwrap_or_default();
             let going = positions(&env.iter().map(|variable| &*variable.name).collect::<Vec<_>>(), names);
             self.remove_items(&format!("{at}/env"), &format!("{named}/env"), env.len(), &going)?;
         }

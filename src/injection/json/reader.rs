@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{Unusual, special};
+use super::{UNREAD_LIST, Unusual, special};
 
 /// How deep types may nest. What they do not name may nest deeper.
 const MAX_DEPTH: usize = 60;
@@ -63,21 +63,26 @@ impl<'de> Reader<'de> {
         Ok(())
     }
 
-    /// Goes behind a string, from its opening quote, and says whether it has escapes.
+    /// Goes behind a string, from its opening quote, which the caller has seen. Says whether it has escapes.
     fn pass_string(&mut self) -> Result<bool, Unusual> {
-        let mut has_escapes = false;
-        self.expect(b'"')?;
+        let end = special(self.text.as_bytes(), self.at + 1).ok_or(Unusual)?;
+        if self.byte(end) == Some(b'"') {
+            self.at = end + 1;
+            return Ok(false);
+        }
+        self.pass_escapes(end).map(|()| true)
+    }
+
+    /// Goes behind a string that needs a closer look, first of all at this place.
+    #[cold]
+    fn pass_escapes(&mut self, mut at: usize) -> Result<(), Unusual> {
         loop {
-            let special = special(self.text.as_bytes(), self.at).ok_or(Unusual)?;
-            match self.byte(special) {
+            match self.byte(at) {
                 Some(b'"') => {
-                    self.at = special + 1;
-                    return Ok(has_escapes);
+                    self.at = at + 1;
+                    return Ok(());
                 }
-                Some(b'\\') => {
-                    has_escapes = true;
-                    self.at = special + self.escape_length(special)?;
-                }
+                Some(b'\\') => at = special(self.text.as_bytes(), at + self.escape_length(at)?).ok_or(Unusual)?,
                 // Control characters must be escaped (RFC 8259, section 7).
                 _ => return Err(Unusual),
             }
@@ -96,8 +101,8 @@ impl<'de> Reader<'de> {
         }
     }
 
+    /// Reads a string, from its opening quote, which the caller has seen.
     fn string(&mut self) -> Result<Cow<'de, str>, Unusual> {
-        self.token();
         let start = self.at;
         let has_escapes = self.pass_string()?;
         if has_escapes {
@@ -221,6 +226,9 @@ impl<'de> Reader<'de> {
     }
 
     fn pass_key(&mut self) -> Result<(), Unusual> {
+        if self.token() != Some(b'"') {
+            return Err(Unusual);
+        }
         self.pass_string()?;
         self.expect(b':')
     }
@@ -287,7 +295,12 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Unusual> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Unusual> {
+        if name == UNREAD_LIST && self.token() == Some(b'[') {
+            let start = self.at;
+            self.pass_value()?;
+            return visitor.visit_borrowed_str(self.text.get(start..self.at).ok_or(Unusual)?);
+        }
         visitor.visit_newtype_struct(self)
     }
 

@@ -135,6 +135,7 @@ struct Usual<'a> {
     something: Option<&'a str>,
     pair: (u8, &'a str),
     word: Word,
+    choice: Word,
     map: BTreeMap<&'a str, Vec<u8>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left_out: Vec<u8>,
@@ -144,7 +145,8 @@ struct Usual<'a> {
 #[serde(rename_all = "lowercase")]
 enum Word {
     Usual,
-    Rare(u8),
+    Chosen(String),
+    Rare(u8, u8),
 }
 
 #[test]
@@ -159,20 +161,27 @@ fn what_is_usual_is_written_here() {
         something: Some(""),
         pair: (1, "two"),
         word: Word::Usual,
+        choice: Word::Chosen("\"".to_owned()),
         map: BTreeMap::from([("", vec![]), ("a\"b", vec![1, 2])]),
         left_out: vec![],
     };
     let mut text = String::new();
     writer::write(&usual, &mut text).unwrap();
     assert_eq!(text, serde_json::to_string(&usual).unwrap());
+    let mut as_text = String::new();
+    writer::write_as_text(&usual, &mut as_text).unwrap();
+    assert_eq!(as_text, serde_json::to_string(&text).unwrap());
 }
 
 #[test]
 fn what_is_rare_is_left_to_serde_json() {
     let raw = RawValue::from_string(r#"{"as": 1e400}"#.to_owned()).unwrap();
     assert_eq!(written(&BTreeMap::from([("raw", raw)])), r#"{"raw":{"as": 1e400}}"#);
-    assert_eq!(written(&[Word::Rare(1)]), r#"[{"rare":1}]"#);
+    assert_eq!(written(&[Word::Rare(1, 2)]), r#"[{"rare":[1,2]}]"#);
     assert_eq!(written(&BTreeMap::from([(1, 1.5)])), r#"{"1":1.5}"#);
+    let mut text = "before".to_owned();
+    write_as_text(&[RawValue::from_string("\"a\"".to_owned()).unwrap()], &mut text).unwrap();
+    assert_eq!(text, r#"before"[\"a\"]""#);
     assert!(write(&BTreeMap::from([(vec![1], 1)]), &mut String::new()).is_err(), "a list is no key");
 }
 
@@ -205,7 +214,10 @@ proptest! {
     fn writes_any_value(value in value()) {
         let mut text = String::new();
         writer::write(&value, &mut text).unwrap();
-        prop_assert_eq!(text, value.to_string());
+        prop_assert_eq!(&text, &value.to_string());
+        let mut as_text = String::new();
+        writer::write_as_text(&value, &mut as_text).unwrap();
+        prop_assert_eq!(as_text, Value::from(text).to_string());
     }
 
     #[test]

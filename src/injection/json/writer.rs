@@ -7,15 +7,25 @@ use serde::{
     ser::{Impossible, SerializeMap, SerializeSeq, SerializeStruct, SerializeTuple},
 };
 
-use super::{Unusual, special};
+use super::{Unusual, is_plain, special};
 
 /// Writes a value behind a text. After an error, what is behind it has no meaning.
 pub(super) fn write(value: &impl Serialize, text: &mut String) -> Result<(), Unusual> {
-    value.serialize(Writer { text })
+    value.serialize(Writer { text, is_nested: false })
+}
+
+/// Writes a value's JSON behind a text as a text in quotes, without writing it first as it is.
+pub(super) fn write_as_text(value: &impl Serialize, text: &mut String) -> Result<(), Unusual> {
+    text.push('"');
+    value.serialize(Writer { text, is_nested: true })?;
+    text.push('"');
+    Ok(())
 }
 
 struct Writer<'t> {
     text: &'t mut String,
+    /// Whether all of it stands in a text, in which quotes and backslashes are escaped.
+    is_nested: bool,
 }
 
 /// Integers of all widths are written as they are displayed.
@@ -30,28 +40,52 @@ macro_rules! numbers {
 impl<'t> Writer<'t> {
     fn begin(self, opening: char, closing: char) -> Items<'t> {
         self.text.push(opening);
-        Items { text: self.text, is_first: true, closing }
+        Items { writer: self, is_first: true, closing }
+    }
+
+    fn again(&mut self) -> Writer<'_> {
+        Writer { text: self.text, is_nested: self.is_nested }
+    }
+
+    fn quotation_mark(&mut self) {
+        if self.is_nested {
+            self.text.push('\\');
+        }
+        self.text.push('"');
+    }
+
+    /// Writes a text in quotes, with the escapes it needs (RFC 8259, section 7).
+    fn quote(&mut self, value: &str) -> Result<(), Unusual> {
+        self.quotation_mark();
+        if is_plain(value.as_bytes()) {
+            self.text.push_str(value);
+        } else {
+            self.push_escaped(value)?;
+        }
+        self.quotation_mark();
+        Ok(())
+    }
+
+    fn push_escaped(&mut self, value: &str) -> Result<(), Unusual> {
+        let mut written = 0;
+        while let Some(at) = special(value.as_bytes(), written) {
+            self.text.push_str(value.get(written..at).ok_or(Unusual)?);
+            escape(value.as_bytes().get(at).copied().ok_or(Unusual)?, self.is_nested, self.text)?;
+            written = at + 1;
+        }
+        self.text.push_str(value.get(written..).ok_or(Unusual)?);
+        Ok(())
     }
 }
 
-/// Writes a text in quotes, with the escapes it needs (RFC 8259, section 7).
-fn quote(value: &str, text: &mut String) -> Result<(), Unusual> {
-    text.push('"');
-    let mut written = 0;
-    while let Some(at) = special(value.as_bytes(), written) {
-        text.push_str(value.get(written..at).ok_or(Unusual)?);
-        escape(value.as_bytes().get(at).copied().ok_or(Unusual)?, text)?;
-        written = at + 1;
+fn escape(byte: u8, is_nested: bool, text: &mut String) -> Result<(), Unusual> {
+    // In a text, the backslash of an escape has one of its own.
+    if is_nested {
+        text.push('\\');
     }
-    text.push_str(value.get(written..).ok_or(Unusual)?);
-    text.push('"');
-    Ok(())
-}
-
-fn escape(byte: u8, text: &mut String) -> Result<(), Unusual> {
     match byte {
-        b'"' => text.push_str("\\\""),
-        b'\\' => text.push_str("\\\\"),
+        b'"' => text.push_str(if is_nested { r#"\\""# } else { r#"\""# }),
+        b'\\' => text.push_str(if is_nested { r"\\\" } else { r"\\" }),
         b'\n' => text.push_str("\\n"),
         b'\r' => text.push_str("\\r"),
         b'\t' => text.push_str("\\t"),
@@ -95,8 +129,8 @@ impl<'t> Serializer for Writer<'t> {
         Err(Unusual)
     }
 
-    fn serialize_str(self, value: &str) -> Result<(), Unusual> {
-        quote(value, self.text)
+    fn serialize_str(mut self, value: &str) -> Result<(), Unusual> {
+        self.quote(value)
     }
 
     fn serialize_bytes(self, _: &[u8]) -> Result<(), Unusual> {
@@ -120,16 +154,24 @@ impl<'t> Serializer for Writer<'t> {
         self.serialize_unit()
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Unusual> {
-        quote(variant, self.text)
+    fn serialize_unit_variant(mut self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Unusual> {
+        self.quote(variant)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Unusual> {
         value.serialize(self)
     }
 
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(self, _: &'static str, _: u32, _: &'static str, _: &T) -> Result<(), Unusual> {
-        Err(Unusual)
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Unusual> {
+        let mut items = self.begin('{', '}');
+        items.serialize_field(name, value)?;
+        SerializeStruct::end(items)
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Items<'t>, Unusual> {
@@ -167,7 +209,7 @@ impl<'t> Serializer for Writer<'t> {
 
 /// A list or an object that is being written.
 struct Items<'t> {
-    text: &'t mut String,
+    writer: Writer<'t>,
     is_first: bool,
     closing: char,
 }
@@ -175,7 +217,7 @@ struct Items<'t> {
 impl Items<'_> {
     fn separate(&mut self) {
         if !std::mem::take(&mut self.is_first) {
-            self.text.push(',');
+            self.writer.text.push(',');
         }
     }
 
@@ -185,11 +227,11 @@ impl Items<'_> {
     }
 
     fn value(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Unusual> {
-        value.serialize(Writer { text: &mut *self.text })
+        value.serialize(self.writer.again())
     }
 
     fn close(self) {
-        self.text.push(self.closing);
+        self.writer.text.push(self.closing);
     }
 }
 
@@ -227,14 +269,14 @@ impl SerializeMap for Items<'_> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unusual> {
         self.separate();
-        let start = self.text.len();
+        let start = self.writer.text.len();
         self.value(key)?;
         // A key is a text; what becomes one when it is a key, `serde_json` knows.
-        if self.text.as_bytes().get(start) == Some(&b'"') { Ok(()) } else { Err(Unusual) }
+        if let Some(b'"' | b'\\') = self.writer.text.as_bytes().get(start) { Ok(()) } else { Err(Unusual) }
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unusual> {
-        self.text.push(':');
+        self.writer.text.push(':');
         self.value(value)
     }
 
@@ -249,9 +291,12 @@ impl SerializeStruct for Items<'_> {
     type Error = Unusual;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Unusual> {
+        debug_assert!(is_plain(key.as_bytes()), "the name of a field needs no escapes");
         self.separate();
-        quote(key, self.text)?;
-        self.text.push(':');
+        self.writer.quotation_mark();
+        self.writer.text.push_str(key);
+        self.writer.quotation_mark();
+        self.writer.text.push(':');
         self.value(value)
     }
 
