@@ -17,6 +17,8 @@ use crate::{
 
 /// Pods younger than this many times the minimum age tell what becomes of new pods just now.
 const SETTLED: u32 = 10;
+/// Times of creation are whole seconds: a replacement's is to be another than that of any pod before it.
+const TELLS_APART: Duration = Duration::from_secs(1);
 
 /// How repair is done.
 #[derive(Debug, Clone)]
@@ -73,8 +75,7 @@ pub enum Need {
 impl Policy {
     /// For how long new pods must have come well, or not at all, before others are evicted for them.
     fn settling_time(&self) -> Duration {
-        // Times of creation are whole seconds: a replacement's is to be another than that of any pod before it.
-        self.minimum_age.saturating_mul(SETTLED).max(Duration::from_secs(1))
+        self.minimum_age.saturating_mul(SETTLED).max(TELLS_APART)
     }
 }
 
@@ -148,7 +149,8 @@ pub fn is_to_be_evicted(seen: &Sighting, need: &Need, policy: &Policy) -> bool {
 pub fn has_settled(need: &Need, siblings: Siblings, policy: &Policy, held_for: Duration, now: Timestamp) -> bool {
     let settling = policy.settling_time();
     let is_quiet = siblings.youngest_in_need.is_none_or(|created| age(created, now) >= settling);
-    is_quiet && (*need != Need::Outdated || held_for >= settling)
+    let can_be_told_apart = age(siblings.youngest, now) >= TELLS_APART;
+    is_quiet && can_be_told_apart && (*need != Need::Outdated || held_for >= settling)
 }
 
 /// The namespace of the cluster's own pods, which nobody but their keeper may disturb.

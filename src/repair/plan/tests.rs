@@ -114,6 +114,10 @@ fn while_new_pods_come_without_sidecars_none_is_evicted_for_them() {
         !settled(&Need::Missing, of(&[(young, Standing::Missing), (old, Standing::Missing)]), 86_400),
         "a replacement, of whoever knew it"
     );
+    assert!(
+        !settled(&Need::Missing, of(&[(old, Standing::Missing), (10_000, Standing::Injected)]), 86_400),
+        "the next replacement could be of the same second"
+    );
     assert!(!settled(&Need::Outdated, of(&[(young, Standing::Outdated)]), 86_400));
     assert!(!settled(&Need::Outdated, of(&[(old, Standing::Outdated)]), 599), "an upgrade may go on");
     assert!(settled(&Need::Outdated, of(&[(old, Standing::Outdated)]), 600));
