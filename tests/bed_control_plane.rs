@@ -32,7 +32,17 @@ async fn a_restricted_namespace_refuses_a_pod_that_may_be_root() {
     let cluster = ControlPlane::shared().await;
     let namespace = cluster.namespace("restricted").await;
     namespace.label("pod-security.kubernetes.io/enforce", "restricted").await;
-    let refusal = pods(&namespace).create(&PostParams::default(), &root_pod()).await.unwrap_err().to_string();
+    // The API server learns of the label by a watch of its own.
+    let trial = PostParams { dry_run: true, ..PostParams::default() };
+    let refused = async {
+        loop {
+            if let Err(refusal) = pods(&namespace).create(&trial, &root_pod()).await {
+                return refusal.to_string();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let refusal = tokio::time::timeout(std::time::Duration::from_secs(30), refused).await.unwrap();
     assert!(refusal.contains("violates PodSecurity") && refusal.contains("runAsNonRoot"), "{refusal}");
 }
 

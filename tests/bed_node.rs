@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Far less than a pod's grace period of 30 s, after which the kubelet would kill what has not ended by itself.
-const ENDS_BY_ITSELF: Duration = Duration::from_secs(15);
+/// Less than a pod's grace period of 30 s, after which the kubelet would kill what has not ended by itself.
+const ENDS_BY_ITSELF: Duration = Duration::from_secs(25);
 const APP_PORT: u16 = 8080;
 const SIDECAR_PORT: u16 = 8081;
 

@@ -142,7 +142,7 @@ async fn what_can_not_be_freed_is_named_with_the_reason() {
     .await;
     apply(&cluster, &[template("other", &["outrigger.dev/session"])]).await;
 
-    let refused = remove(&cluster, &["--deadline=3s"]).await;
+    let refused = remove(&cluster, &["--deadline=20s"]).await;
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(2), "{words}");
     assert!(words.contains("sessiontemplates/kept in default can't be freed") && words.contains("nobody may change it"), "{words}");

@@ -20,6 +20,8 @@ use common::{
     installation::Installation,
     replicas::{Replicas, SHORT_LIVES},
 };
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::Api;
 use outrigger_bed::ControlPlane;
 use tokio::{io::AsyncWriteExt, task::JoinSet};
 
@@ -92,5 +94,9 @@ async fn ask(trusting: Arc<ArcSwap<Client>>, answered: Arc<AtomicU64>) {
 }
 
 async fn client(installation: &Installation<'_>, address: SocketAddr) -> Client {
-    Client::new(&installation.bundles("mutatingwebhookconfigurations").await[0], address)
+    // Not by kubectl, which may take longer than a successor waits before it signs.
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(installation.namespace.client());
+    let webhooks = configurations.get(installation.name()).await.unwrap().webhooks.unwrap();
+    let bundle = webhooks[0].client_config.ca_bundle.clone().unwrap();
+    Client::new(&String::from_utf8(bundle.0).unwrap(), address)
 }

@@ -105,7 +105,7 @@ impl<'cluster> Installation<'cluster> {
     /// A process of this installation, with a CA of its own unless the arguments name one.
     pub(crate) fn process(&self, arguments: &[&str]) -> Server {
         let (namespace, webhooks) = (format!("--namespace={}", self.name()), format!("--webhooks={}", self.name()));
-        let all = [&[namespace.as_str(), &webhooks, "--drain-delay=1s"], arguments].concat();
+        let all = [&[namespace.as_str(), &webhooks, "--drain-delay=3s"], arguments].concat();
         Server::start(&self.kubeconfig, &all)
     }
 

@@ -108,7 +108,8 @@ spec: {containers: [{name: app, image: app}]}
 
 /// Tries until something is there, with a deadline.
 pub(crate) async fn wait_for<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    // Leases, pauses between attempts and other people's controllers take tens of seconds, and a busy machine makes more of them.
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(found) = attempt().await {
             return found;

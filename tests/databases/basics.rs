@@ -23,7 +23,7 @@ async fn cnpg_7436_a_database_is_made_and_dropped_with_its_object() {
     assert_eq!(object["status"]["oid"].to_string(), found);
     assert_eq!(world.claims(&name), format!("{} held", object["metadata"]["uid"].as_str().unwrap()));
     assert_eq!(object["metadata"]["finalizers"], json!(["outrigger.dev/database"]));
-    let server = world.get("pgserver", world.name()).await.unwrap();
+    let server = super::servers::until_server(&world, "Ready").await;
     assert_eq!(condition_of(&server, "Ready")["status"], "True");
     assert!(server["status"]["version"].is_string() && server["status"]["inRecovery"] == false);
 
@@ -124,9 +124,10 @@ async fn a_role_in_place_of_ours_keeps_its_password_and_its_life() {
     };
     world.apply_object("replaced", &name, fields(5)).await;
     world.until_ready("replaced").await;
-    world.sql(&format!("ALTER DATABASE \"{name}\" OWNER TO postgres"));
-    world.sql(&format!("DROP ROLE \"{login_name}\""));
-    world.sql(&format!("CREATE ROLE \"{login_name}\" LOGIN PASSWORD 'theirs'"));
+    // At once: a look in between would make the role again.
+    world.sql(&format!(
+        "ALTER DATABASE \"{name}\" OWNER TO postgres; DROP ROLE \"{login_name}\"; CREATE ROLE \"{login_name}\" LOGIN PASSWORD 'theirs'"
+    ));
     let verifier = || world.sql(&format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{login_name}'"));
     let theirs = verifier();
     world.delete("secret", "login").await;

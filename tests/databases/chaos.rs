@@ -300,8 +300,12 @@ impl Stage {
         };
         for (number, server) in self.servers.iter().enumerate() {
             for sql in ["SELECT rolname FROM pg_roles WHERE rolname", "SELECT role FROM outrigger.roles WHERE role"] {
-                let found = server.query_as_owner("outrigger", &format!("{sql} LIKE 's{seed}-n%'"));
-                assert_eq!(found.lines().map(ToOwned::to_owned).collect::<BTreeSet<_>>(), expected(number), "seed {seed}: {sql}");
+                // The sweep forgets a database before it drops the owner.
+                super::common::webhook::wait_for(&format!("seed {seed}: {sql} {:?}", expected(number)), async || {
+                    let found = server.query_as_owner("outrigger", &format!("{sql} LIKE 's{seed}-n%'"));
+                    (found.lines().map(ToOwned::to_owned).collect::<BTreeSet<_>>() == expected(number)).then_some(())
+                })
+                .await;
             }
             for name in expected(number) {
                 let uri = self.world.secret_value(&name, "uri").await.unwrap();

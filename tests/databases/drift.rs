@@ -49,10 +49,12 @@ async fn cnpg_6647_cnpg_10826_cnpg_10831_what_is_changed_by_hand_is_named_and_pu
         within(&format!(
             "DROP EXTENSION pg_trgm; DROP EXTENSION hstore; SET ROLE {ADMIN}; CREATE EXTENSION hstore SCHEMA public VERSION '1.7'"
         ));
-        world.sql(&format!("GRANT CONNECT ON DATABASE \"{name}\" TO PUBLIC; REVOKE CONNECT ON DATABASE \"{name}\" FROM \"{reader}\""));
-        world.sql(&format!("GRANT TEMPORARY ON DATABASE \"{name}\" TO \"{reader}\""));
-        world.sql(&format!("ALTER DATABASE \"{name}\" IS_TEMPLATE true"));
-        world.sql(&format!("ALTER DATABASE \"{name}\" OWNER TO \"{intruder}\""));
+        // At once: whoever corrects a part of it meanwhile would be in the way of the rest.
+        world.sql(&format!(
+            "GRANT CONNECT ON DATABASE \"{name}\" TO PUBLIC; REVOKE CONNECT ON DATABASE \"{name}\" FROM \"{reader}\"; \
+             GRANT TEMPORARY ON DATABASE \"{name}\" TO \"{reader}\"; ALTER DATABASE \"{name}\" IS_TEMPLATE true; \
+             ALTER DATABASE \"{name}\" OWNER TO \"{intruder}\""
+        ));
     };
     disturb();
     let disturbed = state();

@@ -118,7 +118,7 @@ async fn after_any_events_crashes_and_restarts_the_folder_is_as_the_cluster_says
         }
         proxy.mend();
         until_as(&site, &model, &sidecar, &events).await;
-        sidecar.kill().await;
+        assert!(sidecar.terminate().await.success());
         let leftovers: Vec<_> = fs::read_dir(site.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         let ours = |name: &&std::ffi::OsString| {
             name.to_string_lossy().starts_with(".outrigger-") && *name != ".outrigger-files" && *name != ".outrigger-lock"

@@ -141,6 +141,12 @@ async fn gsidecar_n7_a_forbidden_namespace_harms_only_itself() {
     allow(cluster, forbidden, namespace).await;
     site.until_files(&[("one", "1"), ("two", "2")]).await;
     drop(cluster.kubectl(&["delete", "rolebinding", "reader", "-n", forbidden]).await.success());
+    until("the API server has heard of it", async || {
+        let account = format!("--as={namespace}");
+        let said = cluster.kubectl(&["auth", "can-i", "watch", "configmaps", "-n", forbidden, &account]).await.stdout;
+        if said.trim() == "no" { Ok(()) } else { Err(said) }
+    })
+    .await;
     // A watch that is open is not closed by that.
     let restarted = {
         sidecar.kill().await;

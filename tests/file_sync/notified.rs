@@ -33,8 +33,10 @@ async fn gsidecar_n1_additions_changes_and_removals_are_all_told() {
     let url = app.url("/reload");
     let sidecar = site.ready(&with(&[&COUNTED[..], &[("REQ_URL", &url)]].concat())).await;
     app.until_calls(1).await;
+    sidecar.until_told().await;
     site.put("a", &[("one", "changed"), ("two", "2")]).await;
     app.until_calls(2).await;
+    sidecar.until_told().await;
     site.delete("a").await;
     app.until_calls(3).await;
     let calls = app.calls();
@@ -178,7 +180,7 @@ async fn a_storm_of_changes_is_told_together() {
     let app = App::start().await;
     let url = app.url("/");
     let variables =
-        [&COUNTED[..], &[("REQ_URL", &url), ("NOTIFY_QUIET", "1s"), ("NOTIFY_LATEST", "30s"), ("REQ_SKIP_INIT", "true")]].concat();
+        [&COUNTED[..], &[("REQ_URL", &url), ("NOTIFY_QUIET", "5s"), ("NOTIFY_LATEST", "120s"), ("REQ_SKIP_INIT", "true")]].concat();
     let _sidecar = site.ready(&variables).await;
     for number in 0..20 {
         site.put("a", &[("same", &number.to_string())]).await;
@@ -356,7 +358,7 @@ async fn a_mail_server_that_says_nothing_holds_back_neither_the_app_nor_the_end(
         ("SMTP_URL", &server),
         ("SMTP_FROM", "outrigger@example.com"),
         ("SMTP_TO", "a@example.com"),
-        ("REQ_TIMEOUT", "200ms"),
+        ("REQ_TIMEOUT", "2s"),
     ];
     let sidecar = site.ready(&with(&settings)).await;
     mails.until_mails(2).await;
@@ -364,7 +366,7 @@ async fn a_mail_server_that_says_nothing_holds_back_neither_the_app_nor_the_end(
     app.until_calls(2).await;
     sidecar.kill().await;
     let (status, log) = site.once(&[&settings[..], &[("REQ_RETRY_TOTAL", "0")]].concat()).await;
-    assert!(status.success() && log.contains("has not taken the mail within 200ms"), "{log}");
+    assert!(status.success() && log.contains("has not taken the mail within 2s"), "{log}");
 }
 
 #[tokio::test]

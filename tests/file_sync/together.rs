@@ -95,7 +95,8 @@ async fn the_first_sync_appears_at_once_and_later_changes_leave_the_rest_as_it_i
     sidecar.until_told().await;
     site.delete("b").await;
     site.until_files(&[("one", "1"), ("secret", "1"), ("two", "2")]).await;
-    assert!(fs::symlink_metadata(site.path().join("sub")).is_err());
+    let link = site.path().join("sub");
+    until("its link is gone", async || if fs::symlink_metadata(&link).is_err() { Ok(()) } else { Err("it is there".to_owned()) }).await;
     // Looked at again and again, they are found to be as we left them.
     let looks = sidecar.metric("outrigger_file_sync_watches_total").await;
     assert!(looks >= 1 && sidecar.metric("outrigger_file_sync_repaired_total").await == 0);
@@ -138,8 +139,9 @@ async fn what_somebody_else_put_in_our_place_is_reported_and_never_touched() {
     let sidecar = site.ready(&[TOGETHER, QUICK, ("POLL_INTERVAL", "1s")]).await;
     fs::remove_file(site.path().join("one")).unwrap();
     site.until_files(&[("one", "1"), ("two", "1")]).await;
-    fs::remove_file(site.path().join("two")).unwrap();
-    fs::write(site.path().join("two"), "theirs").unwrap();
+    // In one step, so that it is not linked again in between.
+    fs::write(site.path().join("theirs"), "theirs").unwrap();
+    fs::rename(site.path().join("theirs"), site.path().join("two")).unwrap();
     sidecar.until_log("two is there already and is not ours").await;
     assert_eq!(fs::read_to_string(site.path().join("two")).unwrap(), "theirs");
     fs::remove_file(site.path().join("two")).unwrap();

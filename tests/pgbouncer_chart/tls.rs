@@ -130,6 +130,7 @@ async fn certificates_are_served_verified_and_renewed(generation: Generation, te
     let [by_first, by_second] = [secured.trusting("first", &first), secured.trusting("second", &second)];
 
     let is_secured = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    secured.until_answered("the server is reached", &by_first).await;
     assert_eq!(secured.ask(&by_first, is_secured).as_deref(), Ok("t"), "the server is reached by TLS, too");
     let refused = secured.ask("sslmode=disable", "SELECT 1").unwrap_err();
     assert!(refused.contains("SSL required"), "{refused}");
@@ -194,7 +195,9 @@ async fn both_ends_say_who_they_are(generation: Generation, test: &str) {
         format!("{trusting} sslcert={} sslkey={}", certificate.display(), key.display())
     };
     let question = "SELECT client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-    assert_eq!(secured.ask(&with("ours", &ours), question).as_deref(), Ok("/CN=certified"));
+    let words = with("ours", &ours);
+    secured.until_answered("the server is reached", &words).await;
+    assert_eq!(secured.ask(&words, question).as_deref(), Ok("/CN=certified"));
     for (who, words) in [("who has no certificate", trusting.clone()), ("who has another authority's", with("other", &other))] {
         let refused = secured.ask(&words, "SELECT 1").unwrap_err();
         assert!(refused.contains("SSL") || refused.contains("closed the connection"), "{who}: {refused}");

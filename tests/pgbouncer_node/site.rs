@@ -282,7 +282,7 @@ impl Site {
         let busy = connect(&address, 6432, "app", "app", "second").await.unwrap();
         let idle = connect(&address, 6432, "app", "app", "second").await.unwrap();
         idle.simple_query("SELECT 1").await.unwrap();
-        let query = tokio::spawn(async move { busy.simple_query("SELECT pg_sleep(4)").await.map(drop) });
+        let query = tokio::spawn(async move { busy.simple_query("SELECT pg_sleep(8)").await.map(drop) });
         until("the query runs", async || {
             let running = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'";
             let rows = self.admin().await?.query(running, &[]).await.unwrap();

@@ -172,18 +172,19 @@ pub(crate) async fn run(world: &World<'_>, digest: &str) -> String {
 /// Waits for a pod of the workload with this annotation's value, and lets it run as a kubelet would.
 pub(crate) async fn run_annotated(world: &World<'_>, annotation: &str, value: &str) -> String {
     let pods: Api<Pod> = Api::default_namespaced(world.installation.namespace.client());
-    let name = wait_for("the workload has a pod", async || {
+    let status = json!({"status": {
+        "phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}], "conditions": [{"type": "Ready", "status": "True"}],
+    }});
+    wait_for("the workload has a pod", async || {
         let list = pods.list(&ListParams::default().labels("app=pooler")).await.unwrap();
         let pod = list.items.iter().find(|pod| {
             let found = pod.annotations().get(annotation).map_or("", String::as_str);
             found == value && pod.metadata.deletion_timestamp.is_none()
         });
-        pod.map(ResourceExt::name_any)
+        let name = pod.map(ResourceExt::name_any)?;
+        // It may be gone by now.
+        pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.ok()?;
+        Some(name)
     })
-    .await;
-    let status = json!({"status": {
-        "phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}], "conditions": [{"type": "Ready", "status": "True"}],
-    }});
-    pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
-    name
+    .await
 }

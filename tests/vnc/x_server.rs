@@ -235,6 +235,8 @@ async fn b6_a_viewer_who_does_not_read_still_types() {
         for colour in ["red", "green"].iter().cycle() {
             server.output("xsetroot", &["-solid", colour]);
             viewer.asks().await;
+            // The bridge has this thread, too.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             unchanged = if is_full() && taken() == before { unchanged + 1 } else { 0 };
             before = taken();
             if unchanged == 5 {

@@ -157,7 +157,7 @@ pub(crate) fn status(text: &str) -> String {
 async fn b3_a_ticket_lets_one_browser_in_once_and_the_page_says_so() {
     let desk = Desk::with_tickets().await;
     assert_eq!(desk.ticket("another token of somebody", r#"{"role":"control"}"#).await.0, 401);
-    let (status_code, ticket) = desk.ticket(ADMINISTRATOR, r#"{"role":"control","user":"ann"}"#).await;
+    let (status_code, ticket) = desk.ticket(ADMINISTRATOR, r#"{"role":"control","user":"ann","seconds":600}"#).await;
     assert_eq!(status_code, 201);
     let browser = Browser::start().await;
     let page = browser.open(&desk.page(&format!("#token={ticket}&view-only")));

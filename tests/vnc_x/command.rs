@@ -237,8 +237,12 @@ async fn what_a_killed_desktop_has_left_is_ended_by_the_next_one() {
     let site = Site::new();
     let mut killed = outrigger(&site, &["--on-end", "keep", "--", "true"]).spawn().unwrap();
     site.process("Xtigervnc").await;
-    let listens = || if site.display.socket().exists() { Ok(()) } else { Err("there is no socket".to_owned()) };
-    until("it listens", async || listens()).await;
+    let authority = site.path("runtime/outrigger").join(format!("desktop-{}/cookie", site.display.number()));
+    until("it answers", async || {
+        let output = site.client_with("xdpyinfo", &[], &authority).await;
+        if output.status.success() { Ok(()) } else { Err(printed(&output)) }
+    })
+    .await;
     signal(&killed, Signal::KILL);
     killed.wait().await.unwrap();
     let output = timeout(DEADLINE, outrigger(&site, &["--", "xdpyinfo"]).output()).await.unwrap().unwrap();

@@ -64,7 +64,7 @@ async fn hand_on(mut client: TcpStream, desktop: u16, failures: Arc<AtomicUsize>
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_which_a_part_did_not_come_is_loaded_again_with_its_token() {
     let desk = Desk::with_tickets().await;
-    let (_, ticket) = desk.ticket(ADMINISTRATOR, r#"{"role":"control"}"#).await;
+    let (_, ticket) = desk.ticket(ADMINISTRATOR, r#"{"role":"control","seconds":600}"#).await;
     let way = Way::new(desk.port, 4).await;
     let browser = Browser::start().await;
     let page = browser.open(&format!("http://127.0.0.1:{}/#token={ticket}", way.port));

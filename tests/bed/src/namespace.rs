@@ -11,7 +11,7 @@ use crate::control_plane::ControlPlane;
 use crate::progress;
 use crate::supervise;
 
-const ACCOUNT_DEADLINE: Duration = Duration::from_secs(30);
+const ACCOUNT_DEADLINE: Duration = Duration::from_secs(90);
 const DELETE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A namespace whose deletion is asked for when this is dropped.

@@ -23,7 +23,7 @@ async fn a_page_is_opened_typed_into_and_looked_at() {
     page.type_text("ahoy 42");
     assert_eq!(page.until("document.getElementById('text').value"), "ahoy 42");
     page.resize(640, 480);
-    assert_eq!(page.evaluate("innerWidth + innerHeight"), 1120);
+    page.until("innerWidth + innerHeight === 1120");
     assert!(page.screenshot().starts_with(b"\x89PNG"));
     assert_eq!(page.evaluate("Promise.resolve(7)"), 7);
 }
