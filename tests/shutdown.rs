@@ -29,8 +29,8 @@ use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet};
 
 /// Long enough for reviews to be sent and answered in it, short enough to wait for.
-const DRAIN_DELAY: Duration = Duration::from_secs(6);
-const DRAIN: &str = "--drain-delay=6s";
+const DRAIN_DELAY: Duration = Duration::from_secs(2);
+const DRAIN: &str = "--drain-delay=2s";
 /// In the log of a server that waited for connections as long as it ever does.
 const STILL_BUSY: &str = "connections were still busy";
 
