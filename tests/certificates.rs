@@ -181,12 +181,12 @@ async fn a_killed_replica_costs_reviews_only_until_its_endpoint_is_gone() {
     let enough = async |count: usize| {
         wait_for("pods are accepted", async || (load.outcome().accepted.len() >= count).then_some(())).await;
     };
-    enough(20).await;
+    enough(50).await;
     let before = load.outcome();
 
     let killed = Instant::now();
     replicas.servers[0].signal(Signal::KILL);
-    enough(before.accepted.len() + 30).await;
+    enough(before.accepted.len() + 100).await;
     let outcome = load.end().await;
     let missed: Vec<_> = outcome.unreviewed.iter().filter(|(at, _)| *at >= killed).collect();
     let last = missed.iter().map(|(at, _)| at.duration_since(killed)).max().unwrap_or_default();

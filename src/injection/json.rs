@@ -86,7 +86,7 @@ fn special(bytes: &[u8], from: usize) -> Option<usize> {
     special_in_rest(bytes, at)
 }
 
-/// The same for less than eight bytes, which are rare behind a string that is read.
+/// The same for less than eight bytes: a word is missing only at the end of what is read, and in the shortest texts.
 #[cold]
 #[inline(never)]
 fn special_in_rest(bytes: &[u8], from: usize) -> Option<usize> {

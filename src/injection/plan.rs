@@ -454,7 +454,6 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
         let app = self.spec.containers.items().iter().find(|container| !mesh::is_injected(&container.name));
         if let Some(app) = app {
             self.record.added.annotations.push(DEFAULT_CONTAINER.into());
-            // On an existing one, `add` replaces (RFC 6902, section 4.1).
             self.patch.add(&annotation_path(DEFAULT_CONTAINER), &&*app.name)?;
         }
         Ok(())
@@ -462,6 +461,7 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
 
     fn write_status(&mut self) -> Result<(), InjectionError> {
         self.make_annotations()?;
+        // On an existing one, `add` replaces (RFC 6902, section 4.1).
         Ok(self.patch.add_as_text(&annotation_path(STATUS), &self.record)?)
     }
 

@@ -10,7 +10,7 @@ use outrigger_bed::XServer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -114,9 +114,11 @@ async fn several_at_once_are_taken_one_after_the_other() {
     let path = "/screenshot?width=64";
     // Who has waited for two seconds is sent away, and comes again.
     let in_turn = async || loop {
+        let begun = Instant::now();
         if let Some(taken) = picture_if_any(bridge.address, path).await {
             break taken.pixel(0, 0);
         }
+        assert!(begun.elapsed() >= Duration::from_secs(2), "sent away after {:?}", begun.elapsed());
     };
     let taken = timeout(LONG, async { tokio::join!(in_turn(), in_turn(), in_turn()) }).await.unwrap();
     assert_eq!([taken.0, taken.1, taken.2], [RED; 3]);

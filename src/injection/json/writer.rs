@@ -43,7 +43,7 @@ impl<'t> Writer<'t> {
         Items { writer: self, is_first: true, closing }
     }
 
-    fn again(&mut self) -> Writer<'_> {
+    fn reborrow(&mut self) -> Writer<'_> {
         Writer { text: self.text, is_nested: self.is_nested }
     }
 
@@ -227,7 +227,7 @@ impl Items<'_> {
     }
 
     fn value(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Unusual> {
-        value.serialize(self.writer.again())
+        value.serialize(self.writer.reborrow())
     }
 
     fn close(self) {
