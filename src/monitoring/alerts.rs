@@ -78,6 +78,7 @@ pub const ALERTS: &[Alert] = &[
         steps: &[
             "Each failed review is one line of the log of the admission role, with the reason.",
             "`overloaded` and `deadline`: give the role more CPU, or more replicas (`admission.replicas`).",
+            "`slow`: a body was not there in time, which API servers send at once. Look at the network between them and the pods.",
             "`malformed`, `refused` and `truncated`: something other than an API server sends requests, or a proxy between changes them.",
         ],
     },
