@@ -49,8 +49,8 @@ fn the_story_is_told_to_its_end() {
     let temporary = tempfile::tempdir().unwrap();
     let picture = temporary.path().join("picture.png");
     let output = demo(&temporary).arg("--once").arg("--picture").arg(&picture).output().unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{}\n{told}", String::from_utf8_lossy(&output.stderr));
+    let (told, complaint) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{complaint}\n{told}");
     let mut rest = told.as_str();
     for line in STORY {
         let (_, after) = rest.split_once(line).unwrap_or_else(|| panic!("{line:?} is not told, or too early:\n{told}"));
@@ -61,7 +61,8 @@ fn the_story_is_told_to_its_end() {
     if told.contains("Chromium was there, and saw the window.") {
         assert!(fs::read(&picture).unwrap().starts_with(b"\x89PNG"), "what it saw is written");
     }
-    assert!(runs(&temporary).is_empty(), "the run has gone");
+    let left = runs(&temporary);
+    assert!(left.is_empty(), "the run has gone, but for {left:?}: {complaint}");
 }
 
 #[test]

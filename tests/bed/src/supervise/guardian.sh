@@ -79,10 +79,20 @@ end_node() {
     ip link delete "$name"
 }
 
+# Children of what was killed a moment ago may still write a file, hold a mount, or make a directory again, as browsers do.
+remove() { # DIRECTORY
+    remaining=50
+    until rm -rf "$1" && sleep 0.1 && [ ! -e "$1" ]; do
+        [ "$remaining" -gt 0 ] || return 1
+        remaining=$((remaining - 1))
+        sleep 0.1
+    done
+}
+
 while read -r _; do :; done
 
 touch "$run/ending"
 # Names are numbered in the order of starting: the last started ends first. Read once: the directory may be removed under our feet.
 end_processes $(ls -r -d "$run"/processes/* | xargs -r cat)
 [ ! -e "$run/node" ] || end_node
-if [ -e "$run/keep-logs" ]; then rm -rf "$run"; else rm -rf "$run" && rm -rf "$logs"; fi
+if [ -e "$run/keep-logs" ]; then remove "$run"; else remove "$run" && rm -rf "$logs"; fi
