@@ -173,7 +173,12 @@ async fn without_agents_the_operator_lets_pods_reload(site: &Site, server: &str)
     .await;
     let pods = site.pods("current").await;
     for (pod, _) in &pods {
-        site.connect_to_pod(pod, "app", "second").await.unwrap().simple_query("SELECT 1").await.unwrap();
+        // Helm waits for as many pods as a rollout leaves in service, not for each.
+        until(&format!("{pod} is in service"), async || {
+            let client = site.connect_to_pod(pod, "app", "second").await?;
+            client.simple_query("SELECT 1").await.map(drop).map_err(|error| format!("{error:?}"))
+        })
+        .await;
     }
     site.put_secret("app", &[LABEL], &[("username", "app"), ("password", "third")]).await;
     for (pod, _) in &pods {

@@ -160,13 +160,16 @@ impl Site {
     }
 
     async fn admin(&self) -> Result<Client, String> {
-        let pod = self.pods_api().get("postgres").await.unwrap();
-        let address = pod.status.and_then(|status| status.pod_ip).ok_or("it has no address")?;
-        connect(&address, 5432, "postgres", "postgres", "").await
+        connect(&self.address_if_any("postgres").await?, 5432, "postgres", "postgres", "").await
     }
 
     pub(crate) async fn pod_address(&self, name: &str) -> String {
-        self.pods_api().get(name).await.unwrap().status.unwrap().pod_ip.unwrap()
+        self.address_if_any(name).await.unwrap()
+    }
+
+    async fn address_if_any(&self, pod: &str) -> Result<String, String> {
+        let pod = self.pods_api().get(pod).await.unwrap();
+        pod.status.and_then(|status| status.pod_ip).ok_or_else(|| "it has no address".to_owned())
     }
 
     /// Runs SQL at the server itself.
@@ -266,7 +269,7 @@ impl Site {
 
     /// A connection to one pod of a pooler, which it keeps.
     pub(crate) async fn connect_to_pod(&self, pod: &str, user: &str, password: &str) -> Result<Client, String> {
-        connect(&self.pod_address(pod).await, 6432, "app", user, password).await
+        connect(&self.address_if_any(pod).await?, 6432, "app", user, password).await
     }
 
     /// Whether a user signs in through a pooler and reaches the server.
