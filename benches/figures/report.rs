@@ -179,7 +179,7 @@ fn resources(figures: &Figures, page: &mut String) {
         ("program file".to_owned(), megabytes(binary / 1024)),
         ("from exec to ready, with its watches of an API server, median".to_owned(), time(figures.started)),
         ("resident memory before the first review".to_owned(), held(figures.idle)),
-        ("resident memory after the loads at a rate".to_owned(), held(figures.after_load)),
+        ("resident memory after the loads of the first two tables".to_owned(), held(figures.after_load)),
         ("resident memory of both roles in an empty cluster, after a look at all pods".to_owned(), held(figures.crowd.before)),
         (format!("resident memory of both roles in a cluster with {PODS} pods, after a look at all of them"), held(figures.crowd.after)),
     ];

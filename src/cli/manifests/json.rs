@@ -193,7 +193,7 @@ impl<'text> Reader<'text> {
         Ok(character)
     }
 
-    /// `\uXXXX`, or two of them where a character needs a surrogate pair; with the length of what was read.
+    /// `\u` with four digits, or two of them where a character needs a surrogate pair; with the length of what was read.
     fn unicode_escape(&self) -> (usize, Option<char>) {
         let unit = |offset: usize| -> Option<u16> {
             let escape = self.rest().get(offset..offset + 6)?.strip_prefix("\\u")?;
@@ -344,7 +344,7 @@ fn write_string(string: &str, text: &mut String) {
     text.push('"');
 }
 
-/// `\uXXXX`, for a character of the basic plane.
+/// `\u` with four digits, for a character of the basic plane.
 pub(super) fn push_unicode_escape(character: char, text: &mut String) {
     let code = u32::from(character);
     text.push_str("\\u");
