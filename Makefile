@@ -8,6 +8,9 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Collects the names of what had to be skipped, from all test binaries.
 export OUTRIGGER_GAPS := $(TARGET)/gaps
 
+# The folder of Rust's packages is not written into what is shipped: the same sources make the same program in any home and folder.
+REPRODUCIBLE := --remap-path-prefix=$(abspath $(or $(CARGO_HOME),$(HOME)/.cargo))=/cargo
+
 say = @printf '\n== %s\n' '$(strip $(1))'
 
 # What cargo-fuzz passes for coverage, without a sanitizer: those need a nightly compiler, and our own code has no unsafe block.
@@ -25,9 +28,11 @@ help: ## List what can be made
 
 test: forget-gaps format lint documentation bed licences suites gaps ## Run everything there is: format, lints, documentation, licences, all tests
 
+demo image soak figures: export RUSTFLAGS := $(strip $(RUSTFLAGS) $(REPRODUCIBLE))
+
 demo: rust compiler ## Show the product until Ctrl-C, as root on a real node with a desktop in a page; or once with DEMO_ONCE=1
 	$(call say,the program)
-	@cargo build --release --package outrigger --package outrigger-bed
+	@cargo build --release --locked --package outrigger --package outrigger-bed
 	@$(TARGET)/release/outrigger-bed demo --outrigger $(TARGET)/release/outrigger \
 		--examples examples --crds charts/outrigger/crds $(if $(DEMO_ONCE),--once --picture '$(PICTURE)')
 
@@ -36,7 +41,7 @@ picture: ## Make the README's picture again: what the demo's page shows
 
 image: rust compiler ## Make the images localhost/outrigger, localhost/outrigger-desktop and localhost/pgbouncer as tars, without Docker
 	$(call say,the images)
-	@cargo build --release --package outrigger --package outrigger-bed
+	@cargo build --release --locked --package outrigger --package outrigger-bed
 	@$(TARGET)/release/outrigger-bed image --outrigger $(TARGET)/release/outrigger --destination $(TARGET)/outrigger-image.tar
 	@$(TARGET)/release/outrigger-bed desktop-image --outrigger $(TARGET)/release/outrigger --destination $(TARGET)/outrigger-desktop-image.tar
 	@$(TARGET)/release/outrigger-bed pgbouncer-image --destination $(TARGET)/pgbouncer-image.tar

@@ -16,40 +16,44 @@ runs_since() { # ID START
     [ "$2" != Z ] && [ "${21}" = "$1" ]
 }
 
-signal_processes() { # SIGNAL ID START ...
-    signal=$1
-    shift
+those_that_run() { # ID START ...
     while [ $# -ge 2 ]; do
-        ! runs_since "$1" "$2" || kill -s "$signal" "$1"
+        ! runs_since "$1" "$2" || echo "$1 $2"
         shift 2
     done
 }
 
-any_process_runs() { # ID START ...
-    while [ $# -ge 2 ]; do
-        runs_since "$1" "$2" && return 0
-        shift 2
-    done
-    return 1
+# The ids of all processes in the groups that these lead: a browser has children, which write on for a moment without it.
+# A leader's id is not used again while its group has a process, but another may have it once all are gone.
+groups() { # ID START ...
+    cat /proc/[0-9]*/stat 2>/dev/null | awk -v leaders="$*" '
+        BEGIN {
+            words = split(leaders, word, " ")
+            for (i = 1; i < words; i += 2) start_of_leader[word[i]] = word[i + 1]
+        }
+        {
+            id = $1
+            sub(/.*\) /, "")
+            if ($1 != "Z") { group[id] = $3; start[id] = $20 }
+        }
+        END {
+            for (id in group) {
+                leader = group[id]
+                if (leader in start_of_leader && (!(leader in start) || start[leader] == start_of_leader[leader])) print id
+            }
+        }'
 }
 
-# Waits until none of the processes is left, at most this many tenths of a second.
-wait_for_processes() { # TENTHS ID START ...
+wait_until_none() { # TENTHS OF A SECOND, COMMAND THAT LISTS IDS
     remaining=$1
     shift
-    while any_process_runs "$@"; do
+    while [ -n "$("$@")" ]; do
         [ "$remaining" -gt 0 ] || return 1
         remaining=$((remaining - 1))
         sleep 0.1
     done
 }
 
-end_processes() { # ID START ...
-    signal_processes TERM "$@"
-    wait_for_processes 10 "$@" || { signal_processes KILL "$@"; wait_for_processes 50 "$@"; }
-}
-
-# What a node leaves: containers in its control groups, and their shims in its network namespace.
 kill_until_none() { # COMMAND THAT LISTS IDS
     remaining=50
     ids=$("$@")
@@ -61,6 +65,13 @@ kill_until_none() { # COMMAND THAT LISTS IDS
     done
 }
 
+end_processes() { # ID START ...
+    leaders=$(those_that_run "$@")
+    for id in $(echo "$leaders" | cut -d ' ' -f 1); do kill -s TERM "$id"; done
+    wait_until_none 10 groups $leaders || kill_until_none groups $leaders
+}
+
+# What a node leaves: containers in its control groups, and their shims in its network namespace.
 containers() { find /sys/fs/cgroup -path "*/$name/*" -name cgroup.procs -exec cat {} +; }
 
 shims() { ip netns pids "$name"; }

@@ -285,3 +285,26 @@ fn try_lock(directory: &Path) -> Result<Option<File>> {
 pub(crate) fn random() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes a directory again and again, in the background of a program that ends when it is told to.
+    const CHILD_THAT_WRITES_ON: &str =
+        "(trap '' HUP TERM; for round in $(seq 3000); do mkdir -p \"$PWD/again\"; sleep 0.01; done) & exec sleep 60";
+
+    #[test]
+    fn a_child_that_outlives_its_program_ends_with_the_run() {
+        let run = Run::create().unwrap();
+        run.start("parent", Command::new("/bin/sh").args(["-c", CHILD_THAT_WRITES_ON])).unwrap();
+        let end = Instant::now() + REAP_DEADLINE;
+        while !run.path("again").exists() {
+            assert!(Instant::now() < end, "the child has not begun to write");
+            std::thread::sleep(REAP_INTERVAL);
+        }
+        let directory = run.directory.clone();
+        drop(run);
+        assert!(!directory.exists(), "{} has been made again", directory.display());
+    }
+}
