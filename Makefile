@@ -8,8 +8,9 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Collects the names of what had to be skipped, from all test binaries.
 export OUTRIGGER_GAPS := $(TARGET)/gaps
 
-# The folder of Rust's packages is not written into what is shipped: the same sources make the same program in any home and folder.
-REPRODUCIBLE := --remap-path-prefix=$(abspath $(or $(CARGO_HOME),$(HOME)/.cargo))=/cargo
+# For what is shipped and what is measured: symbols that tell their types, by which link/functions.txt knows them, and no folder of
+# Rust's packages, so that the same sources make the same program in any home.
+RELEASE_FLAGS := -Csymbol-mangling-version=v0 --remap-path-prefix=$(abspath $(or $(CARGO_HOME),$(HOME)/.cargo))=/cargo
 
 say = @printf '\n== %s\n' '$(strip $(1))'
 
@@ -21,14 +22,14 @@ FUZZ_SECONDS ?= 30
 PICTURE ?= $(TARGET)/demo.png
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help test demo picture image web matrix soak figures fuzz rust compiler format lint documentation bed licences suites gaps forget-gaps
+.PHONY: help test demo picture image web matrix soak figures functions fuzz rust compiler format lint documentation bed licences suites gaps forget-gaps
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 test: forget-gaps format lint documentation bed licences suites gaps ## Run everything there is: format, lints, documentation, licences, all tests
 
-demo image soak figures: export RUSTFLAGS := $(strip $(RUSTFLAGS) $(REPRODUCIBLE))
+demo image soak figures: export RUSTFLAGS := $(strip $(RUSTFLAGS) $(RELEASE_FLAGS))
 
 demo: rust compiler ## Show the product until Ctrl-C, as root on a real node with a desktop in a page; or once with DEMO_ONCE=1
 	$(call say,the program)
@@ -69,6 +70,12 @@ soak: rust compiler ## Send OUTRIGGER_SOAK_REVIEWS (1000000) reviews through res
 figures: rust compiler ## Measure it beside the usual ways, and write docs/performance.md and docs/desktop-performance.md
 	$(call say,figures)
 	@cargo bench --bench figures --bench vnc
+
+functions: rust compiler ## Tell the linker anew which functions the program executes while it serves: writes link/functions.txt
+	$(call say,functions)
+	@RUSTFLAGS='$(strip $(RUSTFLAGS) $(RELEASE_FLAGS))' cargo rustc --release --locked --package outrigger --bin outrigger -- -Cstrip=none
+	@mv $(TARGET)/release/outrigger $(TARGET)/outrigger-with-symbols
+	@cargo test --quiet --bench figures -- functions $(TARGET)/outrigger-with-symbols link/functions.txt
 
 fuzz: rust compiler ## Feed the parsers made-up bytes, FUZZ_SECONDS (30) for each target
 	$(call say,fuzz targets)

@@ -8,7 +8,10 @@ use kube::{Api, api::PostParams};
 use outrigger_bed::ControlPlane;
 use serde_json::json;
 
-use super::{process::Memory, servers::Yard};
+use super::{
+    process::Memory,
+    servers::{Server, Yard},
+};
 
 /// As many as a cluster of a hundred full nodes.
 pub(crate) const PODS: usize = 10_000;
@@ -44,10 +47,15 @@ async fn create(pods: &Api<Pod>, number: usize) {
 
 fn resident(yard: &Yard) -> Memory {
     let server = yard.outrigger_with_controllers();
+    wait_for_a_pass(&server);
+    server.process.memory()
+}
+
+/// Waits until a server's controllers have looked at all pods.
+pub(crate) fn wait_for_a_pass(server: &Server) {
     let deadline = Instant::now() + PATIENCE;
     while server.metric(PASSES).is_none_or(|passes| passes == 0) {
         assert!(Instant::now() < deadline, "the controllers don't look at pods");
         std::thread::sleep(Duration::from_millis(100));
     }
-    server.process.memory()
 }

@@ -2,11 +2,14 @@
 //!
 //! `cargo bench --bench figures` (or `make figures`) measures for some minutes and writes the page with its plots.
 //! `cargo test` runs this too, without measuring: that all servers add the same and keep answering.
+//!
+//! `make functions` has it tell which functions the program executes, with `functions PROGRAM FILE`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that fails must say where")]
 
 mod additions;
 mod crowd;
+mod functions;
 mod hardship;
 mod load;
 #[path = "../../tests/common/own_certificate.rs"]
@@ -38,6 +41,8 @@ use words::median;
 const TYPED: &str = "typed-server";
 /// The same for the one that decides nothing.
 const TRANSPORT: &str = "transport-server";
+/// The same when it is to tell what another executes.
+const FUNCTIONS: &str = "functions";
 /// As many as an API server keeps to a webhook at these rates.
 const CONNECTIONS: u32 = 16;
 /// How long an API server may wait for a webhook.
@@ -51,6 +56,7 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [TYPED, folder, address] => typed::serve(address.parse().unwrap(), Path::new(folder)),
         [TRANSPORT, folder, address] => transport::serve(address.parse().unwrap(), Path::new(folder)),
+        [FUNCTIONS, program, destination] => trace(Path::new(program), Path::new(destination)),
         [.., "--bench"] => measure(),
         _ => check(),
     }
@@ -141,8 +147,16 @@ fn load(target: Target, case: &Case, pace: Pace, lasts: Duration) -> Load {
     Load { target, request: request(&case.review), connections: CONNECTIONS, pace, lasts, patience: PATIENCE }
 }
 
+/// The functions that a program executes, for the linker.
+fn trace(program: &Path, destination: &Path) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = control_plane(&runtime);
+    functions::write(&Yard::new(cluster.kubeconfig_path()), &cases(), program, destination);
+}
+
 /// That each server answers all it is sent, in both loops.
 fn check() {
+    functions::check();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let cluster = control_plane(&runtime);
     let (yard, cases) = (Yard::new(cluster.kubeconfig_path()), cases());

@@ -26,6 +26,8 @@ use super::{
     transport::Answers,
 };
 
+const OUTRIGGER: &str = env!("CARGO_BIN_EXE_outrigger");
+const ALL_ROLES: &str = "admission,controllers";
 /// How long a server may take to begin.
 const START: Duration = Duration::from_secs(30);
 
@@ -81,17 +83,24 @@ impl Yard {
 
     /// Our own program. Its first answer is that of `/readyz`.
     pub(crate) fn outrigger(&self) -> Server {
-        self.outrigger_as("admission")
+        self.outrigger_as("admission", Command::new(OUTRIGGER))
     }
 
     /// Our own program in all its roles.
     pub(crate) fn outrigger_with_controllers(&self) -> Server {
-        self.outrigger_as("admission,controllers")
+        self.outrigger_as(ALL_ROLES, Command::new(OUTRIGGER))
     }
 
-    fn outrigger_as(&self, roles: &str) -> Server {
+    /// A program of ours in all its roles, which writes what it executes when it ends, with its symbols as they are.
+    pub(crate) fn traced(&self, program: &Path, trace: &Path) -> Server {
+        let mut command = Command::new(obtain::valgrind().unwrap());
+        command.args(["--tool=callgrind", "--demangle=no", "--quiet"]).arg(format!("--callgrind-out-file={}", trace.display()));
+        command.arg(program);
+        self.outrigger_as(ALL_ROLES, command)
+    }
+
+    fn outrigger_as(&self, roles: &str, mut command: Command) -> Server {
         let status = free_address();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
         command
             .args(["serve", "--log=error", "--drain-delay=0s", "--namespace=default", "--roles", roles, "--kubeconfig"])
             .arg(&self.kubeconfig);

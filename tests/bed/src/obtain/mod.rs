@@ -132,6 +132,12 @@ pub fn strace() -> Result<PathBuf> {
     installed("strace")
 }
 
+/// Obtains Valgrind, which tells what a program executes.
+pub fn valgrind() -> Result<PathBuf> {
+    debian::install(&[Need { program: "valgrind", packages: &["valgrind"] }])?;
+    installed("valgrind")
+}
+
 /// Obtains an X server that speaks RFB, and what its tests ask of it.
 pub fn desktop() -> Result<DesktopPrograms> {
     debian::install(&DESKTOP_NEEDS)?;
