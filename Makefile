@@ -29,7 +29,7 @@ help: ## List what can be made
 
 test: forget-gaps format lint documentation bed licences suites gaps ## Run everything there is: format, lints, documentation, licences, all tests
 
-demo image soak figures: export RUSTFLAGS := $(strip $(RUSTFLAGS) $(RELEASE_FLAGS))
+demo image figures: export RUSTFLAGS := $(strip $(RUSTFLAGS) $(RELEASE_FLAGS))
 
 demo: rust compiler ## Show the product until Ctrl-C, as root on a real node with a desktop in a page; or once with DEMO_ONCE=1
 	$(call say,the program)
@@ -64,7 +64,7 @@ soak: export OUTRIGGER_CHAOS_SEEDS ?= 20
 soak: export OUTRIGGER_KILLS ?= 1
 soak: rust compiler ## Send OUTRIGGER_SOAK_REVIEWS (1000000) reviews through restarts, kill PostgreSQL in OUTRIGGER_CHAOS_SEEDS (20) ways, and the program before every message
 	$(call say,soak)
-	@cargo test --release --test soak -- --nocapture
+	@RUSTFLAGS='$(strip $(RUSTFLAGS) $(RELEASE_FLAGS))' cargo test --release --test soak -- --nocapture
 	@cargo test --test databases -- --nocapture chaos kills
 
 figures: rust compiler ## Measure it beside the usual ways, and write docs/performance.md and docs/desktop-performance.md

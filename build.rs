@@ -1,6 +1,6 @@
 //! Has the linker put the functions that a serving program executes next to each other.
 //!
-//! They are a fifth of its code. The kernel maps the pages of a program 16 at a time, so that each that is executed somewhere in the
+//! They are a fifth of its code. The kernel usually maps the pages of a program 16 at a time, so that each that is executed somewhere in the
 //! rest costs 64 KiB of resident memory, and the processor finds neighbours sooner.
 
 use std::{
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let functions = fs::read_to_string(Path::new(&env::var("CARGO_MANIFEST_DIR")?).join(FUNCTIONS))?;
         let script = PathBuf::from(env::var("OUT_DIR")?).join("functions.ld");
         fs::write(&script, linker_script(&functions)?)?;
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
+        println!("cargo::rustc-link-arg-bins=-T{}", script.display());
     }
     Ok(())
 }

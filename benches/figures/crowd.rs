@@ -51,7 +51,7 @@ fn resident(yard: &Yard) -> Memory {
     server.process.memory()
 }
 
-/// Waits until a server's controllers have looked at all pods.
+/// Waits until a server's controllers have looked at all pods once.
 pub(crate) fn wait_for_a_pass(server: &Server) {
     let deadline = Instant::now() + PATIENCE;
     while server.metric(PASSES).is_none_or(|passes| passes == 0) {

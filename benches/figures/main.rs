@@ -56,7 +56,7 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [TYPED, folder, address] => typed::serve(address.parse().unwrap(), Path::new(folder)),
         [TRANSPORT, folder, address] => transport::serve(address.parse().unwrap(), Path::new(folder)),
-        [FUNCTIONS, program, destination] => trace(Path::new(program), Path::new(destination)),
+        [FUNCTIONS, program, destination] => list_functions(Path::new(program), Path::new(destination)),
         [.., "--bench"] => measure(),
         _ => check(),
     }
@@ -148,7 +148,7 @@ fn load(target: Target, case: &Case, pace: Pace, lasts: Duration) -> Load {
 }
 
 /// The functions that a program executes, for the linker.
-fn trace(program: &Path, destination: &Path) {
+fn list_functions(program: &Path, destination: &Path) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let cluster = control_plane(&runtime);
     functions::write(&Yard::new(cluster.kubeconfig_path()), &cases(), program, destination);

@@ -23,10 +23,11 @@ those_that_run() { # ID START ...
     done
 }
 
-# The ids of all processes in the groups that these lead: a browser has children, which write on for a moment without it.
-# A leader's id is not used again while its group has a process, but another may have it once all are gone.
-groups() { # ID START ...
-    cat /proc/[0-9]*/stat 2>/dev/null | awk -v leaders="$*" '
+# The processes in the groups that these lead: a browser has children, which write on for a moment without it.
+# A leader's id is not used again while its group has a process, but another may have it once all are gone; so groups are left alone
+# whose leader had ended before.
+members() { # ID START ...
+    cat /proc/[0-9]*/stat 2>/dev/null | LC_ALL=C awk -v leaders="$*" '
         BEGIN {
             words = split(leaders, word, " ")
             for (i = 1; i < words; i += 2) start_of_leader[word[i]] = word[i + 1]
@@ -34,7 +35,8 @@ groups() { # ID START ...
         {
             id = $1
             sub(/.*\) /, "")
-            if ($1 != "Z") { group[id] = $3; start[id] = $20 }
+            start[id] = $20
+            if ($1 != "Z") group[id] = $3
         }
         END {
             for (id in group) {
@@ -68,7 +70,7 @@ kill_until_none() { # COMMAND THAT LISTS IDS
 end_processes() { # ID START ...
     leaders=$(those_that_run "$@")
     for id in $(echo "$leaders" | cut -d ' ' -f 1); do kill -s TERM "$id"; done
-    wait_until_none 10 groups $leaders || kill_until_none groups $leaders
+    wait_until_none 10 members $leaders || kill_until_none members $leaders
 }
 
 # What a node leaves: containers in its control groups, and their shims in its network namespace.
@@ -90,7 +92,7 @@ end_node() {
     ip link delete "$name"
 }
 
-# Children of what was killed a moment ago may still write a file, hold a mount, or make a directory again, as browsers do.
+# What made a session of its own, as a browser's handler of crashes does, may still write a file, hold a mount, or make a directory again.
 remove() { # DIRECTORY
     remaining=50
     until rm -rf "$1" && sleep 0.1 && [ ! -e "$1" ]; do

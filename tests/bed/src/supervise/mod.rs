@@ -1,4 +1,4 @@
-//! Everything a run starts ends with it, by process id, however it goes: return, panic, Ctrl-C or SIGKILL.
+//! Everything a run starts ends with it, by process group, however it goes: return, panic, Ctrl-C or SIGKILL.
 //!
 //! Rust does not drop statics and a killed process drops nothing, so a small guardian (a POSIX shell script) waits at a pipe whose
 //! other end we hold. When the pipe closes, it ends what was started and removes the run's directory. Should the guardian be killed
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::progress;
 
@@ -105,12 +106,12 @@ impl Run {
         Ok(())
     }
 
-    /// Kills a program, as a crash would, and waits until it is gone.
+    /// Kills a program and what is in its process group, and waits until it is gone.
     pub(crate) fn kill(&self, name: &str) -> Result<()> {
         let mut processes = self.processes();
         let place = processes.iter().position(|(known, _)| known == name).with_context(|| format!("{name} does not run"))?;
         let (_, mut child) = processes.swap_remove(place);
-        child.kill().with_context(|| format!("cannot kill {name}"))?;
+        kill_process_group(Pid::from_child(&child), Signal::KILL).with_context(|| format!("cannot kill {name}"))?;
         child.wait().with_context(|| format!("cannot wait for {name}"))?;
         Ok(())
     }
