@@ -181,7 +181,8 @@ fn resources(figures: &Figures, page: &mut String) {
         ("resident memory before the first review".to_owned(), held(figures.idle)),
         ("resident memory after the loads of the first two tables".to_owned(), held(figures.after_load)),
         ("resident memory of both roles in an empty cluster, after a look at all pods".to_owned(), held(figures.crowd.before)),
-        (format!("resident memory of both roles in a cluster with {PODS} pods, after a look at all of them"), held(figures.crowd.after)),
+        (format!("resident memory of both roles in a cluster with {PODS} pods, after a look at all of them"), held(figures.crowd.content)),
+        (format!("resident memory with {PODS} more that all lack their sidecars, whose owners are told"), held(figures.crowd.in_need)),
     ];
     page.push_str(
         "\n## What it takes\n\nOf resident memory, what is its own would be free without the process; the rest are pages of the program's \
