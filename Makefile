@@ -11,6 +11,7 @@ export OUTRIGGER_GAPS := $(TARGET)/gaps
 # For what is shipped and what is measured: symbols that tell their types, by which link/functions.txt knows them, and no folder of
 # Rust's packages, so that the same sources make the same program in any home.
 RELEASE_FLAGS := -Csymbol-mangling-version=v0 --remap-path-prefix=$(abspath $(or $(CARGO_HOME),$(HOME)/.cargo))=/cargo
+WITH_RELEASE_FLAGS := RUSTFLAGS='$(strip $(RUSTFLAGS) $(RELEASE_FLAGS))'
 
 say = @printf '\n== %s\n' '$(strip $(1))'
 
@@ -29,11 +30,9 @@ help: ## List what can be made
 
 test: forget-gaps format lint documentation bed licences suites gaps ## Run everything there is: format, lints, documentation, licences, all tests
 
-demo image figures: export RUSTFLAGS := $(strip $(RUSTFLAGS) $(RELEASE_FLAGS))
-
 demo: rust compiler ## Show the product until Ctrl-C, as root on a real node with a desktop in a page; or once with DEMO_ONCE=1
 	$(call say,the program)
-	@cargo build --release --locked --package outrigger --package outrigger-bed
+	@$(WITH_RELEASE_FLAGS) cargo build --release --locked --package outrigger --package outrigger-bed
 	@$(TARGET)/release/outrigger-bed demo --outrigger $(TARGET)/release/outrigger \
 		--examples examples --crds charts/outrigger/crds $(if $(DEMO_ONCE),--once --picture '$(PICTURE)')
 
@@ -42,7 +41,7 @@ picture: ## Make the README's picture again: what the demo's page shows
 
 image: rust compiler ## Make the images localhost/outrigger, localhost/outrigger-desktop and localhost/pgbouncer as tars, without Docker
 	$(call say,the images)
-	@cargo build --release --locked --package outrigger --package outrigger-bed
+	@$(WITH_RELEASE_FLAGS) cargo build --release --locked --package outrigger --package outrigger-bed
 	@$(TARGET)/release/outrigger-bed image --outrigger $(TARGET)/release/outrigger --destination $(TARGET)/outrigger-image.tar
 	@$(TARGET)/release/outrigger-bed desktop-image --outrigger $(TARGET)/release/outrigger --destination $(TARGET)/outrigger-desktop-image.tar
 	@$(TARGET)/release/outrigger-bed pgbouncer-image --destination $(TARGET)/pgbouncer-image.tar
@@ -64,16 +63,16 @@ soak: export OUTRIGGER_CHAOS_SEEDS ?= 20
 soak: export OUTRIGGER_KILLS ?= 1
 soak: rust compiler ## Send OUTRIGGER_SOAK_REVIEWS (1000000) reviews through restarts, kill PostgreSQL in OUTRIGGER_CHAOS_SEEDS (20) ways, and the program before every message
 	$(call say,soak)
-	@RUSTFLAGS='$(strip $(RUSTFLAGS) $(RELEASE_FLAGS))' cargo test --release --test soak -- --nocapture
+	@$(WITH_RELEASE_FLAGS) cargo test --release --test soak -- --nocapture
 	@cargo test --test databases -- --nocapture chaos kills
 
 figures: rust compiler ## Measure it beside the usual ways, and write docs/performance.md and docs/desktop-performance.md
 	$(call say,figures)
-	@cargo bench --bench figures --bench vnc
+	@$(WITH_RELEASE_FLAGS) cargo bench --bench figures --bench vnc
 
 functions: rust compiler ## Tell the linker anew which functions the program executes while it serves: writes link/functions.txt
 	$(call say,functions)
-	@RUSTFLAGS='$(strip $(RUSTFLAGS) $(RELEASE_FLAGS))' cargo rustc --release --locked --package outrigger --bin outrigger -- -Cstrip=none
+	@$(WITH_RELEASE_FLAGS) cargo rustc --release --locked --package outrigger --bin outrigger -- -Cstrip=none
 	@mv $(TARGET)/release/outrigger $(TARGET)/outrigger-with-symbols
 	@cargo test --quiet --bench figures -- functions $(TARGET)/outrigger-with-symbols link/functions.txt
 
