@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// A script that adds a section to the linker's own, which LLD and GNU ld both do for `INSERT`
 /// (<https://sourceware.org/binutils/docs/ld/Miscellaneous-Commands.html>). Functions that are seldom called have a prefix more.
-fn linker_script(functions: &str) -> Result<String, std::fmt::Error> {
+pub(crate) fn linker_script(functions: &str) -> Result<String, std::fmt::Error> {
     let mut script = String::from("SECTIONS { .text.served : {\n");
     for function in functions.lines().filter(|line| !line.starts_with('#')) {
         writeln!(script, "*(.text.{function} .text.unlikely.{function})")?;
