@@ -47,6 +47,23 @@ impl Shown {
         self.server.output("xsetroot", &["-solid", colour]);
     }
 
+    /// Ends the connection of the one who looks, as something passing, and waits until they are back.
+    async fn interrupt(&self) {
+        let viewers = self.desk.viewers();
+        let id = viewers.activity().viewers[0].id;
+        assert!(viewers.revoke(id, Close::new(CloseCode::TryAgainLater, "a moment, please")));
+        until(|| viewers.activity().viewers.first().is_some_and(|viewer| viewer.id != id)).await;
+    }
+
+    /// Waits until an application of the desktop pastes this.
+    async fn pastes(&self, text: &str) {
+        until(|| {
+            let pasted = self.server.client("xclip").args(["-selection", "clipboard", "-out"]).output().unwrap();
+            String::from_utf8_lossy(&pasted.stdout) == text
+        })
+        .await;
+    }
+
     fn size(&self) -> String {
         let info = self.server.output("xdpyinfo", &[]);
         info.lines().find_map(|line| line.trim().strip_prefix("dimensions:")).unwrap().split_whitespace().next().unwrap().to_owned()
@@ -121,18 +138,45 @@ async fn what_is_copied_on_one_side_can_be_pasted_on_the_other() {
     let browser = Browser::start().await;
     let page = browser.open(&shown.address);
     page.until("document.getElementById('status').textContent === 'Connected'");
-    let text = "Grüße, 世界";
-    page.evaluate(&format!(
-        "((text) => {{ text.value = '{text}'; text.dispatchEvent(new Event('input')); }})(document.getElementById('clipboard-text'))"
-    ));
-    until(|| {
-        let pasted = shown.server.client("xclip").args(["-selection", "clipboard", "-out"]).output().unwrap();
-        String::from_utf8_lossy(&pasted.stdout) == text
-    })
-    .await;
+    page.evaluate(&write("Grüße, 世界"));
+    shown.pastes("Grüße, 世界").await;
     let copied = typed_file("von drüben ✓");
     shown.server.start_client("xclip", &["-quiet", "-selection", "clipboard", "-in", copied.path().to_str().unwrap()]);
     page.until("document.getElementById('clipboard-text').value === 'von drüben ✓'");
+}
+
+/// The connection's first moment is the worst: it is there, and the desktop has not said yet what its clipboard takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_before_the_desktop_answers_can_be_pasted_on_it() {
+    let shown = Shown::start().await;
+    let browser = Browser::start().await;
+    let page = browser.open(&shown.address);
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    page.evaluate(&format!(
+        "new MutationObserver(([{{ target }}]) => {{ if (target.textContent === 'Connected') {} }}).observe(document.getElementById('status'), {{ childList: true }})",
+        write("im ersten Augenblick ✓")
+    ));
+    shown.interrupt().await;
+    shown.pastes("im ersten Augenblick ✓").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_outlives_an_interruption() {
+    let shown = Shown::start().await;
+    let browser = Browser::start().await;
+    let page = browser.open(&shown.address);
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    page.evaluate(&write("davor ✓"));
+    shown.pastes("davor ✓").await;
+    shown.interrupt().await;
+    shown.pastes("davor ✓").await;
+}
+
+/// Writes this into the page's clipboard, as somebody who types it.
+fn write(text: &str) -> String {
+    format!(
+        "((field) => {{ field.value = '{text}'; field.dispatchEvent(new Event('input')); }})(document.getElementById('clipboard-text'))"
+    )
 }
 
 fn typed_file(text: &str) -> tempfile::NamedTempFile {

@@ -23,6 +23,10 @@ let RFB;
 let rfb = null;
 let pause = FIRST_PAUSE;
 let retry = 0;
+/** Whether the desktop has answered on this connection. */
+let hasAnswered = false;
+/** What was written here for the desktop, unless it has copied something else since. */
+let written = null;
 
 function takeOptions() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -81,6 +85,8 @@ function connect() {
     pause = FIRST_PAUSE;
     say(options.viewOnly ? "Connected, view only" : "Connected");
     rfb.focus();
+    // Its first answer says what its clipboard takes; noVNC has read that before this listener is called.
+    socket.addEventListener("message", answered, { once: true });
   });
   rfb.addEventListener("desktopname", ({ detail }) => rename(detail.name));
   rfb.addEventListener("clipboard", ({ detail }) => receive(detail.text));
@@ -90,6 +96,7 @@ function connect() {
 
 async function disconnected({ code, reason, wasOpen }) {
   rfb = null;
+  hasAnswered = false;
   const refused = wasOpen ? null : await refusal();
   if (refused && !PASSING_REFUSALS.has(refused.status)) {
     say(refused.status === 401 ? needsLink() : sentence(refused.text), true);
@@ -128,8 +135,25 @@ function rename(name) {
 
 // --- Clipboard: text in both directions, as far as the desktop and the browser allow.
 
+function answered() {
+  hasAnswered = true;
+  offer();
+}
+
+/** Tells the desktop that there is a text to paste. It stays here until it is pasted there, so each connection is told anew. */
+function offer() {
+  // What is sent before the first answer would lose every letter that Latin-1 has not.
+  if (hasAnswered && written !== null) rfb?.clipboardPasteFrom(written);
+}
+
+function write(text) {
+  written = text;
+  offer();
+}
+
 async function receive(text) {
   element("clipboard-text").value = text;
+  written = null;
   // Only secure pages that have the focus may write it, and a browser may refuse even those.
   if (navigator.clipboard && document.hasFocus()) {
     await navigator.clipboard.writeText(text).catch(() => {});
@@ -168,7 +192,7 @@ function toggleFullscreen() {
 async function start() {
   element("connect").addEventListener("click", connect);
   element("clipboard").addEventListener("click", toggleClipboard);
-  element("clipboard-text").addEventListener("input", ({ target }) => rfb?.clipboardPasteFrom(target.value));
+  element("clipboard-text").addEventListener("input", ({ target }) => write(target.value));
   element("attention").addEventListener("click", () => rfb?.sendCtrlAltDel());
   element("fit").addEventListener("click", toggleFit);
   element("fullscreen").addEventListener("click", toggleFullscreen);
