@@ -331,8 +331,8 @@ async fn pods_are_listed_page_by_page_and_all_are_found() {
     until_metric(&server, MISSING, 30).await;
     let log = server.log();
     let lists: Vec<&str> = log.lines().filter(|line| line.contains("/pods?") && line.ends_with("requesting")).collect();
-    assert!(lists.iter().all(|line| line.contains("list_metadata") && line.contains("limit=100")), "{lists:?}");
-    assert_eq!(lists.iter().filter(|line| line.contains("continue=")).count(), 11, "{lists:?}");
+    assert!(lists.iter().all(|line| line.contains("list_metadata") && line.contains("limit=50")), "{lists:?}");
+    assert_eq!(lists.iter().filter(|line| line.contains("continue=")).count(), 23, "{lists:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,8 +12,9 @@ use crate::runtime::{
 
 use super::plan::Sighting;
 
-/// Pods in a page. The annotations of one may be a quarter of a megabyte, and a page is held in memory as a whole.
-const PAGE_SIZE: u32 = 100;
+/// Pods in a page. The annotations of one may be a quarter of a megabyte, and a page is held in memory as a whole; the memory of the
+/// largest is what the process keeps.
+const PAGE_SIZE: u32 = 50;
 /// Pods that have come to their end need nothing any more.
 const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 /// How long one pod may take.
