@@ -62,6 +62,11 @@ impl Metrics {
         InFlight { gauge: self.in_flight.clone() }
     }
 
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
     pub(crate) fn observe(&self, webhook: &'static str, verdict: Verdict, since: Instant) {
         let Verdict { outcome, reason } = verdict;
         self.reviews.get_or_create_owned(&ReviewLabels { webhook, outcome, reason }).inc();
