@@ -16,6 +16,9 @@ const HEAD: &str = "# The functions that the program executes while it serves. W
 /// Long enough for requests that follow one another, though the tracer makes the program 50 times slower.
 const LOAD: Duration = Duration::from_secs(5);
 
+/// A program that serves executes some 3,000; of one whose functions the tracer can't name, it names a few.
+const FEWEST: usize = 1000;
+
 /// Lets a program that still has its symbols start, watch, answer the reviews, look at all pods, tell of itself and end.
 pub(crate) fn write(yard: &Yard, cases: &[Case], program: &Path, destination: &Path) {
     let folder = tempfile::tempdir().unwrap();
@@ -29,6 +32,7 @@ pub(crate) fn write(yard: &Yard, cases: &[Case], program: &Path, destination: &P
     server.process.end();
     let trace = fs::read_to_string(&trace).unwrap();
     let lines: BTreeSet<String> = functions_of(&trace, program).into_iter().map(pattern).collect();
+    assert!(lines.len() >= FEWEST, "the trace names {} functions: was the program linked with a list of them, or stripped?", lines.len());
     fs::write(destination, lines.iter().fold(HEAD.to_owned(), |text, line| text + line + "\n")).unwrap();
     eprintln!("{} functions in {}", lines.len(), destination.display());
 }
