@@ -14,7 +14,7 @@ pub(crate) fn settings(annotations: &Annotations<'_>, sidecars: &[SidecarKind], 
         .map(|setting| (setting.key.name, setting.value.as_ref()))
         .collect();
     written.sort_unstable();
-    let mut digested = Vec::with_capacity(512);
+    let mut digested = Vec::with_capacity(1024);
     // Lengths keep neighbouring texts apart.
     let mut field = |text: &str| {
         digested.extend_from_slice(&text.len().to_le_bytes());

@@ -95,7 +95,18 @@ fn value_member(value: &impl Serialize, text: &mut String) -> Result<(), serde_j
 /// A name as one segment of a pointer (RFC 6901, section 3).
 #[must_use]
 pub fn segment(name: &str) -> Cow<'_, str> {
-    if name.contains(['~', '/']) { Cow::Owned(name.replace('~', "~0").replace('/', "~1")) } else { Cow::Borrowed(name) }
+    if !name.contains(['~', '/']) {
+        return Cow::Borrowed(name);
+    }
+    let mut escaped = String::with_capacity(2 * name.len());
+    for character in name.chars() {
+        match character {
+            '~' => escaped.push_str("~0"),
+            '/' => escaped.push_str("~1"),
+            other => escaped.push(other),
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 #[cfg(test)]

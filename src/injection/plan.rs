@@ -297,8 +297,9 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
         env: &[&Variable<'a>],
     ) -> Result<(), InjectionError> {
         let name = &*container.name;
-        let at = |member: &str| format!("/spec/{}/{index}/{member}", list.name());
-        let by_name = |member: &str| format!("/spec/{}/{}/{member}", list.name(), segment(name));
+        // `concat`, here and below, as it knows how long a text becomes: there are three paths for each container.
+        let at = |member: &str| ["/spec/", list.name(), "/", &index.to_string(), "/", member].concat();
+        let by_name = |member: &str| ["/spec/", list.name(), "/", &segment(name), "/", member].concat();
         if !mounts.is_empty() {
             let paths = self.record.added.mounts.entry(name.into()).or_default();
             paths.extend(mounts.iter().map(|mount| mount.mount_path.clone().into()));
@@ -332,7 +333,7 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
             self.patch.add(path, &items)?;
             return Ok(());
         }
-        let end = format!("{path}/-");
+        let end = [path, "/-"].concat();
         for item in items {
             self.patch.add(&end, item)?;
         }
@@ -435,13 +436,13 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
     }
 
     fn insert(&mut self, list: List, there: Option<Before>, insertions: Vec<Insertion<'a>>) -> Result<(), InjectionError> {
-        let path = format!("/spec/{}", list.name());
+        let path = ["/spec/", list.name()].concat();
         if there.is_some() {
             let containers: Vec<_> = insertions.into_iter().map(|insertion| insertion.container).collect();
             return self.append(&path, || path.clone(), there, &containers);
         }
         for Insertion { place, container } in insertions {
-            self.patch.add(&format!("{path}/{place}"), &container)?;
+            self.patch.add(&[&path, "/", &place.to_string()].concat(), &container)?;
         }
         Ok(())
     }
@@ -487,7 +488,7 @@ impl<'a, 'p> Planner<'a, 'p, '_> {
 }
 
 fn annotation_path(name: &str) -> String {
-    format!("/metadata/annotations/{}", segment(name))
+    ["/metadata/annotations/", &segment(name)].concat()
 }
 
 /// What stood in a slot that holds no list, or `None` if it holds one.

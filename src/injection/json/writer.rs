@@ -32,7 +32,8 @@ struct Writer<'t> {
 macro_rules! numbers {
     ($($serialize:ident $number:ty),*) => {
         $(fn $serialize(self, value: $number) -> Result<(), Unusual> {
-            write!(self.text, "{value}").map_err(|_| Unusual)
+            self.text.push_str(itoa::Buffer::new().format(value));
+            Ok(())
         })*
     };
 }
