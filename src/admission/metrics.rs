@@ -52,7 +52,7 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("admission");
         registry.register("reviews", "Reviews, by webhook, outcome and reason", metrics.reviews.clone());
         registry.register_with_unit("duration", "Time from a review's last byte to its answer", Unit::Seconds, metrics.durations.clone());
-        registry.register("in_flight", "Reviews being read or decided", metrics.in_flight.clone());
+        registry.register("in_flight", "Reviews being read, decided or answered", metrics.in_flight.clone());
         metrics
     }
 
@@ -60,11 +60,6 @@ impl Metrics {
     pub(crate) fn begin(&self) -> InFlight {
         self.in_flight.inc();
         InFlight { gauge: self.in_flight.clone() }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn in_flight(&self) -> i64 {
-        self.in_flight.get()
     }
 
     pub(crate) fn observe(&self, webhook: &'static str, verdict: Verdict, since: Instant) {
