@@ -14,7 +14,7 @@ use std::{
 /// One function a line: its symbol, with `*` in place of what differs from compiler to compiler. `make functions` writes it.
 const FUNCTIONS: &str = "link/functions.txt";
 
-/// Names another list, for a program that is to be linked in another way: `/dev/null` is none.
+/// Names another list; `/dev/null` is none.
 const OTHER_FUNCTIONS: &str = "OUTRIGGER_LINK_FUNCTIONS";
 
 /// The compiler's flag by which symbols tell enough to be known by that list.
@@ -22,11 +22,11 @@ const MANGLING: &str = "symbol-mangling-version=v0";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={FUNCTIONS}");
     println!("cargo::rerun-if-env-changed={OTHER_FUNCTIONS}");
     let knows_types = env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.contains(MANGLING));
     if knows_types && env::var("PROFILE")? == "release" && env::var("TARGET")?.ends_with("-linux-gnu") {
         let list = env::var(OTHER_FUNCTIONS).unwrap_or_else(|_| FUNCTIONS.to_owned());
+        println!("cargo::rerun-if-changed={list}");
         let functions = fs::read_to_string(Path::new(&env::var("CARGO_MANIFEST_DIR")?).join(list))?;
         let script = PathBuf::from(env::var("OUT_DIR")?).join("functions.ld");
         fs::write(&script, linker_script(&functions)?)?;
