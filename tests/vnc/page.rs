@@ -55,13 +55,15 @@ impl Shown {
         until(|| viewers.activity().viewers.first().is_some_and(|viewer| viewer.id != id)).await;
     }
 
-    /// Waits until an application of the desktop pastes this.
+    /// What an application of the desktop pastes.
+    fn pasted(&self) -> String {
+        // It waits for ever for an owner of the clipboard that does not answer.
+        let output = self.server.client("timeout").args(["5", "xclip", "-selection", "clipboard", "-out"]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     async fn pastes(&self, text: &str) {
-        until(|| {
-            let pasted = self.server.client("xclip").args(["-selection", "clipboard", "-out"]).output().unwrap();
-            String::from_utf8_lossy(&pasted.stdout) == text
-        })
-        .await;
+        until(|| self.pasted() == text).await;
     }
 
     fn size(&self) -> String {
@@ -170,6 +172,25 @@ async fn what_is_written_outlives_an_interruption() {
     shown.pastes("davor ✓").await;
     shown.interrupt().await;
     shown.pastes("davor ✓").await;
+}
+
+/// Something else may have been copied on the desktop since, which tells nobody who was away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_before_a_long_absence_takes_no_place() {
+    let shown = Shown::start().await;
+    let browser = Browser::start().await;
+    let page = browser.open(&shown.address);
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    page.evaluate(&write("gestern ✓"));
+    shown.pastes("gestern ✓").await;
+    page.evaluate("((now) => { Date.now = () => now += 61_000; })(Date.now())");
+    shown.interrupt().await;
+    // The second colour was asked for behind all that the page says after the first.
+    for (name, seen) in [("#3060c0", "48,96,192"), ("#20c040", "32,192,64")] {
+        shown.paint(name);
+        page.until(&format!("{} === '{seen}'", colour(20, 20)));
+    }
+    assert_eq!(shown.pasted(), "");
 }
 
 /// Writes this into the page's clipboard, as somebody who types it.

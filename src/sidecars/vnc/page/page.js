@@ -6,6 +6,8 @@
 const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013]);
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
+/** After a longer absence, something else may have been copied on the desktop, which tells nobody who was away. */
+const SHORT_ABSENCE = 60_000;
 /** So often the page is loaded again where a part of it did not come. */
 const MOST_LOADS = 5;
 /** HTTP statuses after which it may be let in in a moment: too many viewers, not ready. */
@@ -25,8 +27,11 @@ let pause = FIRST_PAUSE;
 let retry = 0;
 /** Whether the desktop has answered on this connection. */
 let hasAnswered = false;
-/** What was written here for the desktop, unless it has copied something else since. */
+/** When there was a desktop last. */
+let lostAt = 0;
+/** What was written here for the desktop, and when, unless something else was copied since. */
 let written = null;
+let writtenAt = 0;
 
 function takeOptions() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -85,7 +90,8 @@ function connect() {
     pause = FIRST_PAUSE;
     say(options.viewOnly ? "Connected, view only" : "Connected");
     rfb.focus();
-    // Its first answer says what its clipboard takes; noVNC has read that before this listener is called.
+    // The first answer of TigerVNC says what its clipboard takes; noVNC has read that before this listener is called.
+    hasAnswered = false;
     socket.addEventListener("message", answered, { once: true });
   });
   rfb.addEventListener("desktopname", ({ detail }) => rename(detail.name));
@@ -96,6 +102,7 @@ function connect() {
 
 async function disconnected({ code, reason, wasOpen }) {
   rfb = null;
+  if (hasAnswered) lostAt = Date.now();
   hasAnswered = false;
   const refused = wasOpen ? null : await refusal();
   if (refused && !PASSING_REFUSALS.has(refused.status)) {
@@ -137,6 +144,7 @@ function rename(name) {
 
 function answered() {
   hasAnswered = true;
+  if (writtenAt < lostAt && Date.now() - lostAt > SHORT_ABSENCE) written = null;
   offer();
 }
 
@@ -148,7 +156,10 @@ function offer() {
 
 function write(text) {
   written = text;
+  writtenAt = Date.now();
   offer();
+  // Nothing is no text to come back to.
+  if (text === "") written = null;
 }
 
 async function receive(text) {
