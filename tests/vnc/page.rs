@@ -10,7 +10,7 @@ use outrigger::{
         websocket::close::{Close, CloseCode},
     },
 };
-use outrigger_bed::{Browser, XServer, obtain};
+use outrigger_bed::{Browser, Page as BrowserPage, XServer, obtain};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -79,6 +79,15 @@ impl Drop for Shown {
     }
 }
 
+/// A desktop, a browser, and the page in it that shows the desktop.
+async fn connected() -> (Shown, Browser, BrowserPage) {
+    let shown = Shown::start().await;
+    let browser = Browser::start().await;
+    let page = browser.open(&shown.address);
+    page.until("document.getElementById('status').textContent === 'Connected'");
+    (shown, browser, page)
+}
+
 /// What colour a point of the desktop has in the page.
 fn colour(x: u32, y: u32) -> String {
     format!("Array.from(document.querySelector('canvas').getContext('2d').getImageData({x}, {y}, 1, 1).data).slice(0, 3).join()")
@@ -111,10 +120,7 @@ async fn the_page_shows_the_desktop_and_types_into_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_does_not_try_again_where_nothing_comes_back() {
-    let shown = Shown::start().await;
-    let browser = Browser::start().await;
-    let page = browser.open(&shown.address);
-    page.until("document.getElementById('status').textContent === 'Connected'");
+    let (shown, _browser, page) = connected().await;
     shown.desk.set_farewell(Close::new(CloseCode::Normal, "the app has ended"));
     shown.shutdown.close();
     page.until("document.getElementById('status').textContent === 'the app has ended'");
@@ -123,10 +129,7 @@ async fn the_page_does_not_try_again_where_nothing_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_desktop_takes_the_size_of_the_window() {
-    let shown = Shown::start().await;
-    let browser = Browser::start().await;
-    let page = browser.open(&shown.address);
-    page.until("document.getElementById('status').textContent === 'Connected'");
+    let (shown, _browser, page) = connected().await;
     for (width, height) in [(1000, 700), (800, 640)] {
         page.resize(width, height);
         let screen = "((screen) => `${Math.floor(screen.width)}x${Math.floor(screen.height)}`)(document.getElementById('screen').getBoundingClientRect())";
@@ -136,10 +139,7 @@ async fn the_desktop_takes_the_size_of_the_window() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_copied_on_one_side_can_be_pasted_on_the_other() {
-    let shown = Shown::start().await;
-    let browser = Browser::start().await;
-    let page = browser.open(&shown.address);
-    page.until("document.getElementById('status').textContent === 'Connected'");
+    let (shown, _browser, page) = connected().await;
     page.evaluate(&write("Grüße, 世界"));
     shown.pastes("Grüße, 世界").await;
     let copied = typed_file("von drüben ✓");
@@ -150,10 +150,7 @@ async fn what_is_copied_on_one_side_can_be_pasted_on_the_other() {
 /// The connection's first moment is the worst: it is there, and the desktop has not said yet what its clipboard takes.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_before_the_desktop_answers_can_be_pasted_on_it() {
-    let shown = Shown::start().await;
-    let browser = Browser::start().await;
-    let page = browser.open(&shown.address);
-    page.until("document.getElementById('status').textContent === 'Connected'");
+    let (shown, _browser, page) = connected().await;
     page.evaluate(&format!(
         "new MutationObserver(([{{ target }}]) => {{ if (target.textContent === 'Connected') {} }}).observe(document.getElementById('status'), {{ childList: true }})",
         write("im ersten Augenblick ✓")
@@ -164,10 +161,7 @@ async fn what_is_written_before_the_desktop_answers_can_be_pasted_on_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_outlives_an_interruption() {
-    let shown = Shown::start().await;
-    let browser = Browser::start().await;
-    let page = browser.open(&shown.address);
-    page.until("document.getElementById('status').textContent === 'Connected'");
+    let (shown, _browser, page) = connected().await;
     page.evaluate(&write("davor ✓"));
     shown.pastes("davor ✓").await;
     shown.interrupt().await;
@@ -177,10 +171,7 @@ async fn what_is_written_outlives_an_interruption() {
 /// Something else may have been copied on the desktop since, which tells nobody who was away.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_before_a_long_absence_takes_no_place() {
-    let shown = Shown::start().await;
-    let browser = Browser::start().await;
-    let page = browser.open(&shown.address);
-    page.until("document.getElementById('status').textContent === 'Connected'");
+    let (shown, _browser, page) = connected().await;
     page.evaluate(&write("gestern ✓"));
     shown.pastes("gestern ✓").await;
     page.evaluate("((now) => { Date.now = () => now += 61_000; })(Date.now())");
@@ -208,10 +199,7 @@ fn typed_file(text: &str) -> tempfile::NamedTempFile {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_says_why_it_ended_and_comes_back_where_that_helps() {
-    let shown = Shown::start().await;
-    let browser = Browser::start().await;
-    let page = browser.open(&shown.address);
-    page.until("document.getElementById('status').textContent === 'Connected'");
+    let (shown, _browser, page) = connected().await;
     // The server dies: its viewers come back when it does.
     shown.server.kill();
     page.until("document.getElementById('status').textContent.includes('connecting again')");
